@@ -1,0 +1,304 @@
+"""The error tree: everything reactor raises on purpose.
+
+    Error                       root: `code`, `status`, `retryable`
+    ├── ReactorError            the application's own error; its `data` reaches clients (alias ConvexError)
+    ├── ValidationError         a value, argument, result, document or schema is not what was declared
+    │   ├── ArgumentsInvalid    before a function ran
+    │   ├── ReturnsInvalid      after it ran
+    │   └── DocumentInvalid     at a write
+    ├── InvalidArgument         a call to `ctx` or to the server with a bad parameter
+    ├── DeterminismError        a query or mutation did what only actions may do
+    ├── UnawaitedCallError      a `ctx` call was made but never awaited
+    ├── FunctionTimeout         user code ran too long
+    ├── LimitExceeded           a documented limit, with its value and the actual one
+    ├── DocumentNotFound        write to a document that does not exist
+    ├── NotUnique               `unique()` found two documents
+    ├── InvalidCursor           a page cursor from elsewhere
+    ├── UnknownTable, UnknownIndex   a name the schema does not have
+    ├── FunctionNotFound        no public function under that name
+    ├── InvalidFunctionCall     a function called as another kind, or from the wrong place
+    ├── NotSupported            declared, but not built yet
+    ├── WriteConflict           lost to a later commit on every attempt
+    ├── SnapshotTooOld          history needed for a read is gone
+    ├── Overloaded              a bounded queue is full (`CommitterFullError` …)
+    ├── Unavailable             the deployment is not open, or shutting down
+    ├── OutcomeUnknown          a commit may or may not have become durable
+    ├── PushError               a project could not be loaded; carries the user's file and line
+    ├── StorageError            the data directory or database cannot be used
+    ├── ProtocolError           a client sent something the protocol does not allow
+    ├── Forbidden               the identity may not do this
+    └── on the client side: FunctionError, ConnectionLost, AuthError
+
+A code is stable: tests, metrics and clients match on it, never on the message.
+"""
+
+from typing import Any, ClassVar, final
+
+
+class Error(Exception):
+    """Root of every error raised on purpose. Anything else that escapes is a bug in reactor."""
+
+    code: ClassVar[str] = "InternalServerError"
+    status: ClassVar[int] = 500  # HTTP form; the sync protocol derives its own from `code` and `retryable`
+    retryable: ClassVar[bool] = False
+
+
+@final
+class ReactorError(Error):
+    """The application's own error: `data`, any Convex value, reaches the calling client unredacted.
+
+    Official clients see it as `ConvexError` with the same `data`.
+    """
+
+    code = "ReactorError"
+    status = 400
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+        super().__init__(data if isinstance(data, str) else repr(data))
+
+
+ConvexError = ReactorError
+
+
+class ValidationError(Error):
+    """A value does not have the declared shape. The message names the path, the value and the validator."""
+
+    code = "InvalidValue"
+    status = 400
+
+
+class ArgumentsInvalid(ValidationError):
+    """Arguments do not match the function's `args`; the function did not run."""
+
+    code = "ArgumentValidationError"
+
+
+class ReturnsInvalid(ValidationError):
+    """The function returned something its `returns` does not allow; nothing was committed."""
+
+    code = "ReturnsValidationError"
+
+
+class DocumentInvalid(ValidationError):
+    """A write does not match the table's schema, or is not a document at all."""
+
+    code = "SchemaEnforcementError"
+
+
+class SchemaInvalid(ValidationError):
+    """The schema itself breaks a rule. `rule` is the official code, such as `IndexNotUnique`."""
+
+    code = "SchemaDefinitionError"
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class InvalidArgument(Error):
+    """A call was made with a parameter it does not take."""
+
+    code = "InvalidArgument"
+    status = 400
+
+
+class DeterminismError(Error):
+    """A query or mutation used something that would make a second run differ, or block the engine."""
+
+    code = "NotAllowedInQueriesOrMutations"
+    status = 400
+
+
+class UnawaitedCallError(Error):
+    """A `ctx` call was made but its result was never awaited; nothing was committed."""
+
+    code = "UnawaitedCall"
+    status = 400
+
+
+class FunctionTimeout(Error):
+    """User code of a query or mutation exceeded its time limit."""
+
+    code = "FunctionTimeout"
+    status = 400
+
+
+class LimitExceeded(Error):
+    """A documented limit was exceeded. `rule` is the official code, such as `TooManyDocumentsRead`."""
+
+    code = "LimitExceeded"
+    status = 400
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class DocumentNotFound(Error):
+    """A patch, replace or delete names a document that is not there."""
+
+    code = "NonexistentDocument"
+    status = 400
+
+
+class NotUnique(Error):
+    """`unique()` found more than one document."""
+
+    code = "NotUnique"
+    status = 400
+
+
+class InvalidCursor(Error):
+    """A page cursor that belongs to another query, or is garbled."""
+
+    code = "InvalidCursor"
+    status = 400
+
+
+class UnknownTable(Error):
+    """The schema has no table of that name."""
+
+    code = "UnknownTable"
+    status = 400
+
+
+class UnknownIndex(Error):
+    """The table has no index of that name, or it can't be used for this query."""
+
+    code = "IndexNotFoundError"
+    status = 400
+
+
+class FunctionNotFound(Error):
+    """There is no public function under that name. An internal one looks the same to a client."""
+
+    code = "FunctionNotFound"
+    status = 400
+
+
+class InvalidFunctionCall(Error):
+    """A function was called as another kind, or from a place that may not call it."""
+
+    code = "InvalidFunctionCall"
+    status = 400
+
+
+class NotSupported(Error):
+    """Declared, but this version of reactor can't do it yet."""
+
+    code = "NotSupported"
+    status = 400
+
+
+class WriteConflict(Error):
+    """Later commits changed what this mutation read, on every attempt; nothing was written.
+
+    Many callers write what this function reads: read a narrower range, or give the hot field its own document.
+    """
+
+    code = "OptimisticConcurrencyControlFailure"
+    status = 503
+    retryable = True
+
+
+class SnapshotTooOld(Error):
+    """A read needs history that is no longer kept; run again at a later timestamp."""
+
+    code = "OutOfRetention"
+    status = 503
+    retryable = True
+
+
+class Overloaded(Error):
+    """A bounded queue is full. `rule` is the official code, such as `CommitterFullError`."""
+
+    code = "Overloaded"
+    status = 503
+    retryable = True
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class Unavailable(Error):
+    """The deployment is not open (yet, or any more)."""
+
+    code = "Unavailable"
+    status = 503
+    retryable = True
+
+
+class OutcomeUnknown(Error):
+    """Storage can't say whether a commit became durable. Asking again with the same request id settles it."""
+
+    code = "OutcomeUnknown"
+    status = 503
+    retryable = True
+
+
+class PushError(Error):
+    """A project could not be loaded. `file` and `line` point into the user's code where that is known."""
+
+    code = "PushError"
+    status = 400
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
+        self.file, self.line = file, line
+        super().__init__(message)
+
+
+class StorageError(Error):
+    """The data can't be opened or written: held by another process, damaged, full, or of a newer version."""
+
+    code = "StorageError"
+    status = 503
+
+
+class ProtocolError(Error):
+    """A client broke the protocol. `rule` is the official code, such as `BaseVersionMismatch`."""
+
+    code = "ProtocolError"
+    status = 400
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class Forbidden(Error):
+    """The identity of the caller may not do this. `rule` is the official code, such as `BadDeployKey`."""
+
+    code = "Forbidden"
+    status = 403
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class FunctionError(Error):
+    """Client side: the function failed on the server, and not with a `ReactorError`."""
+
+    code = "FunctionError"
+    status = 400
+
+    def __init__(self, message: str, request_id: str | None = None, log_lines: tuple[str, ...] = ()) -> None:
+        self.request_id, self.log_lines = request_id, log_lines
+        super().__init__(message)
+
+
+class ConnectionLost(Error):
+    """Client side: the connection ended before the server answered, and asking again could act twice."""
+
+    code = "ConnectionLost"
+    status = 503
+    retryable = True
+
+
+class AuthError(Error):
+    """Client side: the server refused the token."""
+
+    code = "AuthError"
+    status = 401

@@ -1,0 +1,166 @@
+"""Every number: what the document model fixes, and what an operator may change.
+
+`MAX_…` constants belong to the Convex model and to the wire; changing one would change what clients see. `Limits` holds
+the tunables; each has a unit, bounds and an environment variable, and is passed down from `server/app`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, NamedTuple, get_type_hints
+
+import msgspec
+
+from reactor.errors import InvalidArgument
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# Values (bytes count as in `values/size.py`).
+MAX_ARRAY_LENGTH: Final = 8192
+MAX_OBJECT_FIELDS: Final = 1024
+MAX_VALUE_NESTING: Final = 64
+MAX_VALUE_BYTES: Final = 32 * MIB
+MAX_DOCUMENT_BYTES: Final = 1 * MIB
+MAX_DOCUMENT_NESTING: Final = 16
+MAX_FIELD_NAME_BYTES: Final = 1024
+MAX_IDENTIFIER_LENGTH: Final = 64
+MAX_SAFE_INTEGER: Final = 2**53
+
+# Schema.
+MAX_TABLES: Final = 10_000
+MAX_INDEXES_PER_TABLE: Final = 64
+MAX_INDEX_FIELDS: Final = 16  # with the appended `_creationTime`, so 15 can be declared
+MAX_FILTER_FIELDS: Final = 16
+MIN_VECTOR_DIMENSIONS: Final = 2
+MAX_VECTOR_DIMENSIONS: Final = 4096
+FIRST_USER_TABLE: Final = 10_001
+
+# One function execution.
+MAX_DOCUMENTS_READ: Final = 32_000
+MAX_BYTES_READ: Final = 16 * MIB
+MAX_READS: Final = 4096
+MAX_DOCUMENTS_WRITTEN: Final = 16_000
+MAX_BYTES_WRITTEN: Final = 16 * MIB
+MAX_ARGS_BYTES: Final = 16 * MIB
+MAX_RESULT_BYTES: Final = 16 * MIB
+MAX_CALL_DEPTH: Final = 8
+MAX_LOG_LINES: Final = 256
+MAX_LOG_LINE_BYTES: Final = 32_768
+
+# The wire.
+MAX_TRANSITION_CHUNK_BYTES: Final = 5_000_000
+MAX_CLOSE_REASON_BYTES: Final = 123
+MAX_HTTP_BODY_BYTES: Final = 16 * MIB + 2000
+
+
+class Knob(NamedTuple):
+    """How one tunable is described and bounded."""
+
+    unit: str
+    low: float
+    high: float
+    env: str
+    doc: str
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The tunables of one deployment. Build with `Limits()` for the defaults or `from_environ`."""
+
+    slice_ms: Annotated[float, Knob("ms", 0.1, 1000, "REACTOR_SLICE_MS", "engine time before a transaction yields")] = 4.0
+    scan_check_entries: Annotated[
+        int, Knob("entries", 1, 1 << 20, "REACTOR_SCAN_CHECK_ENTRIES", "index entries a scan copies before it looks at the clock")
+    ] = 128
+    max_commit_attempts: Annotated[
+        int, Knob("attempts", 1, 100, "REACTOR_MAX_COMMIT_ATTEMPTS", "runs of one mutation before the last, exclusive one")
+    ] = 5
+    exclusive_run_ms: Annotated[
+        float, Knob("ms", 1, 10_000, "REACTOR_EXCLUSIVE_RUN_MS", "how long the last attempt may run without yielding")
+    ] = 50.0
+    tail_commits: Annotated[
+        int, Knob("commits", 1, 1 << 24, "REACTOR_TAIL_COMMITS", "applied commits that may wait for the disk")
+    ] = 20_000
+    tail_bytes: Annotated[
+        int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_TAIL_BYTES", "bytes of applied commits that may wait for the disk")
+    ] = 64 * MIB
+    batch_commits: Annotated[
+        int, Knob("commits", 1, 1 << 20, "REACTOR_BATCH_COMMITS", "commits appended to the log in one write")
+    ] = 2_000
+    batch_bytes: Annotated[int, Knob("bytes", 1 << 12, 1 << 34, "REACTOR_BATCH_BYTES", "bytes appended in one write")] = (
+        8 * MIB
+    )
+    history_bytes: Annotated[
+        int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_HISTORY_BYTES", "old versions kept for snapshots in use")
+    ] = 128 * MIB
+    write_log_commits: Annotated[
+        int, Knob("commits", 16, 1 << 24, "REACTOR_WRITE_LOG_COMMITS", "recent commits kept for conflict checks")
+    ] = 50_000
+    fold_records: Annotated[
+        int, Knob("records", 1, 1 << 20, "REACTOR_FOLD_RECORDS", "log records folded into documents in one transaction")
+    ] = 500
+    log_retention_records: Annotated[
+        int,
+        Knob("records", 0, 1 << 40, "REACTOR_LOG_RETENTION_RECORDS", "folded log records kept for resent requests and followers"),
+    ] = 100_000
+    wal_bytes: Annotated[
+        int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_WAL_BYTES", "SQLite write-ahead log size that triggers a checkpoint")
+    ] = 16 * MIB
+    session_results: Annotated[
+        int, Knob("results", 1, 1 << 20, "REACTOR_SESSION_RESULTS", "mutation results remembered per client session")
+    ] = 1_000
+    sessions: Annotated[
+        int, Knob("sessions", 1, 1 << 24, "REACTOR_SESSIONS", "client sessions whose results are remembered")
+    ] = 10_000
+    session_bytes: Annotated[
+        int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_SESSION_BYTES", "bytes of remembered mutation results in total")
+    ] = 64 * MIB
+    mutations_per_connection: Annotated[
+        int, Knob("mutations", 1, 1 << 20, "REACTOR_MUTATIONS_PER_CONNECTION", "unanswered mutations of one socket")
+    ] = 1_000
+    queries_per_connection: Annotated[
+        int, Knob("queries", 1, 1 << 20, "REACTOR_QUERIES_PER_CONNECTION", "live queries of one socket")
+    ] = 10_000
+    transitions_unsent: Annotated[
+        int, Knob("transitions", 1, 1000, "REACTOR_TRANSITIONS_UNSENT", "transitions waiting in one socket's buffer")
+    ] = 2
+    ping_seconds: Annotated[
+        float, Knob("s", 0.05, 55, "REACTOR_PING_SECONDS", "silence after which the server sends Ping (clients give up at 60)")
+    ] = 15.0
+    client_silence_seconds: Annotated[
+        float, Knob("s", 1, 3600, "REACTOR_CLIENT_SILENCE_SECONDS", "silence after which a client counts as gone")
+    ] = 120.0
+    message_bytes: Annotated[
+        int, Knob("bytes", 1 << 10, 1 << 32, "REACTOR_MESSAGE_BYTES", "largest WebSocket message accepted")
+    ] = 17 * MIB
+    shutdown_seconds: Annotated[
+        float, Knob("s", 0, 600, "REACTOR_SHUTDOWN_SECONDS", "how long a shutdown waits for answers to leave")
+    ] = 10.0
+    reload_debounce_ms: Annotated[
+        float, Knob("ms", 0, 10_000, "REACTOR_RELOAD_DEBOUNCE_MS", "quiet time after an edit before `dev` reloads")
+    ] = 50.0
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Limits":
+        """Return the defaults changed by the variables in `environ`.
+
+        Raises:
+            InvalidArgument: a variable is no number or out of bounds; the message names it, its bounds and the value.
+        """
+        changes: dict[str, float] = {}
+        for name, knob in knobs().items():
+            text = environ.get(knob.env)
+            if text is None:
+                continue
+            kind = int if isinstance(getattr(cls(), name), int) else float
+            try:
+                number = kind(text)
+            except ValueError:
+                raise InvalidArgument(f"{knob.env}={text!r} is not a number of {knob.unit}") from None
+            if not knob.low <= number <= knob.high:
+                raise InvalidArgument(f"{knob.env}={text} is out of bounds: {knob.low} to {knob.high} {knob.unit}")
+            changes[name] = number
+        return msgspec.structs.replace(cls(), **changes)
+
+
+def knobs() -> dict[str, Knob]:
+    """Return the description of every tunable, by field name."""
+    hints = get_type_hints(Limits, include_extras=True)
+    return {name: hints[name].__metadata__[0] for name in Limits.__struct_fields__}

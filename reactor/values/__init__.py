@@ -1,0 +1,1 @@
+"""Documents as data: types, stored and wire forms, order, keys, ids, names, sizes."""
