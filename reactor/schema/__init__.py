@@ -1,0 +1,1 @@
+"""What shapes documents, arguments and results may have."""
