@@ -1,0 +1,1 @@
+"""The database proper: snapshots, transactions, commits, and who must be rerun."""
