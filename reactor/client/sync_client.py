@@ -1,0 +1,124 @@
+"""The blocking client: the asyncio client on a loop in a thread of its own.
+
+Promises the same verbs with the same meaning, from any number of threads. Everything but waiting is in
+`client/async_client`.
+"""
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from reactor.client.async_client import Client, ConnectionState
+from reactor.client.portal import LoopThread
+from reactor.client.subscription import BlockingSubscription
+from reactor.client.tokens import TokenFetcher
+from reactor.errors import Unavailable
+from reactor.values.types import Value
+
+
+class BlockingClient:
+    """A client of one deployment for code without an event loop, usable from many threads at once.
+
+    It connects at the first call and reconnects by itself. Close it, best with `with`.
+    """
+
+    def __init__(self, url: str, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+        """Choose the deployment; nothing is connected yet.
+
+        Raises:
+            InvalidArgument: `url` is no deployment URL.
+        """
+        self._client = Client(url)
+        self._thread = LoopThread("reactor client", loop_factory)
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection is."""
+        return self._client.state
+
+    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+        """Run a query once and return its result.
+
+        Raises:
+            ReactorError: the function raised the application's own error.
+            FunctionError: the function failed otherwise.
+            ValidationError: the arguments are no Convex values.
+            AuthError: the server refused the token.
+            TimeoutError: there was no answer within `timeout` seconds.
+            ProtocolError: the server ended the session for good.
+            Unavailable: the client is closed.
+        """
+        return self._thread.call(self._client.query, function, args, timeout=timeout)
+
+    def mutation(
+        self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Value:
+        """Run a mutation exactly once and return its result, when the live queries of this client show its effects.
+
+        Raises:
+            ReactorError: the function raised the application's own error; nothing was written.
+            FunctionError: the function failed otherwise; nothing was written.
+            ValidationError: the arguments are no Convex values.
+            AuthError: the server refused the token.
+            TimeoutError: there was no answer within `timeout` seconds; a mutation that was already sent is not undone.
+            ProtocolError: the server ended the session for good.
+            Unavailable: the client is closed.
+        """
+        return self._thread.call(self._client.mutation, function, args, timeout=timeout)
+
+    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+        """Run an action at most once and return its result.
+
+        Raises:
+            ConnectionLost: the connection ended while the action ran; whether it finished is unknown.
+            ReactorError: the function raised the application's own error.
+            FunctionError: the function failed otherwise.
+            ValidationError: the arguments are no Convex values.
+            AuthError: the server refused the token.
+            TimeoutError: there was no answer within `timeout` seconds; the action may still run.
+            ProtocolError: the server ended the session for good.
+            Unavailable: the client is closed.
+        """
+        return self._thread.call(self._client.action, function, args, timeout=timeout)
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> BlockingSubscription:
+        """Start a live query. Close the subscription, best with `with`.
+
+        Raises:
+            ValidationError: the arguments are no Convex values.
+            Unavailable: the client is closed.
+        """
+        return BlockingSubscription(self._thread.run(self._client.subscribe, function, args), self._thread)
+
+    def set_auth(self, token: "str | TokenFetcher | Callable[..., str | None] | None") -> None:
+        """Choose the identity of every later call: a JWT, a callable that gets one, or None for nobody.
+
+        The callable, called as in `Client.set_auth`, may be async or plain; a plain one runs in a worker thread.
+        """
+        if token is None or isinstance(token, str):
+            self._thread.run(self._client.set_auth, token)
+            return
+        fetch: Callable[..., Any] = token
+
+        async def fetch_in_thread(*, force_refresh: bool) -> Any:
+            result = await asyncio.to_thread(fetch, force_refresh=force_refresh)
+            return await result if inspect.isawaitable(result) else result
+
+        self._thread.run(self._client.set_auth, fetch_in_thread)
+
+    def close(self) -> None:
+        """Close the connection; waiting calls raise `Unavailable` and live queries end. Closing twice is harmless."""
+        with contextlib.suppress(Unavailable):  # another thread was faster
+            self._thread.call(self._client.close)
+        self._thread.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

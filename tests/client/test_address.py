@@ -1,0 +1,61 @@
+"""Where a client connects, and which function names it lets through."""
+
+import re
+
+import pytest
+
+from reactor.client.address import client_name, client_version, is_loopback, path_of, sync_url
+from reactor.errors import InvalidArgument
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:3210", "ws://127.0.0.1:3210/api/V/sync"),
+        ("https://example.dev/", "wss://example.dev/api/V/sync"),
+        ("http://h/reactor/", "ws://h/reactor/api/V/sync"),
+        ("wss://h/a/b?x=1#y", "wss://h/a/b/api/V/sync"),
+        (" HTTP://h ", "ws://h/api/V/sync"),
+    ],
+)
+def test_the_sync_endpoint_is_below_the_deployments_own_path(url: str, expected: str) -> None:
+    assert sync_url(url) == expected.replace("V", client_version())
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:3210", "ftp://h", "http://", "http:///path"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument, match="deployment URL"):
+        sync_url(url)
+
+
+def test_the_client_names_itself_with_a_plain_version() -> None:
+    assert re.fullmatch(r"python-reactor-\d+\.\d+\.\d+", client_name())
+
+
+def test_loopback() -> None:
+    assert is_loopback("ws://127.0.0.1:1/x")
+    assert is_loopback("ws://localhost/x")
+    assert is_loopback("ws://[::1]:1/x")
+    assert not is_loopback("ws://example.dev/")
+
+
+@pytest.mark.parametrize(
+    "path", ["messages", "messages:send", "a/b_c/d:e_f", "m.js:default", "_system/cli:x", "http.js"]
+)
+def test_paths_pass_as_they_are_typed(path: str) -> None:
+    assert path_of(path) == path
+
+
+def test_a_decorated_function_stands_for_its_path() -> None:
+    class Function:
+        path = "messages:send"
+
+    assert path_of(Function()) == "messages:send"
+
+
+@pytest.mark.parametrize(
+    "path", ["", ":", "m:", "/m:f", "m:f:g", "m:1", "m f", "a//b:c", "../m:f", "a..b:c", "m:f\n", 7, None]
+)
+def test_a_typo_does_not_reach_the_server(path: object) -> None:
+    with pytest.raises(InvalidArgument, match="messages:send"):
+        path_of(path)
