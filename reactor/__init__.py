@@ -1,0 +1,103 @@
+"""reactor: a reactive document database server. These are the public names, all of them.
+
+Each is imported when it is first used, so that `import reactor` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.requests import Request as Request
+    from starlette.responses import Response as Response
+
+    from reactor.errors import ConvexError as ConvexError
+    from reactor.errors import Error as Error
+    from reactor.errors import ReactorError as ReactorError
+    from reactor.runtime.context import ActionCtx as ActionCtx
+    from reactor.runtime.context import MutationCtx as MutationCtx
+    from reactor.runtime.context import QueryCtx as QueryCtx
+    from reactor.runtime.decorators import action as action
+    from reactor.runtime.decorators import http_action as http_action
+    from reactor.runtime.decorators import internal_action as internal_action
+    from reactor.runtime.decorators import internal_mutation as internal_mutation
+    from reactor.runtime.decorators import internal_query as internal_query
+    from reactor.runtime.decorators import mutation as mutation
+    from reactor.runtime.decorators import query as query
+    from reactor.runtime.references import api as api
+    from reactor.runtime.references import components as components
+    from reactor.runtime.references import internal as internal
+    from reactor.schema.definition import define_schema as define_schema
+    from reactor.schema.definition import define_table as define_table
+    from reactor.schema.pagination import pagination_opts_validator as pagination_opts_validator
+    from reactor.schema.validators import v as v
+    from reactor.server.app import Deployment as Deployment
+    from reactor.values.types import Int64 as Int64
+    from reactor.values.types import undefined as undefined
+
+__all__ = [
+    "ActionCtx",
+    "ConvexError",
+    "Deployment",
+    "Error",
+    "Int64",
+    "MutationCtx",
+    "QueryCtx",
+    "ReactorError",
+    "Request",
+    "Response",
+    "action",
+    "api",
+    "components",
+    "define_schema",
+    "define_table",
+    "http_action",
+    "internal",
+    "internal_action",
+    "internal_mutation",
+    "internal_query",
+    "mutation",
+    "pagination_opts_validator",
+    "query",
+    "undefined",
+    "v",
+]
+
+_HOMES = {
+    "ActionCtx": "reactor.runtime.context",
+    "ConvexError": "reactor.errors",
+    "Deployment": "reactor.server.app",
+    "Error": "reactor.errors",
+    "Int64": "reactor.values.types",
+    "MutationCtx": "reactor.runtime.context",
+    "QueryCtx": "reactor.runtime.context",
+    "ReactorError": "reactor.errors",
+    "Request": "starlette.requests",
+    "Response": "starlette.responses",
+    "action": "reactor.runtime.decorators",
+    "api": "reactor.runtime.references",
+    "components": "reactor.runtime.references",
+    "define_schema": "reactor.schema.definition",
+    "define_table": "reactor.schema.definition",
+    "http_action": "reactor.runtime.decorators",
+    "internal": "reactor.runtime.references",
+    "internal_action": "reactor.runtime.decorators",
+    "internal_mutation": "reactor.runtime.decorators",
+    "internal_query": "reactor.runtime.decorators",
+    "mutation": "reactor.runtime.decorators",
+    "pagination_opts_validator": "reactor.schema.pagination",
+    "query": "reactor.runtime.decorators",
+    "undefined": "reactor.values.types",
+    "v": "reactor.schema.validators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,76 @@
+"""What goes into the runtime and what comes out: a call, its identity, its outcome.
+
+Owns no behaviour. Arguments and results cross as encoded wire JSON, so that nothing is encoded or decoded twice. Used
+by the executor, the live queries and the server.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from reactor.errors import Error
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who is calling.
+
+    `claims` are the client-visible camelCase claims of a user, also of one that an admin acts as. `key` tells two
+    identities apart in caches; it is empty for the anonymous one.
+    """
+
+    kind: Literal["none", "user", "admin"] = "none"
+    claims: Mapping[str, Any] | None = None
+    key: str = ""
+    read_only: bool = False
+
+
+ANONYMOUS: Final = Identity()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request to run a function.
+
+    `args` is the single arguments object as wire JSON. `session` and `request` identify a mutation that a client may
+    send again. `request_id` is the 16 hex digits shown in error texts.
+    """
+
+    path: str
+    args: bytes | msgspec.Raw
+    identity: Identity = ANONYMOUS
+    request_id: str = "0000000000000000"
+    session: str | None = None
+    request: int | None = None
+    internal: bool = False  # may reach internal functions: admins, tests and the server itself
+
+
+class Success(msgspec.Struct, frozen=True):
+    """The function returned. `ts` is the timestamp its effect, or its snapshot, is visible at."""
+
+    value: bytes
+    ts: int
+    log_lines: tuple[str, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The function failed, with everything it wrote undone.
+
+    `message` is ready for clients. `detail` is the same without the request id, to compare results by. `data` is the
+    wire JSON of a `ReactorError`'s data, or None when something else was raised.
+    """
+
+    message: str
+    detail: str
+    ts: int
+    data: bytes | None = None
+    log_lines: tuple[str, ...] = ()
+    error: BaseException | None = None  # for in-process callers, never sent
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The system could not answer; nothing may be concluded from the outcome but what `error` says."""
+
+    error: Error
+
+
+Outcome = Success | Failure | Refused

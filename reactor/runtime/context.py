@@ -1,0 +1,419 @@
+"""What user code is given: `ctx`, and `ctx.db` in its two forms.
+
+`async def` handlers get calls to await; plain `def` handlers get the same names as plain calls, with queries that
+iterate with `for`. Both forms are thin: every rule is in `runtime/documents`. The classes are public as types
+(`QueryCtx`, `MutationCtx`); only the executor makes instances.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Self
+
+from reactor.engine.query import Bound
+from reactor.errors import InvalidArgument
+from reactor.runtime.calls import Identity
+from reactor.runtime.documents import Document, Documents, Order, Scan
+from reactor.runtime.executions import Execution, Operation, Step, run_to_end
+from reactor.values.stored import normalise
+from reactor.values.types import undefined
+
+RangeBuilder = Callable[["IndexRange"], "IndexRange"]
+
+
+class IndexRange:
+    """Builds the range of `with_index`: equalities on a prefix of the fields, then bounds on the next one."""
+
+    __slots__ = ("bounds",)
+
+    def __init__(self) -> None:
+        self.bounds: list[Bound] = []
+
+    def eq(self, field: str, value: object, /) -> Self:
+        """Keep documents whose field equals `value`; `undefined` matches a missing field."""
+        return self._add("eq", field, value)
+
+    def gt(self, field: str, value: object, /) -> Self:
+        """Keep documents whose field is above `value` in the total order of values."""
+        return self._add("gt", field, value)
+
+    def gte(self, field: str, value: object, /) -> Self:
+        """Keep documents whose field is `value` or above."""
+        return self._add("gte", field, value)
+
+    def lt(self, field: str, value: object, /) -> Self:
+        """Keep documents whose field is below `value`; a missing field and null are below everything else."""
+        return self._add("lt", field, value)
+
+    def lte(self, field: str, value: object, /) -> Self:
+        """Keep documents whose field is `value` or below."""
+        return self._add("lte", field, value)
+
+    def _add(self, operator: str, field: str, value: object) -> Self:
+        self.bounds.append(Bound(operator, field, value if value is undefined else normalise(value).value))
+        return self
+
+
+class _Chain:
+    """The part of a query that both forms share: table, index range and order."""
+
+    __slots__ = ("_bounds", "_documents", "_execution", "_index", "_is_used", "_order", "_table")
+
+    def __init__(self, execution: Execution, table: str) -> None:
+        self._execution = execution
+        self._documents: Documents = execution.documents
+        self._table = table
+        self._index: str | None = None
+        self._bounds: list[Bound] = []
+        self._order: Order | None = None
+        self._is_used = False
+
+    def with_index(self, index: str, range: RangeBuilder | None = None, /, **equals: object) -> Self:
+        """Read through `index`, restricted by `range` (`lambda q: q.eq("channel", c)`) or by equalities as keywords.
+
+        Raises:
+            InvalidArgument: both were given, or the query already has an index.
+        """
+        if self._index is not None:
+            raise InvalidArgument("A query can have only one with_index.")
+        if range is not None and equals:
+            raise InvalidArgument("with_index takes a range function or keyword equalities, not both.")
+        self._index = index
+        builder = IndexRange()
+        if range is not None:
+            range(builder)
+        for field, value in equals.items():
+            builder.eq(field, value)
+        self._bounds = builder.bounds
+        return self
+
+    def order(self, order: Order, /) -> Self:
+        """Read `"asc"` (the default) or `"desc"`.
+
+        Raises:
+            InvalidArgument: neither, or the order was given before.
+        """
+        if order not in ("asc", "desc"):
+            raise InvalidArgument(f'order is "asc" or "desc", not {order!r}')
+        if self._order is not None:
+            raise InvalidArgument("Queries may only specify order at most once")
+        self._order = order
+        return self
+
+    def _open(self) -> Scan:
+        if self._is_used:
+            raise InvalidArgument("This query is closed and can't emit any more values.")
+        self._is_used = True
+        return self._documents.open_scan(self._table, self._index, self._bounds, self._order or "asc")
+
+    def _collect(self, limit: int | None) -> Step[list[Document]]:
+        found: list[Document] = []
+        for document in self._open().documents(limit):
+            if document is None:
+                yield
+            else:
+                found.append(document)
+        return found
+
+    def _first(self) -> Step[Document | None]:
+        found = yield from self._collect(1)
+        return found[0] if found else None
+
+    def _unique(self) -> Step[Document | None]:
+        found = yield from self._collect(2)
+        if len(found) > 1:
+            raise self._documents.not_unique(self._table, found[0], found[1])
+        return found[0] if found else None
+
+    def _count(self) -> int:
+        if self._is_used:
+            raise InvalidArgument("This query is closed and can't emit any more values.")
+        self._is_used = True
+        return self._documents.count(self._table, self._index, self._bounds)
+
+    def _take(self, count: object) -> Step[list[Document]]:
+        if isinstance(count, float) and count.is_integer():
+            count = int(count)
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise InvalidArgument("Arg 1 `n` to `take` must be a non-negative integer")
+        return self._collect(count)
+
+
+class Query(_Chain):
+    """A query in an `async def` function. Nothing is read before one of its results is awaited."""
+
+    __slots__ = ()
+
+    def collect(self) -> Operation[list[Document]]:
+        """Return all documents."""
+        return Operation(self._execution, "query.collect()", lambda: self._collect(None))
+
+    def take(self, count: int) -> Operation[list[Document]]:
+        """Return the first `count` documents."""
+        return Operation(self._execution, "query.take()", lambda: self._take(count))
+
+    def first(self) -> Operation[Document | None]:
+        """Return the first document, or None."""
+        return Operation(self._execution, "query.first()", self._first)
+
+    def unique(self) -> Operation[Document | None]:
+        """Return the only document, or None.
+
+        Raises:
+            NotUnique: there are several.
+        """
+        return Operation(self._execution, "query.unique()", self._unique)
+
+    def count(self) -> Operation[int]:
+        """Return how many documents there are, in O(log n); the whole range counts as read."""
+        return Operation(self._execution, "query.count()", self._count)
+
+    def __aiter__(self) -> "_AsyncDocuments":
+        return _AsyncDocuments(self._execution, self._open())
+
+
+class _AsyncDocuments:
+    """Documents one by one, pausing between chunks when the slice is used up."""
+
+    __slots__ = ("_execution", "_rows")
+
+    def __init__(self, execution: Execution, scan: Scan) -> None:
+        self._execution = execution
+        self._rows = scan.documents(None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Document:
+        execution = self._execution
+        execution.check_alive()
+        for document in self._rows:
+            if document is not None:
+                return document
+            if execution.queue.is_due():
+                await _Pause(execution)
+        raise StopAsyncIteration
+
+
+class _Pause:
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._execution.pause()
+
+
+class BlockingQuery(_Chain):
+    """A query in a plain `def` function."""
+
+    __slots__ = ()
+
+    def collect(self) -> list[Document]:
+        """Return all documents."""
+        return run_to_end(self._collect(None))
+
+    def take(self, count: int) -> list[Document]:
+        """Return the first `count` documents."""
+        return run_to_end(self._take(count))
+
+    def first(self) -> Document | None:
+        """Return the first document, or None."""
+        return run_to_end(self._first())
+
+    def unique(self) -> Document | None:
+        """Return the only document, or None.
+
+        Raises:
+            NotUnique: there are several.
+        """
+        return run_to_end(self._unique())
+
+    def count(self) -> int:
+        """Return how many documents there are, in O(log n); the whole range counts as read."""
+        return self._count()
+
+    def __iter__(self) -> Iterator[Document]:
+        for document in self._open().documents(None):
+            if document is not None:
+                yield document
+
+
+def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """Return (table or None, id, …) of a call that may name the table first."""
+    if len(args) == count:
+        return (None, *args)
+    if len(args) == count + 1:
+        return args
+    raise TypeError(f"db.{call} takes {count} or {count + 1} arguments ({len(args)} given)")
+
+
+class DatabaseReader:
+    """`ctx.db` of a query. Ids are strings; a document is a fresh dict each time it is read."""
+
+    __slots__ = ("_documents", "_execution")
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._documents = execution.documents
+
+    def get(self, *args: str) -> Operation[Document | None]:
+        """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
+        table, document_id = _table_and_id("get", args, 1)
+        return Operation(self._execution, "db.get()", lambda: self._documents.get(table, document_id))
+
+    def query(self, table: str, /) -> Query:
+        """Begin a query on a table."""
+        return Query(self._execution, table)
+
+    def normalize_id(self, table: str, text: str, /) -> str | None:
+        """Return `text` if it is an id of `table`, else None. Needs no `await`."""
+        self._execution.check_alive()
+        return self._documents.normalize_id(table, text)
+
+
+class DatabaseWriter(DatabaseReader):
+    """`ctx.db` of a mutation."""
+
+    __slots__ = ()
+
+    def insert(self, table: str, document: Mapping[str, Any], /) -> Operation[str]:
+        """Insert a document; return its id."""
+        return Operation(self._execution, "db.insert()", lambda: self._documents.insert(table, document))
+
+    def patch(self, *args: Any) -> Operation[None]:
+        """Merge fields into a document: `patch(id, fields)` or `patch(table, id, fields)`; `undefined` removes one."""
+        table, document_id, fields = _table_and_id("patch", args, 2)
+        return Operation(self._execution, "db.patch()", lambda: self._documents.patch(table, document_id, fields))
+
+    def replace(self, *args: Any) -> Operation[None]:
+        """Replace a document's body: `replace(id, document)` or `replace(table, id, document)`."""
+        table, document_id, document = _table_and_id("replace", args, 2)
+        return Operation(self._execution, "db.replace()", lambda: self._documents.replace(table, document_id, document))
+
+    def delete(self, *args: str) -> Operation[None]:
+        """Delete a document: `delete(id)` or `delete(table, id)`."""
+        table, document_id = _table_and_id("delete", args, 1)
+        return Operation(self._execution, "db.delete()", lambda: self._documents.delete(table, document_id))
+
+
+class BlockingDatabaseReader:
+    """`ctx.db` of a plain `def` query."""
+
+    __slots__ = ("_documents", "_execution")
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._documents = execution.documents
+
+    def get(self, *args: str) -> Document | None:
+        """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
+        self._execution.check_alive()
+        return self._documents.get(*_table_and_id("get", args, 1))
+
+    def query(self, table: str, /) -> BlockingQuery:
+        """Begin a query on a table."""
+        self._execution.check_alive()
+        return BlockingQuery(self._execution, table)
+
+    def normalize_id(self, table: str, text: str, /) -> str | None:
+        """Return `text` if it is an id of `table`, else None."""
+        self._execution.check_alive()
+        return self._documents.normalize_id(table, text)
+
+
+class BlockingDatabaseWriter(BlockingDatabaseReader):
+    """`ctx.db` of a plain `def` mutation."""
+
+    __slots__ = ()
+
+    def insert(self, table: str, document: Mapping[str, Any], /) -> str:
+        """Insert a document; return its id."""
+        self._execution.check_alive()
+        return self._documents.insert(table, document)
+
+    def patch(self, *args: Any) -> None:
+        """Merge fields into a document: `patch(id, fields)` or `patch(table, id, fields)`; `undefined` removes one."""
+        self._execution.check_alive()
+        self._documents.patch(*_table_and_id("patch", args, 2))
+
+    def replace(self, *args: Any) -> None:
+        """Replace a document's body: `replace(id, document)` or `replace(table, id, document)`."""
+        self._execution.check_alive()
+        self._documents.replace(*_table_and_id("replace", args, 2))
+
+    def delete(self, *args: str) -> None:
+        """Delete a document: `delete(id)` or `delete(table, id)`."""
+        self._execution.check_alive()
+        self._documents.delete(*_table_and_id("delete", args, 1))
+
+
+class Auth:
+    """`ctx.auth`: who calls. Looking is recorded, so that results are shared only between those who may share them."""
+
+    __slots__ = ("_execution", "_identity", "_looked")
+
+    def __init__(self, execution: Execution, identity: Identity, looked: Callable[[], None]) -> None:
+        self._execution = execution
+        self._identity = identity
+        self._looked = looked
+
+    def get_user_identity(self) -> Operation[dict[str, Any] | None]:
+        """Return the caller's claims (`tokenIdentifier subject issuer …`), or None for an anonymous caller."""
+        return Operation(self._execution, "auth.get_user_identity()", self._look)
+
+    def _look(self) -> dict[str, Any] | None:
+        self._looked()
+        claims = self._identity.claims
+        return dict(claims) if claims is not None else None
+
+
+class BlockingAuth(Auth):
+    """`ctx.auth` of a plain `def` function."""
+
+    __slots__ = ()
+
+    def get_user_identity(self) -> dict[str, Any] | None:  # type: ignore[override]
+        """Return the caller's claims (`tokenIdentifier subject issuer …`), or None for an anonymous caller."""
+        self._execution.check_alive()
+        return self._look()
+
+
+class QueryCtx:
+    """What a query receives as its first parameter."""
+
+    __slots__ = ("_execution", "auth", "db")
+
+    db: DatabaseReader
+
+    def __init__(self, execution: Execution, db: Any, auth: Auth) -> None:
+        self._execution = execution
+        self.db = db
+        self.auth = auth
+
+    def now(self) -> float:
+        """Return the time at which this execution began, in milliseconds since the Unix epoch."""
+        surroundings = self._execution.ambient
+        surroundings.looked_at_clock = True
+        return surroundings.now_ns / 1e6
+
+
+class MutationCtx(QueryCtx):
+    """What a mutation receives as its first parameter."""
+
+    __slots__ = ()
+
+    db: DatabaseWriter
+
+
+class ActionCtx:
+    """What an action receives as its first parameter."""
+
+
+def make_context(
+    execution: Execution, kind: str, is_async: bool, identity: Identity, looked: Callable[[], None]
+) -> QueryCtx:
+    """Return the `ctx` of one execution, in the form its handler needs."""
+    auth = Auth(execution, identity, looked) if is_async else BlockingAuth(execution, identity, looked)
+    if kind == "mutation":
+        return MutationCtx(execution, (DatabaseWriter if is_async else BlockingDatabaseWriter)(execution), auth)
+    return QueryCtx(execution, (DatabaseReader if is_async else BlockingDatabaseReader)(execution), auth)

@@ -1,0 +1,144 @@
+"""`@query`, `@mutation`, `@action` and their internal forms: what marks a Python function as callable by clients.
+
+Owns `Function`, the decorated function. Promises that decorating changes nothing about calling the function from
+Python, and that a decorated function knows its path, also after a reload. Annotations are looked at later, by
+`signature`, when every name of the module exists.
+Used by user code, `registry` and `context`.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, final, overload
+
+from reactor.runtime.references import identifier_problem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Kind = Literal["query", "mutation", "action", "http_action"]
+Visibility = Literal["public", "internal"]
+
+
+@final
+class Function(Generic[P, R]):
+    """A function of the project. Calling it runs the plain body: no validation, no transaction of its own.
+
+    `args` and `returns` are what the decorator was given (None when nothing was); `name` is the name it is exported
+    under, and `has_name` tells whether the decorator gave it. `module` is its namespace, such as `ai/analytics`, once a
+    loader has set it.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(
+        self,
+        kind: Kind,
+        visibility: Visibility,
+        handler: Callable[Concatenate[Any, P], R],
+        *,
+        args: object = None,
+        returns: object = None,
+        name: str | None = None,
+    ) -> None:
+        self.kind: Final = kind
+        self.visibility: Final = visibility
+        self.handler: Final = handler
+        self.args: Final = args
+        self.returns: Final = returns
+        self.has_name: Final = name is not None
+        self.module: str | None = None
+        functools.update_wrapper(self, handler)
+        self.name: str = getattr(handler, "__name__", "default") if name is None else name
+        innermost = inspect.unwrap(handler)
+        self.is_async: Final = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(innermost)
+
+    def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.handler(ctx, *args, **kwargs)
+
+    @property
+    def path(self) -> str:
+        """The path it stands for: as registered, or from where it was defined when no loader has seen it."""
+        module = self.module
+        if module is None:
+            module = self.handler.__module__.partition("functions.")[2].replace(".", "/") or self.handler.__module__
+        return f"{module}:{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<{self.visibility} {self.kind.replace('_', ' ')} {self.path}>"
+
+
+class Decorator(Protocol):
+    """What a decorator called with options returns: it takes the function and keeps its parameters and result."""
+
+    def __call__(self, handler: Callable[Concatenate[Any, P], R], /) -> Function[P, R]: ...
+
+
+@final
+class FunctionDecorator:
+    """Makes functions of one kind, bare (`@query`) or with options (`@query(args={...})`)."""
+
+    def __init__(self, kind: Kind, visibility: Visibility) -> None:
+        self.kind, self.visibility = kind, visibility
+        self.__name__ = kind if visibility == "public" else f"internal_{kind}"
+
+    @overload
+    def __call__(self, handler: Callable[Concatenate[Any, P], R], /) -> Function[P, R]: ...
+
+    @overload
+    def __call__(
+        self, /, *, args: Mapping[str, Any] | Any = None, returns: Any = None, name: str | None = None
+    ) -> Decorator: ...
+
+    def __call__(
+        self,
+        handler: Callable[..., Any] | None = None,
+        /,
+        *,
+        args: Any = None,
+        returns: Any = None,
+        name: str | None = None,
+    ) -> Any:
+        """Decorate `handler`, or return the decorator with these options.
+
+        Raises:
+            TypeError: what is decorated is no function, or an option is of the wrong kind.
+            ValueError: `name` can't be the name of a function.
+        """
+
+        def decorate(handler: Callable[..., Any], /) -> Function[..., Any]:
+            self._check_handler(handler)
+            return Function(self.kind, self.visibility, handler, args=args, returns=returns, name=name)
+
+        if name is not None:
+            if not isinstance(name, str):
+                raise TypeError(f"@{self.__name__}(name=...) takes a string, not {name!r}")
+            problem = identifier_problem(name)
+            if problem is not None:
+                raise ValueError(f"@{self.__name__}(name={name!r}): {problem}")
+        if self.kind == "http_action" and (args is not None or returns is not None):
+            raise TypeError("@http_action takes a request and returns a response: it has no args= and returns=")
+        return decorate if handler is None else decorate(handler)
+
+    def _check_handler(self, handler: object) -> None:
+        if isinstance(handler, Function):
+            raise TypeError(f"@{self.__name__} on {handler!r}: it is decorated already")
+        if isinstance(handler, type) or not callable(handler):
+            raise TypeError(
+                f"@{self.__name__} decorates a function, not {handler!r}; options are keywords, as in args={{…}}"
+            )
+        innermost = inspect.unwrap(handler)
+        if inspect.isasyncgenfunction(innermost) or inspect.isgeneratorfunction(innermost):
+            raise TypeError(f"@{self.__name__} on {innermost.__qualname__}: a function returns a value, it can't yield")
+
+    def __repr__(self) -> str:
+        return f"@{self.__name__}"
+
+
+query: Final = FunctionDecorator("query", "public")
+mutation: Final = FunctionDecorator("mutation", "public")
+action: Final = FunctionDecorator("action", "public")
+internal_query: Final = FunctionDecorator("query", "internal")
+internal_mutation: Final = FunctionDecorator("mutation", "internal")
+internal_action: Final = FunctionDecorator("action", "internal")
+http_action: Final = FunctionDecorator("http_action", "public")

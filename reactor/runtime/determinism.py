@@ -1,0 +1,329 @@
+"""Time and chance inside functions: a frozen clock, seeded randomness, a secret stream, and calls that are refused.
+
+Owns `Ambient`, the state of one execution that standard-library calls see, in one `ContextVar`. `install` puts a
+dispatcher in front of the clock and chance functions of the standard library, so that libraries called from a query
+behave like the query itself. Promises that outside queries and mutations all of them do exactly what they did before.
+Durations (`time.monotonic`, `time.perf_counter`) are left alone: schedulers of the process depend on them.
+
+This protects from accidents, not from hostile code. Host code that may run inside an execution and needs the real time
+uses `host_time_ns`. `datetimes` does the same for `datetime.now`; used by `executor`, `context` and `loader`.
+"""
+
+import asyncio
+import contextvars
+import functools
+import hashlib
+import inspect
+import operator
+import os
+import random
+import sys
+import threading
+import time
+import types
+import uuid
+from collections.abc import Callable
+from typing import Any, Final, Literal, final
+
+from reactor.errors import DeterminismError
+from reactor.runtime.logs import LogBuffer, capture_logging
+
+PROJECT_PREFIX: Final = "_reactor_project_"  # user modules are imported below a package of this name and a number
+
+AmbientKind = Literal["query", "mutation", "action", "http_action"]
+
+host_time: Final = time.time
+host_time_ns: Final = time.time_ns
+host_urandom: Final = os.urandom
+
+
+class Observed:
+    """What an execution, nested calls included, has looked at; a result that looked is not shared for long."""
+
+    __slots__ = ("chance", "clock")
+
+    def __init__(self) -> None:
+        self.clock = False
+        self.chance = False
+
+
+@final
+class Ambient:
+    """One execution as the standard library sees it.
+
+    `now_ns` is the frozen wall clock of a query or mutation. `seed`, 32 bytes, is drawn from `entropy` when first
+    needed, unless it is given; it is never logged or stored.
+    """
+
+    __slots__ = ("_entropy", "_random", "_secrets_taken", "_seed", "frozen", "kind", "log", "now_ns", "observed")
+
+    def __init__(
+        self,
+        kind: AmbientKind,
+        now_ns: int,
+        log: LogBuffer,
+        *,
+        seed: bytes | None = None,
+        entropy: Callable[[int], bytes] = host_urandom,
+        observed: Observed | None = None,
+    ) -> None:
+        self.kind = kind
+        self.frozen = kind == "query" or kind == "mutation"
+        self.now_ns = now_ns
+        self.log = log
+        self.observed = Observed() if observed is None else observed
+        self._seed = seed
+        self._entropy = entropy
+        self._random: random.Random | None = None
+        self._secrets_taken = 0
+
+    def child(self, kind: AmbientKind) -> "Ambient":
+        """Return the ambient of a nested call: same time and log, chance of its own; what it looks at counts here."""
+        seed = self._stream(b"child", 32)
+        return Ambient(kind, self.now_ns, self.log, seed=seed, entropy=self._entropy, observed=self.observed)
+
+    def read_clock(self) -> int:
+        """Return the frozen time in nanoseconds and note that it was looked at."""
+        self.observed.clock = True
+        return self.now_ns
+
+    @property
+    def random(self) -> random.Random:
+        """The generator behind the `random` module: reproducible from the seed, which it does not reveal."""
+        self.observed.chance = True
+        generator = self._random
+        if generator is None:
+            generator = self._random = random.Random(int.from_bytes(self._stream(b"random", 32), "big"))
+        return generator
+
+    def secret(self, count: int) -> bytes:
+        """Return the next `count` bytes of the execution's cryptographic stream.
+
+        Raises:
+            ValueError: `count` is negative.
+        """
+        if count < 0:
+            raise ValueError("negative argument not allowed")
+        self.observed.chance = True
+        return self._stream(b"secret", count)
+
+    @property
+    def looked_at_clock(self) -> bool:
+        """Whether this execution, or one nested in it, has read the clock."""
+        return self.observed.clock
+
+    @looked_at_clock.setter
+    def looked_at_clock(self, value: bool) -> None:
+        self.observed.clock = value
+
+    @property
+    def looked_at_chance(self) -> bool:
+        """Whether this execution, or one nested in it, has drawn a random number or a secret."""
+        return self.observed.chance
+
+    def _stream(self, purpose: bytes, count: int) -> bytes:
+        # SHAKE-256 keyed by prefix is a pseudo-random function: an output tells nothing of the seed or of the others.
+        if self._seed is None:
+            self._seed = self._entropy(32)
+        self._secrets_taken += purpose != b"random"
+        position = 0 if purpose == b"random" else self._secrets_taken
+        return hashlib.shake_256(b"%s:%s:%d" % (self._seed, purpose, position)).digest(count)
+
+
+ambient: Final[contextvars.ContextVar[Ambient | None]] = contextvars.ContextVar("reactor_ambient", default=None)
+
+_current: Final = ambient.get
+
+
+def frozen_ambient() -> Ambient | None:
+    """Return the ambient of the query or mutation this code runs in, or None outside of these."""
+    found = _current()
+    return found if found is not None and found.frozen else None
+
+
+def current_log() -> LogBuffer | None:
+    """Return the log of the execution this code runs in, of whatever kind."""
+    found = _current()
+    return None if found is None else found.log
+
+
+def is_user_code(frame: types.FrameType) -> bool:
+    """Whether a frame runs code of a project, rather than of reactor or of a library."""
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.startswith(PROJECT_PREFIX)
+
+
+def refuse(call: str, instead: str) -> None:
+    """Refuse `call` in a query or mutation; do nothing elsewhere.
+
+    Raises:
+        DeterminismError: names the call, the user's file and line, and what to do instead.
+    """
+    if frozen_ambient() is None:
+        return
+    caller = frame = sys._getframe(2)
+    while not is_user_code(frame):
+        if frame.f_back is None:
+            frame = caller
+            break
+        frame = frame.f_back
+    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    raise DeterminismError(f"Can't use {call} in queries and mutations ({place}). {instead}")
+
+
+_installing: Final = threading.Lock()
+_installed = False
+
+
+def install() -> None:
+    """Put the dispatchers in place, once per process."""
+    global _installed
+    with _installing:
+        if _installed:
+            return
+        capture_logging(current_log, is_user_code)  # first, because it keeps the real clock for itself
+        _install_clock()
+        _install_random()
+        _install_secrets()
+        _install_refusals()
+        _installed = True
+
+
+def _replace(module: Any, name: str, dispatcher: Callable[..., Any]) -> None:
+    original = getattr(module, name)
+    setattr(module, name, functools.update_wrapper(dispatcher, original))
+
+
+def _install_clock() -> None:
+    def now() -> float:
+        found = _current()
+        if found is None or not found.frozen:
+            return host_time()
+        found.observed.clock = True
+        return found.now_ns / 1e9
+
+    def now_ns() -> int:
+        found = _current()
+        if found is None or not found.frozen:
+            return host_time_ns()
+        found.observed.clock = True
+        return found.now_ns
+
+    _replace(time, "time", now)
+    _replace(time, "time_ns", now_ns)
+
+    gmtime, asctime = time.gmtime, time.asctime
+
+    def frozen_moment() -> time.struct_time | None:
+        found = frozen_ambient()
+        return None if found is None else gmtime(found.read_clock() // 1_000_000_000)
+
+    def without_argument(original: Callable[..., Any], frozen: Callable[[time.struct_time], Any]) -> Callable[..., Any]:
+        def dispatcher(*args: Any) -> Any:
+            moment = frozen_moment() if not args or args[0] is None else None
+            return original(*args) if moment is None else frozen(moment)
+
+        return dispatcher
+
+    _replace(time, "gmtime", without_argument(time.gmtime, lambda moment: moment))
+    _replace(time, "localtime", without_argument(time.localtime, lambda moment: moment))
+    _replace(time, "ctime", without_argument(time.ctime, asctime))
+    _replace(time, "asctime", without_argument(time.asctime, asctime))
+
+    strftime = time.strftime
+
+    def format_time(*args: Any) -> str:
+        moment = frozen_moment() if len(args) == 1 else None
+        return strftime(*args) if moment is None else strftime(args[0], moment)
+
+    _replace(time, "strftime", format_time)
+
+
+def _install_random() -> None:
+    def module_function(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def dispatcher(*args: Any, **kwargs: Any) -> Any:
+            found = _current()
+            if found is None or not found.frozen:
+                return original(*args, **kwargs)
+            return getattr(found.random, name)(*args, **kwargs)
+
+        return dispatcher
+
+    for name in random.__all__:
+        original = getattr(random, name)
+        if getattr(original, "__self__", None) is random._inst:
+            _replace(random, name, module_function(name, original))
+
+    seed = random.Random.seed
+
+    def seed_generator(self: random.Random, a: Any = None, version: int = 2) -> None:
+        if a is None:  # `random.Random()` would ask the operating system
+            found = frozen_ambient()
+            if found is not None:
+                a = found.random.getrandbits(256)
+        seed(self, a, version)
+
+    _replace(random.Random, "seed", seed_generator)
+
+
+def _install_secrets() -> None:
+    def urandom(size: int, /) -> bytes:
+        found = _current()
+        if found is None or not found.frozen:
+            return host_urandom(size)
+        return found.secret(operator.index(size))
+
+    # `secrets` and `SystemRandom` read `random._urandom`, `uuid4` reads `os.urandom`.
+    _replace(os, "urandom", urandom)
+    setattr(random, "_urandom", urandom)  # noqa: B010 (typeshed hides it)
+
+    uuid1 = uuid.uuid1
+
+    def time_based_uuid(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
+        found = frozen_ambient()
+        if found is None:
+            return uuid1(node, clock_seq)
+        ticks = found.read_clock() // 100 + 0x01B21DD213814000  # RFC 4122 counts 100 ns from 1582-10-15
+        if clock_seq is None:
+            clock_seq = int.from_bytes(found.secret(2), "big") & 0x3FFF
+        if node is None:
+            node = int.from_bytes(found.secret(6), "big") | 1 << 40  # multicast bit: not a real network card
+        low, mid, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0x0FFF
+        return uuid.UUID(fields=(low, mid, high, clock_seq >> 8 & 0x3F, clock_seq & 0xFF, node), version=1)
+
+    _replace(uuid, "uuid1", time_based_uuid)
+
+
+_LATER: Final = "Schedule a function with ctx.scheduler.run_after, or use an action."
+_GATHER: Final = "Use asyncio.gather over ctx calls, or an action."
+_NO_TIMEOUT: Final = "Calls on ctx return at once, so there is nothing to time out; use an action for slow work."
+
+
+def _install_refusals() -> None:
+    def guarded(original: Callable[..., Any], call: str, instead: str) -> Callable[..., Any]:
+        def dispatcher(*args: Any, **kwargs: Any) -> Any:
+            refuse(call, instead)
+            return original(*args, **kwargs)
+
+        if inspect.iscoroutinefunction(original):
+            # Frameworks ask whether a function is a coroutine function; the dispatcher must answer alike.
+            mark: Callable[[Any], Any] | None = getattr(inspect, "markcoroutinefunction", None)
+            if mark is not None:
+                mark(dispatcher)
+            else:
+                dispatcher._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+        return dispatcher
+
+    _replace(time, "sleep", guarded(time.sleep, "time.sleep()", _LATER))
+    for name, instead in (
+        ("sleep", _LATER),
+        ("wait_for", _NO_TIMEOUT),
+        ("timeout", _NO_TIMEOUT),
+        ("timeout_at", _NO_TIMEOUT),
+    ):
+        original = getattr(asyncio, name)
+        dispatcher = guarded(original, f"asyncio.{name}()", instead)
+        home = sys.modules[original.__module__]
+        _replace(home, name, dispatcher)
+        setattr(asyncio, name, dispatcher)
+    _replace(asyncio.TaskGroup, "__init__", guarded(asyncio.TaskGroup.__init__, "asyncio.TaskGroup()", _GATHER))

@@ -1,0 +1,259 @@
+"""One attempt at running one user function, driven a slice at a time.
+
+Owns the coroutine of an async handler and the `ctx` calls it has made. Promises that the first slice runs without a
+current task and in a context of its own, so that nothing in user code can reach the connection that asked; that a
+handler which only uses `ctx` never costs a task; and that a call which was never awaited fails the function. Used by
+the executor (`design.md` §4, 1 and 2).
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from types import CodeType
+from typing import Any, Final, Generic, TypeVar
+
+from reactor.errors import DeterminismError, UnawaitedCallError
+from reactor.runtime.determinism import Ambient, ambient
+from reactor.runtime.documents import Documents
+from reactor.runtime.runqueue import RunQueue
+
+T = TypeVar("T")
+Step = Generator[None, None, T]  # yields where the transaction may be suspended
+
+
+class AttemptEnded(BaseException):
+    """Thrown into a handler whose transaction can't commit any more. Not an `Exception`, so that nobody catches it."""
+
+
+class Operation(Generic[T]):
+    """One call on `ctx`, made and not yet awaited. Its work is done when it is awaited, once."""
+
+    __slots__ = ("_code", "_execution", "_lasti", "_work", "name")
+
+    def __init__(self, execution: "Execution", name: str, work: Callable[[], Step[T]] | Callable[[], T]) -> None:
+        frame = sys._getframe(2)  # the user's line: this constructor, the method of ctx, the user
+        self._code: CodeType = frame.f_code
+        self._lasti = frame.f_lasti
+        self._execution = execution
+        self._work: Callable[[], Any] | None = work
+        self.name = name
+        execution.unawaited.add(self)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        work = self._work
+        if work is None:
+            raise RuntimeError(f"{self.name} was awaited twice")
+        self._work = None
+        execution = self._execution
+        execution.unawaited.discard(self)
+        execution.check_alive()
+        if execution.queue.is_due():
+            yield from execution.pause()
+        result = work()
+        if isinstance(result, Generator):
+            step = result
+            while True:
+                try:
+                    next(step)
+                except StopIteration as stop:
+                    return stop.value  # type: ignore[no-any-return]
+                if execution.queue.is_due():
+                    yield from execution.pause()
+        return result  # type: ignore[no-any-return]
+
+    def where(self) -> str:
+        """Return the file and line of the call."""
+        line = self._code.co_firstlineno
+        for start, end, number in self._code.co_lines():
+            if start <= self._lasti < end and number is not None:
+                line = number
+        return f"{self._code.co_filename}:{line}"
+
+
+def run_to_end(step: Step[T]) -> T:
+    """Run a step that nobody can suspend: the blocking form of `ctx`."""
+    while True:
+        try:
+            next(step)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+class Execution:
+    """A handler on its way to a result.
+
+    `finished` is called exactly once, with the handler's return value or its exception; never from inside `start`'s
+    caller's frame above the run queue. `revalidate` is called at each resume and raises when the attempt is lost.
+    """
+
+    __slots__ = (
+        "_finished",
+        "_in_task",
+        "_revalidate",
+        "ambient",
+        "context",
+        "coroutine",
+        "documents",
+        "is_alive",
+        "is_exclusive",
+        "pause_future",
+        "queue",
+        "unawaited",
+    )
+
+    def __init__(
+        self,
+        queue: RunQueue,
+        documents: Documents,
+        surroundings: Ambient,
+        finished: Callable[[Any, BaseException | None], None],
+        revalidate: Callable[[], None],
+    ) -> None:
+        self.queue = queue
+        self.documents = documents
+        self.ambient = surroundings
+        self.unawaited: set[Operation[Any]] = set()
+        self.context = Context()
+        self.is_alive = True
+        self.is_exclusive = False
+        self.pause_future: asyncio.Future[None] | None = None
+        self._finished = finished
+        self._revalidate = revalidate
+        self._in_task = False
+        self.coroutine: Coroutine[Any, Any, Any] | None = None
+
+    def start(self, call: Callable[[], Any], is_async: bool) -> None:
+        """Run the first slice of `call()`, which returns a coroutine when `is_async`."""
+        self.context.run(self._start, call, is_async)
+
+    def _start(self, call: Callable[[], Any], is_async: bool) -> None:
+        ambient.set(self.ambient)
+        try:
+            result = call()
+        except BaseException as error:
+            self._end(None, error)
+            return
+        if is_async:
+            self.coroutine = result
+            self._drive(None)
+        else:
+            self._end(result, None)
+
+    def check_alive(self) -> None:
+        """Refuse a call on a `ctx` whose function has ended or lost."""
+        if not self.is_alive:
+            raise RuntimeError("This ctx belongs to a function that has ended; it can't be used any more.")
+
+    def pause(self) -> Generator[Any, None, None]:
+        """Give up the rest of the slice; comes back when the run queue says so."""
+        if self.is_exclusive:
+            return
+        self.documents.record_scans()
+        if self._in_task or asyncio.current_task() is not None:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.pause_future = future
+
+            def wake() -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            self.queue.suspend(wake)
+            yield from future
+            self.check_alive()
+            self.queue.start_slice()
+            self._revalidate()
+        else:
+            yield None  # to `_drive`
+
+    def _drive(self, error: BaseException | None) -> None:
+        """Run one slice of the coroutine on the engine's own account."""
+        coroutine = self.coroutine
+        assert coroutine is not None
+        try:
+            yielded = coroutine.send(None) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            self._end(stop.value, None)
+        except BaseException as failure:
+            self._end(None, failure)
+        else:
+            if yielded is None:
+                self.queue.suspend(self._resume)
+            else:
+                self._in_task = True
+                asyncio.get_running_loop().create_task(self._follow(coroutine, yielded), context=self.context)
+
+    def _resume(self) -> None:
+        self.context.run(self._resume_in_context)
+
+    def _resume_in_context(self) -> None:
+        try:
+            self._revalidate()
+        except BaseException as error:
+            self._drive(error)
+        else:
+            self._drive(None)
+
+    async def _follow(self, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:
+        """Drive a handler that waits for something of asyncio's, such as `gather`, from a task."""
+        try:
+            result = await _Continuation(self, coroutine, yielded)
+        except BaseException as error:
+            self._end(None, error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        else:
+            self._end(result, None)
+
+    def _end(self, result: Any, error: BaseException | None) -> None:
+        if not self.is_alive:
+            return
+        self.documents.record_scans()
+        if error is None and self.unawaited:
+            calls = sorted(self.unawaited, key=lambda call: call.where())
+            listed = ", ".join(f"{call.name} at {call.where()}" for call in calls)
+            error = UnawaitedCallError(
+                f"{len(calls)} call(s) were made but never awaited: {listed}. Write `await` before each; "
+                "nothing was committed."
+            )
+        self.is_alive = False
+        self.unawaited.clear()
+        self._finished(result, error)
+
+
+FOREIGN: Final = (
+    "Can't wait for anything but ctx calls in queries and mutations: real I/O and timers would make a second run "
+    "differ. Use an action."
+)
+
+
+class _Continuation:
+    """Awaitable that goes on driving a coroutine which has already yielded once."""
+
+    def __init__(self, execution: Execution, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:
+        self._execution = execution
+        self._coroutine = coroutine
+        self._yielded = yielded
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, yielded, execution = self._coroutine, self._yielded, self._execution
+        while True:
+            error: BaseException | None = None
+            if yielded is not execution.pause_future and not _waits_for_tasks(yielded):
+                error = DeterminismError(FOREIGN)
+                if isinstance(yielded, asyncio.Future):
+                    yielded._asyncio_future_blocking = False
+            else:
+                try:
+                    yield yielded
+                except BaseException as failure:
+                    error = failure
+            try:
+                yielded = coroutine.send(None) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                return stop.value
+
+
+def _waits_for_tasks(yielded: Any) -> bool:
+    """Whether a handler waits for its own sub-calls: `gather` over ctx calls, or a task made from one."""
+    return isinstance(yielded, asyncio.Task) or type(yielded).__name__ == "_GatheringFuture"

@@ -1,0 +1,65 @@
+"""What a failed function looks like to its caller.
+
+Owns the text of error messages sent to clients: the request id line, the error, and the user's frames of the traceback.
+Promises that redaction leaves nothing but the request id, and that a `ReactorError`'s data is never redacted. Used by
+the executor.
+"""
+
+import traceback
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from reactor.errors import (
+    ArgumentsInvalid,
+    FunctionNotFound,
+    InvalidFunctionCall,
+    ReactorError,
+    ReturnsInvalid,
+    ValidationError,
+)
+from reactor.runtime.calls import Failure
+from reactor.values.json import encode_json
+from reactor.values.stored import normalise
+
+BEFORE_THE_FUNCTION: Final = (ArgumentsInvalid, ReturnsInvalid, FunctionNotFound, InvalidFunctionCall)
+
+
+def failure_of(
+    error: BaseException,
+    *,
+    request_id: str,
+    ts: int,
+    log_lines: tuple[str, ...],
+    files: Collection[Path],
+    redact: bool,
+) -> Failure:
+    """Return the failure a client is told about. `files` are the project's, whose frames are shown."""
+    data: bytes | None = None
+    if isinstance(error, ReactorError):
+        try:
+            normal = normalise(error.data)
+            data = encode_json(normal.value, normal.plain)
+            detail = f"Uncaught ConvexError: {data.decode() if not isinstance(error.data, str) else error.data}"
+        except ValidationError as problem:
+            detail = f"Uncaught Error: ConvexError with invalid data: {problem}"
+        detail += _frames(error, files)
+    elif isinstance(error, ArgumentsInvalid | ReturnsInvalid):
+        detail = f"{error.code}: {error}"
+    elif isinstance(error, BEFORE_THE_FUNCTION):
+        detail = str(error)
+    else:
+        name = type(error).__name__
+        detail = f"Uncaught {name}: {error}" if str(error) else f"Uncaught {name}"
+        detail += _frames(error, files)
+    head = f"[Request ID: {request_id}] Server Error"
+    if redact:
+        return Failure(message=head, detail="", ts=ts, data=data, log_lines=(), error=error)
+    return Failure(message=f"{head}\n{detail}", detail=detail, ts=ts, data=data, log_lines=log_lines, error=error)
+
+
+def _frames(error: BaseException, files: Collection[Path]) -> str:
+    """Return the user's frames, innermost first, as lines of their own."""
+    shown = {str(path) for path in files}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in shown]
+    return "".join(f"\n    at {frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))

@@ -1,0 +1,93 @@
+"""The host: one deployment's engine and function runtime, joined and open.
+
+Owns the parts below the server and their life: storage is opened first and closed last. Used by `server/app`, which
+adds sockets, and by tests.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from reactor.engine.database import Database
+from reactor.limits import Limits
+from reactor.ports import Clock, Rng
+from reactor.runtime import determinism
+from reactor.runtime.cache import LiveQueries
+from reactor.runtime.executor import Executor
+from reactor.runtime.loader import Project
+from reactor.runtime.push import Pusher, PushReport
+from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.versions import Versions
+from reactor.storage.interface import Persistence
+
+log = logging.getLogger(__name__)
+
+
+class TaskGroup:
+    """Background tasks of one host: kept alive while they run, reported when they fail, awaited at the end."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run `work` in the background; see `ports.Spawn`."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("background task %s failed", task.get_name(), exc_info=task.exception())
+
+    async def join(self) -> None:
+        """Wait for what still runs."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+
+class Host:
+    """An open deployment without sockets. Build with `await Host.open(...)`."""
+
+    def __init__(
+        self, database: Database, tasks: TaskGroup, clock: Clock, rng: Rng, limits: Limits, *, redact: bool
+    ) -> None:
+        self.database = database
+        self.limits = limits
+        self.queue = RunQueue(limits.slice_ms, clock.monotonic)
+        self.versions = Versions()
+        self.executor = Executor(database, self.versions, self.queue, clock, rng, redact=redact)
+        self.live = LiveQueries(database, self.executor, self.queue, int.from_bytes(rng.token_bytes(8), "big"))
+        self._pusher = Pusher(database, self.versions, self.queue)
+        self._tasks = tasks
+
+    @classmethod
+    async def open(
+        cls, persistence: Persistence, *, clock: Clock, rng: Rng, limits: Limits, redact: bool = False
+    ) -> "Host":
+        """Open storage and bring the engine up; nothing can be called before the first `push`.
+
+        Raises:
+            StorageError: the data is held by another process, damaged, or of a newer version.
+        """
+        determinism.install()
+        tasks = TaskGroup()
+        database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)
+        return cls(database, tasks, clock, rng, limits, redact=redact)
+
+    async def push(self, project: Project) -> PushReport:
+        """Deploy a loaded project; see `Pusher.push`.
+
+        Raises:
+            PushError: existing documents do not match its schema. The old version goes on.
+        """
+        return await self._pusher.push(project)
+
+    async def close(self) -> None:
+        """Wait until everything applied is durable, then release storage and the loaded project."""
+        try:
+            await self.database.close()
+        finally:
+            await self._tasks.join()
+            self.versions.close()

@@ -1,0 +1,223 @@
+"""Loading a project: its options, its schema and its functions, as one version that can be replaced and forgotten.
+
+Owns `ProjectLoader` and `Project`. Promises that a load either gives a whole version or leaves nothing behind, that
+versions don't see each other, and that every failure is a `PushError` at the user's file and line. Blocking: callers
+run `load` in a thread. Used by `host` and by the command line.
+"""
+
+import importlib
+import itertools
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import msgspec
+
+from reactor.errors import PushError, SchemaInvalid
+from reactor.runtime import determinism
+from reactor.runtime.determinism import PROJECT_PREFIX
+from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
+from reactor.runtime.references import component_problem
+from reactor.runtime.registry import Registry, build_registry
+from reactor.runtime.sources import SourceTree
+from reactor.schema.definition import Schema, define_schema
+
+_numbers: Final = itertools.count(1)
+
+
+class ProjectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[tool.reactor]` table of a project's pyproject.toml. Paths are relative to the project."""
+
+    schema: str = "schema.py"
+    functions: str = "functions"
+    data: str | None = None
+    env: tuple[str, ...] = ()
+    typescript: str | None = None
+
+
+def read_options(root: Path) -> ProjectOptions:
+    """Return the options of the project at `root`: the defaults when it has no pyproject.toml.
+
+    Raises:
+        PushError: the file can't be read, or an option is unknown or of the wrong type.
+    """
+    file = root / "pyproject.toml"
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ProjectOptions()
+    except (OSError, ValueError) as error:
+        raise PushError(f"pyproject.toml: {error}", file=str(file)) from error
+    try:
+        return msgspec.convert(table.get("tool", {}).get("reactor", {}), ProjectOptions)
+    except (msgspec.ValidationError, AttributeError) as error:
+        raise PushError(f"pyproject.toml: [tool.reactor]: {error}", file=str(file)) from error
+
+
+class Project:
+    """One loaded version of a project.
+
+    `modules`, `digests` are by module name as users write it (`functions.messages`); `files` is every project file that
+    was read, for watching. It stays in memory until `release`.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: ProjectOptions,
+        schema: Schema,
+        registry: Registry,
+        modules: dict[str, ModuleType],
+        digests: dict[str, str],
+        package: PrivatePackage,
+        functions_prefix: str,
+    ) -> None:
+        self.options, self.schema, self.registry = options, schema, registry
+        self.modules, self.digests = modules, digests
+        self.files = package.sources.files
+        self.package = package.name
+        self._imported: PrivatePackage | None = package
+        self._functions_prefix = functions_prefix
+
+    def namespace(self, name: str) -> ModuleType | None:
+        """Return the module of a namespace, such as `http` or `ai/analytics`."""
+        return self.modules.get(f"{self._functions_prefix}.{name.replace('/', '.')}")
+
+    def release(self) -> None:
+        """Take the version out of the process, so that it goes when the last function of it has ended. Idempotent."""
+        package, self._imported = self._imported, None
+        if package is not None:
+            self.modules = {}
+            package.forget()
+
+    def __repr__(self) -> str:
+        return f"<Project {self.package}: {len(self.registry.functions)} functions>"
+
+
+class ProjectLoader:
+    """Loads the project in one directory, again and again. `seen` is what the last load read, also when it failed."""
+
+    def __init__(self, project_dir: str | Path, options: ProjectOptions | None = None) -> None:
+        self.root = Path(project_dir).resolve()
+        self._options = options
+        self.seen: frozenset[Path] = frozenset()
+
+    def load(self) -> Project:
+        """Import the project as it is on disk now, under a name of its own.
+
+        Raises:
+            PushError: it can't be; nothing of it is left in the process.
+        """
+        if not self.root.is_dir():
+            raise PushError(f"{self.root} is not a directory", file=str(self.root))
+        options = read_options(self.root) if self._options is None else self._options
+        determinism.install()
+        install_finder()
+        names = _module_name(options.schema.removesuffix(".py")), _module_name(options.functions)
+        sources = SourceTree(self.root, {name.partition(".")[0] for name in names})
+        package = PrivatePackage(f"{PROJECT_PREFIX}{next(_numbers)}", sources)
+        package.begin()
+        try:
+            return self._load(options, *names, package)
+        except BaseException as error:
+            package.forget()
+            if not isinstance(error, Exception | SystemExit):
+                raise
+            if isinstance(error, PushError) and error.__cause__ is None:
+                raise self._push_error(error, sources) from None
+            raise self._push_error(error, sources) from (error.__cause__ or error)
+        finally:
+            self.seen = sources.files
+
+    def _load(self, options: ProjectOptions, schema_name: str, prefix: str, package: PrivatePackage) -> Project:
+        sources = package.sources
+        namespaces = {
+            "/".join(parts): ".".join((prefix, *parts)) for parts in _namespaces(self.root / options.functions)
+        }
+        # Everything that may ever be imported is read now: a late import must not see a later edit.
+        for name in (schema_name, *namespaces.values()):
+            sources.reachable(name)
+        schema = self._load_schema(schema_name, package)
+        loaded = {path: self._import(name, package) for path, name in namespaces.items()}
+        digests = {name: sources.digest(name) for name, _ in package.modules()}
+        registry = build_registry(
+            loaded,
+            {module.__name__: path for path, module in loaded.items()},
+            {path: digests[name] for path, name in namespaces.items()},
+        )
+        return Project(
+            options=options,
+            schema=schema,
+            registry=registry,
+            modules=dict(package.modules()),
+            digests=digests,
+            package=package,
+            functions_prefix=prefix,
+        )
+
+    def _load_schema(self, name: str, package: PrivatePackage) -> Schema:
+        source = package.sources.find(name)
+        if source is None or source.file is None:
+            return define_schema({}, schema_validation=False, strict_table_names=False)
+        file = str(source.file)
+        schema = getattr(self._import(name, package), "schema", None)
+        if not isinstance(schema, Schema):
+            raise PushError("a schema module must export `schema`, made with define_schema({...})", file=file)
+        try:
+            schema.check()
+        except SchemaInvalid as error:
+            raise PushError(f"{error.rule}: {error}", file=file) from error
+        return schema
+
+    @staticmethod
+    def _import(name: str, package: PrivatePackage) -> ModuleType:
+        return importlib.import_module(f"{package.name}.{name}")
+
+    def _push_error(self, error: BaseException, sources: SourceTree) -> PushError:
+        """Return `error` as one that says where: every message starts with the user's file and line."""
+        if isinstance(error, PushError):
+            file, line, message = error.file, error.line, str(error)
+        else:
+            file, line = user_place(error, sources.files)
+            text = error.msg if isinstance(error, SyntaxError) else str(error)
+            message = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        if file is not None:
+            shown = Path(file).relative_to(self.root) if Path(file).is_relative_to(self.root) else file
+            message = f"{shown}: {message}" if line is None else f"{shown}:{line}: {message}"
+        return PushError(public_names(message), file=file, line=line)
+
+
+def _module_name(path: str) -> str:
+    parts = Path(path).parts
+    if not parts or not all(part.isidentifier() for part in parts):
+        raise PushError(f"pyproject.toml: [tool.reactor]: {path!r} can't be imported; its parts must be Python names")
+    return ".".join(parts)
+
+
+def _namespaces(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the parts of each namespace's path. Names that start with `_` are helpers, with `.` not ours."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(("_", ".")):
+            continue
+        if entry.is_dir():
+            below = list(_namespaces(entry, (*above, entry.name)))
+            if below:
+                _check_name(entry, entry.name)
+            yield from below
+        elif entry.suffix == ".py":
+            _check_name(entry, entry.stem)
+            if (folder / entry.stem / "__init__.py").is_file():
+                raise PushError(f"it is hidden by {entry.stem}/__init__.py; rename one of them", file=str(entry))
+            yield (*above, entry.stem)
+
+
+def _check_name(place: Path, name: str) -> None:
+    problem = component_problem(name)
+    if problem is None and not name.isidentifier():
+        problem = "a module must have a Python name"
+    if problem is not None:
+        raise PushError(problem, file=str(place))

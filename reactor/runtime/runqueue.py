@@ -1,0 +1,80 @@
+"""The run queue: who goes next on the engine's thread.
+
+Owns the order of work: new requests first, then suspended transactions, then reruns of live queries and other
+background steps. Promises one slice per turn of the event loop (so sockets are served in between), and that each class
+of work that has something to do makes progress in every turn, so that none starves another. Used by the executor, the
+live queries and the push (`design.md` §4, 2).
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+Step = Callable[[], None]
+
+
+class RunQueue:
+    """First come, first served within each of three classes of steps. A step must end within about one slice."""
+
+    def __init__(self, slice_ms: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._slice = slice_ms / 1000
+        self._monotonic = monotonic
+        self._requests: deque[Step] = deque()
+        self._suspended: deque[Step] = deque()
+        self._background: deque[Step] = deque()
+        self._scheduled = False
+        self.deadline = 0.0  # when the step that runs now should yield
+
+    def request(self, step: Step) -> None:
+        """Queue the first slice of a new request."""
+        self._requests.append(step)
+        self._schedule()
+
+    def suspend(self, step: Step) -> None:
+        """Queue the next slice of a transaction that has used up its own."""
+        self._suspended.append(step)
+        self._schedule()
+
+    def background(self, step: Step) -> None:
+        """Queue work nobody waits for in person: a rerun, a part of a backfill."""
+        self._background.append(step)
+        self._schedule()
+
+    def is_due(self) -> bool:
+        """Whether the running step has used up its slice."""
+        return self._monotonic() >= self.deadline
+
+    def start_slice(self) -> None:
+        """Grant a slice to a step that is about to run outside a turn, such as a task that was resumed."""
+        self.deadline = self._monotonic() + self._slice
+
+    def __len__(self) -> int:
+        return len(self._requests) + len(self._suspended) + len(self._background)
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        monotonic, length = self._monotonic, self._slice
+        now = monotonic()
+        end = now + length
+        try:
+            requests = self._requests
+            while requests and now < end:
+                self.deadline = now + length
+                requests.popleft()()
+                now = monotonic()
+            for waiting in (self._suspended, self._background):
+                while waiting:
+                    self.deadline = now + length
+                    waiting.popleft()()
+                    now = monotonic()
+                    if now >= end:
+                        break
+        finally:
+            self._scheduled = False
+            if self._requests or self._suspended or self._background:
+                self._schedule()

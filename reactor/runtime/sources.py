@@ -1,0 +1,171 @@
+"""The source files of one version of a project: where a module is, what it says, and what it imports.
+
+Owns the mapping from module names to files. Each file is read once and compiled from what was read, never from a cache,
+so a module's digest is of exactly the code that runs, also when it is imported long after the file was edited. Promises
+not to run any of it. Used by `importing` (which runs it) and `loader`.
+"""
+
+import ast
+import hashlib
+import importlib.machinery
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Final, NamedTuple
+
+from reactor.runtime.datetimes import route_clock_calls
+
+_NEVER_OURS: Final = frozenset({*sys.stdlib_module_names, *sys.builtin_module_names, "reactor"})
+
+
+class SourceModule(NamedTuple):
+    """One module of the project. A folder without `__init__.py` has no file and no code.
+
+    `folder` is where submodules are looked up. A module `ai.py` beside a folder `ai/` has both: `functions/ai.py` and
+    `functions/ai/analytics.py` are two namespaces, though plain Python would not find the second.
+    """
+
+    name: str
+    file: Path | None
+    folder: Path | None
+    is_package: bool
+    code: CodeType | None
+    digest: bytes
+    imports: frozenset[str]
+
+
+class SourceTree:
+    """The modules below one project directory, named as user code names them: `schema`, `functions.messages`.
+
+    `always` are the top-level names that are the project's whatever else has them.
+    """
+
+    def __init__(self, root: Path, always: Iterable[str]) -> None:
+        self.root = root
+        self._modules: dict[str, SourceModule | None] = {}
+        self._owned: dict[str, bool] = dict.fromkeys(always, True)
+        self._observed: dict[str, set[str]] = {}
+        self._read_files: set[Path] = set()
+
+    def owns(self, top: str) -> bool:
+        """Whether a top-level name is the project's own. The standard library and reactor are never shadowed.
+
+        As in plain Python, a module or package of the project hides an installed one of its name, but a mere folder,
+        such as `redis/` for data, gives way to it.
+        """
+        answer = self._owned.get(top)
+        if answer is None:
+            answer = self._owned[top] = top not in _NEVER_OURS and self._is_here(top)
+        return answer
+
+    def _is_here(self, top: str) -> bool:
+        place = self.root / top
+        if (self.root / f"{top}.py").is_file() or (place / "__init__.py").is_file():
+            return True
+        if not place.is_dir():
+            return False
+        try:
+            installed = importlib.machinery.PathFinder.find_spec(top)
+        except (ImportError, ValueError):
+            return True
+        if installed is None or installed.origin is not None:
+            return installed is None
+        return next(place.rglob("*.py"), None) is not None  # a folder against a folder
+
+    def find(self, name: str) -> SourceModule | None:
+        """Return the module of that name, reading it on first use, or None when the project has none.
+
+        Raises:
+            SyntaxError: it can't be compiled.
+            OSError: its file can't be read.
+        """
+        if name in self._modules:
+            return self._modules[name]
+        # A module that can't be compiled is not remembered: an optional import may be tried again.
+        found = self._read(name) if self.owns(name.partition(".")[0]) else None
+        self._modules[name] = found
+        return found
+
+    def _read(self, name: str) -> SourceModule | None:
+        place = self.root.joinpath(*name.split("."))
+        init = place / "__init__.py"
+        is_package = init.is_file()
+        file = init if is_package else place.with_name(place.name + ".py")
+        folder = place if place.is_dir() else None
+        if not is_package and not file.is_file():
+            return None if folder is None else SourceModule(name, None, folder, True, None, b"", frozenset())
+        self._read_files.add(file)
+        data = file.read_bytes()
+        try:
+            tree = ast.parse(data, str(file))
+        except (SyntaxError, ValueError) as error:
+            if isinstance(error, SyntaxError) and error.filename is not None:
+                raise
+            line = data.partition(b"\0")[0].count(b"\n") + 1  # a null byte, for which Python gives no place
+            raise SyntaxError(str(error), (str(file), line, 1, "")) from error
+        imports = frozenset(_imports(tree, name if is_package else name.rpartition(".")[0]))
+        code = compile(route_clock_calls(tree, data), str(file), "exec", dont_inherit=True)
+        return SourceModule(name, file, folder, is_package, code, hashlib.sha256(data).digest(), imports)
+
+    def note_import(self, importer: str, imported: str) -> None:
+        """Remember an import that was seen at run time and may not be visible in the source."""
+        self._observed.setdefault(importer, set()).add(imported)
+
+    def reachable(self, name: str) -> dict[str, SourceModule]:
+        """Return the module and all project modules it imports, at any depth and from any place in their code.
+
+        Raises:
+            SyntaxError: one of them can't be compiled.
+            OSError: one of them can't be read.
+        """
+        found: dict[str, SourceModule] = {}
+        waiting = [name]
+        while waiting:
+            module = self.find(waiting.pop())
+            if module is None or module.name in found:
+                continue
+            found[module.name] = module
+            waiting += _with_parents(module.name)
+            for imported in (*module.imports, *self._observed.get(module.name, ())):
+                waiting += _with_parents(imported)
+        return found
+
+    def digest(self, name: str) -> str:
+        """Return the digest of the module and of everything of the project that it imports.
+
+        Raises:
+            SyntaxError: one of these can't be compiled.
+            OSError: one of these can't be read.
+        """
+        total = hashlib.sha256()
+        for reached, module in sorted(self.reachable(name).items()):
+            total.update(reached.encode() + b"\0" + module.digest)
+        return total.hexdigest()
+
+    @property
+    def files(self) -> frozenset[Path]:
+        """Every file that was read, also those that can't be compiled."""
+        return frozenset(self._read_files)
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _imports(tree: ast.Module, package: str) -> Iterable[str]:
+    """Yield the absolute names that any import statement may mean, however deeply nested."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package
+            for _ in range(node.level - 1):
+                base = base.rpartition(".")[0]
+            parts = ([base] if node.level and base else []) + ([node.module] if node.module else [])
+            origin = ".".join(parts)
+            if origin:
+                yield origin
+            yield from (".".join((*parts, alias.name)) for alias in node.names)

@@ -1,0 +1,94 @@
+"""Which version of the project runs at which timestamp.
+
+Owns the deployed versions that some reader may still need. Promises that a run at timestamp T uses the version that was
+deployed by the newest commit at or before T, so that a query at the durable timestamp never runs code whose deployment
+is not durable yet. Used by the executor; filled by the host when it pushes.
+"""
+
+from collections.abc import Mapping
+
+from reactor.engine.catalog import DEPLOYMENT, MODULES
+from reactor.engine.database import Database
+from reactor.engine.transaction import Transaction
+from reactor.errors import Unavailable
+from reactor.runtime.loader import Project
+from reactor.runtime.registry import RegisteredFunction
+
+
+class Version:
+    """One deployed version: the loaded project, and the rows that runs of it depend on."""
+
+    __slots__ = ("_deployment_index", "_deployment_key", "_module_index", "_module_keys", "number", "project", "ts")
+
+    def __init__(
+        self,
+        database: Database,
+        project: Project,
+        ts: int,
+        number: int,
+        deployment_key: bytes,
+        module_keys: Mapping[str, bytes],
+    ) -> None:
+        self.project = project
+        self.ts = ts
+        self.number = number
+        self._deployment_key = deployment_key
+        self._deployment_index = database.catalog.by_name[DEPLOYMENT].by_id.id
+        self._module_keys = module_keys
+        self._module_index = database.catalog.by_name[MODULES].by_id.id
+
+    def depend_on_module(self, transaction: Transaction, function: RegisteredFunction) -> None:
+        """Record that a run depends on the code of a function, its module's imports included."""
+        transaction.reads.add_point(self._module_index, self._module_keys[function.path.rpartition(":")[0]])
+
+    def depend_on_deployment(self, transaction: Transaction) -> None:
+        """Record that a run depends on which version is deployed."""
+        transaction.reads.add_point(self._deployment_index, self._deployment_key)
+
+
+class Versions:
+    """The versions in use, oldest first."""
+
+    def __init__(self) -> None:
+        self._versions: list[Version] = []
+
+    def add(self, version: Version) -> None:
+        """Make `version` the one for everything from its timestamp on."""
+        self._versions.append(version)
+
+    def latest(self) -> Version:
+        """Return the version that mutations run.
+
+        Raises:
+            Unavailable: nothing was pushed yet.
+        """
+        if not self._versions:
+            raise Unavailable("No project has been pushed to this deployment yet.")
+        return self._versions[-1]
+
+    def at(self, ts: int) -> Version:
+        """Return the version deployed at `ts`; before the first one, the first one.
+
+        Raises:
+            Unavailable: nothing was pushed yet.
+        """
+        versions = self._versions
+        if not versions:
+            return self.latest()
+        position = len(versions) - 1
+        while position and versions[position].ts > ts:
+            position -= 1
+        return versions[position]
+
+    def retire(self, before_ts: int) -> list[Version]:
+        """Drop and return the versions that no reader at or after `before_ts` can need."""
+        retired: list[Version] = []
+        while len(self._versions) > 1 and self._versions[1].ts <= before_ts:
+            retired.append(self._versions.pop(0))
+        return retired
+
+    def close(self) -> None:
+        """Release every version."""
+        for version in self._versions:
+            version.project.release()
+        self._versions.clear()

@@ -1,0 +1,42 @@
+"""What type checkers make of decorated functions. A line that must not check ends in `# expect: <mypy code>`."""
+
+from typing import Any, assert_type
+
+from reactor.runtime.decorators import mutation, query
+from reactor.schema.validators import v
+
+
+@query
+async def greet(ctx: Any, name: str, times: int = 1) -> str:
+    return name * times
+
+
+@mutation(args={"body": v.string()})
+def send(ctx: Any, body: str) -> int:
+    return len(body)
+
+
+@query(args=v.any())
+def collect(ctx: Any, /, **args: float) -> float:
+    return sum(args.values())
+
+
+async def correct(ctx: Any) -> None:
+    assert_type(await greet(ctx, "a", times=2), str)
+    assert_type(send(ctx, body="b"), int)
+    assert_type(collect(ctx, ctx=1.0), float)
+
+
+async def mistaken(ctx: Any) -> None:
+    await greet(ctx, 3)  # expect: arg-type
+    await greet(ctx, "a", time=2)  # expect: call-arg
+    send(ctx)  # expect: call-arg
+    assert_type(send(ctx, "b"), str)  # expect: assert-type
+    collect(ctx, a="text")  # expect: arg-type
+
+
+@query  # expect: arg-type
+def without_context() -> None: ...
+
+
+query(args={}, nam="x")  # expect: call-overload
