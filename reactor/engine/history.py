@@ -1,0 +1,70 @@
+"""The history map: what stood at an index key before recent commits.
+
+An index holds the latest applied state only. For readers at an older snapshot, and for everything that reads at the
+durable timestamp while later commits wait for the disk, each index keeps the values that recent commits replaced.
+Promises that a lookup at a timestamp at or above `floor` is exact. Owned by an index; pruned by the database behind the
+oldest snapshot in use (`design.md` §4, 7).
+"""
+
+from typing import Final
+
+from reactor.engine.sortedmap import SortedMap
+
+LATEST: Final = object()
+
+
+class History:
+    """Replaced values by key, oldest first.
+
+    `added` and `removed` hold the keys that stand in the latest state but not in some older one, and the other way
+    round: a scan needs only these in order, since a key present on both sides is met in the index itself.
+    """
+
+    __slots__ = ("_versions", "added", "removed")
+
+    def __init__(self) -> None:
+        self._versions: dict[bytes, list[tuple[int, bytes | None]]] = {}
+        self.added: SortedMap[None] = SortedMap()
+        self.removed: SortedMap[None] = SortedMap()
+
+    def __bool__(self) -> bool:
+        return bool(self._versions)
+
+    def record(self, key: bytes, commit_ts: int, before: bytes | None, after: bytes | None) -> None:
+        """Remember that the commit at `commit_ts` replaced `before` by `after` at `key`; None means absent."""
+        versions = self._versions.get(key)
+        if versions is None:
+            self._versions[key] = [(commit_ts, before)]
+        else:
+            versions.append((commit_ts, before))
+        if after is None:
+            self.added.pop(key, None)
+            self.removed[key] = None
+        elif before is None:
+            self.removed.pop(key, None)
+            self.added[key] = None
+
+    def at(self, key: bytes, ts: int) -> bytes | object | None:
+        """Return what stood at `key` at `ts`: a value, None for absent, or `LATEST` when nothing replaced it since."""
+        versions = self._versions.get(key)
+        if versions is not None:
+            for commit_ts, before in versions:
+                if commit_ts > ts:
+                    return before
+        return LATEST
+
+    def forget(self, key: bytes, through_ts: int) -> None:
+        """Drop what commits up to `through_ts` replaced at `key`: no reader below them is left."""
+        versions = self._versions.get(key)
+        if versions is None:
+            return
+        kept = [version for version in versions if version[0] > through_ts]
+        if kept:
+            self._versions[key] = kept
+        else:
+            del self._versions[key]
+            self.added.pop(key, None)
+            self.removed.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._versions)

@@ -1,0 +1,269 @@
+"""The read phase of a transaction: a snapshot under an overlay of own writes.
+
+Owns the read set and the staged writes of one attempt. Promises that every read is recorded before its result is known,
+that a transaction sees its own writes in lookups, scans and counts, and that nothing is visible to others before the
+committer applies it. Plain synchronous code; scans that may be long are generators that yield where they may be
+suspended. Used by the runtime through `ctx.db`, and by the server's own commits.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Generator
+from typing import Final
+
+from reactor.engine.catalog import Catalog, Index, Table, id_key
+from reactor.engine.keyrange import KeyRange
+from reactor.engine.readset import ReadSet
+from reactor.engine.snapshot import Chunk, Row, count_at, read_at, scan_at
+from reactor.errors import LimitExceeded
+from reactor.limits import (
+    MAX_BYTES_READ,
+    MAX_BYTES_WRITTEN,
+    MAX_DOCUMENTS_READ,
+    MAX_DOCUMENTS_WRITTEN,
+    MAX_READS,
+)
+from reactor.values.stored import decode_object
+from reactor.values.types import Value
+
+READ_ADVICE: Final = (
+    "Consider using smaller limits in your queries, paginating your queries, "
+    "or using indexed queries with a selective index range expressions."
+)
+
+
+class PendingWrite:
+    """The staged change of one document: what stood there at begin, what shall stand there, and all its index keys.
+
+    `before_keys` and `after_keys` run parallel to `table.indexes` as it was at `generation`.
+    """
+
+    __slots__ = ("after", "after_keys", "before", "before_keys", "generation", "id", "table")
+
+    def __init__(self, table: Table, document_id: str, before: bytes | None, before_keys: tuple[bytes, ...]) -> None:
+        self.table = table
+        self.id = document_id
+        self.before = before
+        self.before_keys = before_keys
+        self.after: bytes | None = None
+        self.after_keys: tuple[bytes, ...] = ()
+        self.generation = table.generation
+
+
+class Overlay:
+    """Own writes of one transaction in one index: key to document bytes, or None where it removed an entry."""
+
+    __slots__ = ("entries", "keys")
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, bytes | None] = {}
+        self.keys: list[bytes] = []
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Stage `value` at `key`."""
+        if key not in self.entries:
+            insort(self.keys, key)
+        self.entries[key] = value
+
+    def between(self, start: bytes, end: bytes | None) -> list[bytes]:
+        """Return the staged keys of `[start, end)`, ascending."""
+        low = bisect_left(self.keys, start)
+        high = len(self.keys) if end is None else bisect_left(self.keys, end)
+        return self.keys[low:high]
+
+
+def index_keys(table: Table, document_id: str, document: dict[str, Value]) -> tuple[bytes, ...]:
+    """Return the key of a document in every index of its table, in the order of `table.indexes`."""
+    return tuple([index.encoder(document) if index.fields else id_key(document_id) for index in table.indexes.values()])
+
+
+class Transaction:
+    """One attempt at a query or mutation, reading at `begin_ts`."""
+
+    __slots__ = (
+        "_overlays",
+        "begin_ts",
+        "bytes_read",
+        "bytes_written",
+        "catalog",
+        "documents_read",
+        "documents_written",
+        "last_creation_ts",
+        "reads",
+        "writes",
+    )
+
+    def __init__(self, catalog: Catalog, begin_ts: int) -> None:
+        self.catalog = catalog
+        self.begin_ts = begin_ts
+        self.reads = ReadSet()
+        self.writes: dict[str, PendingWrite] = {}
+        self._overlays: dict[int, Overlay] = {}
+        self.last_creation_ts = 0
+        self.documents_read = 0
+        self.bytes_read = 0
+        self.documents_written = 0
+        self.bytes_written = 0
+
+    # Reads.
+
+    def get(self, table: Table, document_id: str) -> bytes | None:
+        """Return the stored form of one document as this transaction sees it, or None.
+
+        Raises:
+            LimitExceeded: the transaction read too much.
+        """
+        key = id_key(document_id)
+        self.count_range()
+        self.reads.add_point(table.by_id.id, key)
+        pending = self.writes.get(document_id)
+        value = pending.after if pending is not None else read_at(table.by_id, key, self.begin_ts)
+        if value is not None:
+            self.count_document(len(value))
+        return value
+
+    def scan(self, index: Index, keys: KeyRange, reverse: bool, chunk_size: int) -> Generator[Chunk, None, None]:
+        """Yield the documents of a range in order, chunk by chunk, as this transaction sees them.
+
+        What was consumed is recorded by the caller through `record_scan`, chunk by chunk, before the next one is asked
+        for; the transaction may be suspended, and may write, between two chunks.
+        """
+        start, end = keys.start, keys.end
+        while True:
+            chunk = scan_at(index, start, end, chunk_size, reverse, self.begin_ts)
+            overlay = self._overlays.get(index.id)
+            if overlay is not None:
+                low = chunk.resume if reverse and chunk.resume is not None else start
+                high = chunk.resume if not reverse and chunk.resume is not None else end
+                chunk = Chunk(_merge(chunk.rows, overlay, low, high, reverse), chunk.resume)
+            yield chunk
+            if chunk.resume is None:
+                return
+            if reverse:
+                end = chunk.resume
+            else:
+                start = chunk.resume
+
+    def count(self, index: Index, keys: KeyRange) -> int:
+        """Return the number of documents in a range, and record the whole range as read."""
+        self.count_range()
+        self.reads.add_range(index.id, keys)
+        count = count_at(index, keys.start, keys.end, self.begin_ts)
+        overlay = self._overlays.get(index.id)
+        if overlay is not None:
+            for key in overlay.between(keys.start, keys.end):
+                stood = read_at(index, key, self.begin_ts) is not None
+                count += (overlay.entries[key] is not None) - stood
+        return count
+
+    def record_scan(self, index: Index, keys: KeyRange, reverse: bool, last_key: bytes | None) -> None:
+        """Record what a scan of `keys` has seen: all of it, or, when it stopped at `last_key`, up to and with that."""
+        if last_key is None:
+            self.reads.add_range(index.id, keys)
+        elif reverse:
+            self.reads.add_range(index.id, KeyRange(last_key, keys.end, keys.prefix_length))
+        else:
+            self.reads.add_range(index.id, KeyRange(keys.start, last_key + b"\x00", keys.prefix_length))
+
+    # Writes.
+
+    def put(
+        self,
+        table: Table,
+        document_id: str,
+        document: dict[str, Value] | None,
+        data: bytes | None,
+        before: dict[str, Value] | None,
+    ) -> None:
+        """Stage `document`, whose stored form is `data`, or None to delete.
+
+        `before` is the document as this transaction saw it last, None when it was not there; the caller has read it, so
+        that the read set has it.
+
+        Raises:
+            LimitExceeded: the transaction wrote too much.
+        """
+        self.documents_written += 1
+        self.bytes_written += len(data) if data is not None else 0
+        if self.documents_written > MAX_DOCUMENTS_WRITTEN:
+            raise LimitExceeded(
+                "TooManyWrites",
+                f"Too many writes in a single function execution (limit: {MAX_DOCUMENTS_WRITTEN})",
+            )
+        if self.bytes_written > MAX_BYTES_WRITTEN:
+            raise LimitExceeded(
+                "TooManyBytesWritten", "Too many bytes written in a single function execution (limit: 16 MiB)"
+            )
+        pending = self.writes.get(document_id)
+        if pending is not None and pending.generation != table.generation:
+            self._recompute(pending)
+        if pending is None:
+            stored = read_at(table.by_id, id_key(document_id), self.begin_ts)
+            keys = index_keys(table, document_id, before) if stored is not None and before is not None else ()
+            pending = self.writes[document_id] = PendingWrite(table, document_id, stored, keys)
+            old_keys = keys
+        else:
+            old_keys = pending.after_keys if pending.after is not None else ()
+        new_keys = index_keys(table, document_id, document) if document is not None else ()
+        pending.after = data
+        pending.after_keys = new_keys
+        for position, index in enumerate(table.indexes.values()):
+            overlay = self._overlays.get(index.id)
+            if overlay is None:
+                overlay = self._overlays[index.id] = Overlay()
+            if old_keys and (not new_keys or old_keys[position] != new_keys[position]):
+                overlay.put(old_keys[position], None)
+            if new_keys:
+                overlay.put(new_keys[position], data)
+
+    def settle_keys(self) -> None:
+        """Bring the keys of every staged write up to the indexes its table has now."""
+        for pending in self.writes.values():
+            if pending.generation != pending.table.generation:
+                self._recompute(pending)
+
+    def _recompute(self, pending: PendingWrite) -> None:
+        table = pending.table
+        before, after = pending.before, pending.after
+        pending.before_keys = index_keys(table, pending.id, decode_object(before)) if before is not None else ()
+        pending.after_keys = index_keys(table, pending.id, decode_object(after)) if after is not None else ()
+        pending.generation = table.generation
+
+    # Bounds.
+
+    def count_range(self) -> None:
+        """Count one lookup or scan."""
+        if self.reads.exceeds(MAX_READS):
+            raise LimitExceeded(
+                "TooManyReads", f"Too many reads in a single function execution (limit: {MAX_READS}). {READ_ADVICE}"
+            )
+
+    def count_document(self, size: int) -> None:
+        """Count one document of `size` stored bytes that was read."""
+        self.documents_read += 1
+        self.bytes_read += size
+        if self.documents_read > MAX_DOCUMENTS_READ:
+            raise LimitExceeded(
+                "TooManyDocumentsRead",
+                f"Too many documents read in a single function execution (limit: {MAX_DOCUMENTS_READ}). {READ_ADVICE}",
+            )
+        if self.bytes_read > MAX_BYTES_READ:
+            raise LimitExceeded(
+                "TooManyBytesRead",
+                f"Too many bytes read in a single function execution (limit: {MAX_BYTES_READ} bytes). {READ_ADVICE}",
+            )
+
+
+def _merge(rows: list[Row], overlay: Overlay, low: bytes, high: bytes | None, reverse: bool) -> list[Row]:
+    """Return `rows` with the overlay's entries of `[low, high)` in place."""
+    own = overlay.between(low, high)
+    if not own:
+        return rows
+    entries = overlay.entries
+    merged = [row for row in rows if row[0] not in entries]
+    merged.extend((key, value) for key in own if (value := entries[key]) is not None)
+    merged.sort(key=_key_of, reverse=reverse)
+    return merged
+
+
+def _key_of(row: Row) -> bytes:
+    return row[0]
