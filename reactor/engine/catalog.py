@@ -13,7 +13,7 @@ from reactor.engine.keyrange import IndexId
 from reactor.engine.sortedmap import SortedMap
 from reactor.errors import LimitExceeded
 from reactor.limits import FIRST_USER_TABLE, MAX_TABLES
-from reactor.values.keys import IndexKeyEncoder, encode_value_key
+from reactor.values.keys import IndexKeyEncoder
 
 BY_ID: Final[tuple[str, ...]] = ()
 BY_CREATION_TIME: Final = ("_creationTime",)
@@ -28,12 +28,13 @@ SYSTEM_TABLES: Final = {TABLES: 513, MODULES: 514, DEPLOYMENT: 515}
 class Index:
     """One sorted map from key bytes to document bytes, with the history of recent changes."""
 
-    __slots__ = ("encoder", "entries", "fields", "history", "id", "table", "valid_from")
+    __slots__ = ("encoder", "entries", "fields", "history", "id", "table", "top_fields", "valid_from")
 
     def __init__(self, index_id: IndexId, table: int, fields: tuple[str, ...]) -> None:
         self.id = index_id
         self.table = table
         self.fields = fields  # stored fields; `_id` always follows
+        self.top_fields = tuple(dict.fromkeys(field.partition(".")[0] for field in fields))
         self.encoder = IndexKeyEncoder(fields)
         self.entries: SortedMap[bytes] = SortedMap()
         self.history = History()
@@ -123,8 +124,3 @@ class Catalog:
         self._next_index += 1
         self.by_index[index.id] = index
         return index
-
-
-def creation_key(creation_time: float, document_id: str) -> bytes:
-    """Return the key of a document in the index by creation time."""
-    return encode_value_key(creation_time) + id_key(document_id)

@@ -16,7 +16,7 @@ from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.engine.timestamps import CommitClock, CreationClock, covering_ts
 from reactor.engine.transaction import Transaction, index_keys
 from reactor.engine.writelog import LogEntry, WriteLog
-from reactor.errors import Unavailable
+from reactor.errors import SnapshotTooOld, Unavailable
 from reactor.limits import FIRST_USER_TABLE, Limits
 from reactor.ports import Clock, Rng, Spawn
 from reactor.storage.interface import Persistence, Record
@@ -41,6 +41,8 @@ class Database:
         self._spawn = spawn
         self._pins: dict[int, int] = {}
         self._history: deque[tuple[int, list[Change]]] = deque()
+        self._floor = 0  # no older snapshot can be read any more
+        self._prune_is_due = False
         self._unpin_waiters: list[asyncio.Future[None]] = []
         self._folding = False
         self._unfolded = 0
@@ -90,7 +92,7 @@ class Database:
         database.write_log.append(LogEntry(opening.ts, (), (), ""))
         database.publisher.enqueue(opening)
         database._is_open = True
-        database._reported_ts = end
+        database._floor = database._reported_ts = end
         database._ensure_deployment()
         try:
             await database.publisher.drain()
@@ -123,9 +125,17 @@ class Database:
         return Transaction(self.catalog, self.applied_ts)
 
     def begin_query(self, ts: int | None = None) -> Transaction:
-        """Begin a read-only transaction at `ts`, by default the durable timestamp."""
+        """Begin a read-only transaction at `ts`, by default the durable timestamp.
+
+        Raises:
+            SnapshotTooOld: what stood there at `ts` may be forgotten; ask again at a later timestamp.
+        """
         self.check_open()
-        return Transaction(self.catalog, self.durable_ts if ts is None else ts)
+        if ts is None:
+            ts = self.durable_ts
+        elif ts < self._floor:
+            raise SnapshotTooOld(f"Timestamp {ts} is too early, retry with a higher timestamp")
+        return Transaction(self.catalog, ts)
 
     def pin(self, ts: int) -> None:
         """Keep the history that a snapshot at `ts` needs, until `unpin`. Needed only across suspensions."""
@@ -136,12 +146,19 @@ class Database:
         left = self._pins[ts] - 1
         if left:
             self._pins[ts] = left
-        else:
-            del self._pins[ts]
-            waiters, self._unpin_waiters = self._unpin_waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            return
+        del self._pins[ts]
+        self._wake_waiters()
+        if self._history and ts < self._history[0][0] <= self.durable_ts and not self._prune_is_due:
+            # Not at once: who gives a snapshot back may be about to commit what it read there.
+            self._prune_is_due = True
+            asyncio.get_running_loop().call_soon(self._prune)
+
+    def _wake_waiters(self) -> None:
+        waiters, self._unpin_waiters = self._unpin_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     @property
     def oldest_reader(self) -> int:
@@ -281,12 +298,13 @@ class Database:
             self._spawn(self._fold(), name="fold")
 
     def _prune(self) -> None:
-        oldest = self.oldest_reader
+        self._prune_is_due = False
+        oldest = self._floor = max(self._floor, self.oldest_reader)
         history = self._history
         while history and history[0][0] <= oldest:
-            commit_ts, changes = history.popleft()
+            _, changes = history.popleft()
             for index, key in changes:
-                index.history.forget(key, commit_ts)
+                index.history.forget(key, oldest)
         self.write_log.truncate(oldest)
 
     async def _fold(self) -> None:

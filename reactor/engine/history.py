@@ -6,11 +6,15 @@ Promises that a lookup at a timestamp at or above `floor` is exact. Owned by an 
 oldest snapshot in use (`design.md` §4, 7).
 """
 
+from bisect import bisect_right
+from operator import itemgetter
 from typing import Final
 
 from reactor.engine.sortedmap import SortedMap
 
 LATEST: Final = object()
+
+_commit_ts = itemgetter(0)
 
 
 class History:
@@ -47,20 +51,19 @@ class History:
     def at(self, key: bytes, ts: int) -> bytes | object | None:
         """Return what stood at `key` at `ts`: a value, None for absent, or `LATEST` when nothing replaced it since."""
         versions = self._versions.get(key)
-        if versions is not None:
-            for commit_ts, before in versions:
-                if commit_ts > ts:
-                    return before
-        return LATEST
+        if versions is None or versions[-1][0] <= ts:
+            return LATEST
+        if versions[0][0] > ts:
+            return versions[0][1]
+        return versions[bisect_right(versions, ts, key=_commit_ts)][1]
 
     def forget(self, key: bytes, through_ts: int) -> None:
         """Drop what commits up to `through_ts` replaced at `key`: no reader below them is left."""
         versions = self._versions.get(key)
-        if versions is None:
+        if versions is None or versions[0][0] > through_ts:
             return
-        kept = [version for version in versions if version[0] > through_ts]
-        if kept:
-            self._versions[key] = kept
+        if versions[-1][0] > through_ts:
+            del versions[: bisect_right(versions, through_ts, key=_commit_ts)]
         else:
             del self._versions[key]
             self.added.pop(key, None)

@@ -7,7 +7,8 @@ and one upper bound on the next. Used by `ctx.db.query`.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from reactor.engine.keyrange import KeyRange
+from reactor.engine.keyrange import EVERYTHING, KeyRange
+from reactor.engine.keyrange import prefix as prefix_range
 from reactor.errors import Error
 from reactor.values.display import display
 from reactor.values.keys import encode_value_key, lower_bound, upper_bound
@@ -45,7 +46,11 @@ def compile_range(index_name: str, fields: Sequence[str], bounds: Sequence[Bound
         RangeError: a field is not indexed, the fields are not used in order, or bounds repeat or disagree.
     """
     if not bounds:
-        return KeyRange(b"", None, 0)
+        return EVERYTHING
+    if len(bounds) <= len(fields) and all(
+        bound.operator == "eq" and bound.field == field for bound, field in zip(bounds, fields, strict=False)
+    ):
+        return prefix_range(b"".join([encode_value_key(bound.value) for bound in bounds]))
     equalities: dict[str, Bound] = {}
     lower: Bound | None = None
     upper: Bound | None = None

@@ -31,7 +31,7 @@ def read_at(index: Index, key: bytes, ts: int) -> bytes | None:
 
 
 def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: bool, ts: int) -> Chunk:
-    """Return up to about `limit` entries of `[start, end)` as of `ts`, in order.
+    """Return the next entries of `[start, end)` as of `ts`, in order: at most twice `limit`, and maybe none.
 
     Raises:
         SnapshotTooOld: the index was built after `ts`.
@@ -39,18 +39,15 @@ def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: 
     if ts < index.valid_from:
         raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
     base = index.entries.chunk(start, end, limit, reverse)
-    if len(base) < limit:
-        resume = None
-        low, high = start, end
-    elif reverse:
-        resume = low = base[-1][0]
-        high = end
-    else:
-        resume = high = base[-1][0] + b"\x00"
-        low = start
+    last = base[-1][0] if len(base) == limit else None
     history = index.history
     if not history:
-        return Chunk(base, resume)
+        return Chunk(base, _resume(last, reverse))
+    removed = history.removed.chunk(start, end, limit, reverse)
+    if len(removed) == limit:
+        # Neither list may be followed past the end of the other one's part.
+        stop = removed[-1][0]
+        last = stop if last is None else max(last, stop) if reverse else min(last, stop)
     rows: list[Row] = []
     for key, latest in base:
         value = history.at(key, ts)
@@ -58,15 +55,19 @@ def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: 
             rows.append((key, latest))
         elif value is not None:
             rows.append((key, value))  # type: ignore[arg-type]
-    gone = [
-        (key, value)
-        for key, _ in history.removed.chunk(low, high, len(history.removed) + 1, reverse)
-        if (value := history.at(key, ts)) is not None and value is not LATEST
-    ]
-    if gone:
-        rows.extend(gone)  # type: ignore[arg-type]
+    if removed:
+        for key, _ in removed:
+            value = history.at(key, ts)
+            if value is not None and value is not LATEST:
+                rows.append((key, value))  # type: ignore[arg-type]
+        if last is not None:
+            rows = [row for row in rows if (row[0] >= last if reverse else row[0] <= last)]
         rows.sort(reverse=reverse)
-    return Chunk(rows, resume)
+    return Chunk(rows, _resume(last, reverse))
+
+
+def _resume(last: bytes | None, reverse: bool) -> bytes | None:
+    return last if last is None or reverse else last + b"\x00"
 
 
 def count_at(index: Index, start: bytes, end: bytes | None, ts: int) -> int:

@@ -23,7 +23,7 @@ from reactor.limits import (
     MAX_READS,
 )
 from reactor.values.stored import decode_object
-from reactor.values.types import Value
+from reactor.values.types import Value, undefined
 
 READ_ADVICE: Final = (
     "Consider using smaller limits in your queries, paginating your queries, "
@@ -74,6 +74,23 @@ class Overlay:
 def index_keys(table: Table, document_id: str, document: dict[str, Value]) -> tuple[bytes, ...]:
     """Return the key of a document in every index of its table, in the order of `table.indexes`."""
     return tuple([index.encoder(document) if index.fields else id_key(document_id) for index in table.indexes.values()])
+
+
+def moved_keys(
+    table: Table, document_id: str, document: dict[str, Value], before: dict[str, Value], old: tuple[bytes, ...]
+) -> tuple[bytes, ...]:
+    """Return the keys of a changed document, taking those from `old` whose fields were not changed.
+
+    A field that still holds the very same object was not changed; equality would be wrong, since 0.0 == -0.0.
+    """
+    keys: list[bytes] = []
+    for index, key in zip(table.indexes.values(), old, strict=True):
+        for name in index.top_fields:
+            if document.get(name, undefined) is not before.get(name, undefined):
+                key = index.encoder(document)
+                break
+        keys.append(key)
+    return tuple(keys)
 
 
 class Transaction:
@@ -203,7 +220,12 @@ class Transaction:
             old_keys = keys
         else:
             old_keys = pending.after_keys if pending.after is not None else ()
-        new_keys = index_keys(table, document_id, document) if document is not None else ()
+        if document is None:
+            new_keys: tuple[bytes, ...] = ()
+        elif old_keys and before is not None:
+            new_keys = moved_keys(table, document_id, document, before, old_keys)
+        else:
+            new_keys = index_keys(table, document_id, document)
         pending.after = data
         pending.after_keys = new_keys
         for position, index in enumerate(table.indexes.values()):

@@ -94,12 +94,12 @@ class Documents:
         """
         if not isinstance(fields, Mapping):
             raise InvalidArgument("Invalid argument `value` for `db.patch`: Value must be an Object")
-        table, definition, before = self._existing("patch", "Update", table_name, document_id)
+        table, definition, before, stored = self._existing("patch", "Update", table_name, document_id)
         merged = {**before, **fields}
         for name, field in fields.items():
             if field is undefined:
                 del merged[name]
-        self._replace(table, definition, before, merged)
+        self._replace(table, definition, before, stored, merged)
 
     def replace(self, table_name: str | None, document_id: object, value: object) -> None:
         """Stage a whole new body; id and creation time stay.
@@ -110,8 +110,8 @@ class Documents:
         """
         if not isinstance(value, Mapping):
             raise InvalidArgument("Invalid argument `value` for `db.replace`: Value must be an Object")
-        table, definition, before = self._existing("replace", "Replace", table_name, document_id)
-        self._replace(table, definition, before, dict(value))
+        table, definition, before, stored = self._existing("replace", "Replace", table_name, document_id)
+        self._replace(table, definition, before, stored, value)
 
     def delete(self, table_name: str | None, document_id: object) -> None:
         """Stage the removal of a document.
@@ -119,7 +119,7 @@ class Documents:
         Raises:
             DocumentNotFound: there is no such document.
         """
-        table, _, before = self._existing("delete", "Delete", table_name, document_id)
+        table, _, before, _ = self._existing("delete", "Delete", table_name, document_id)
         self.transaction.put(table, before["_id"], None, None, before)
 
     def normalize_id(self, table_name: str, text: object) -> str | None:
@@ -254,7 +254,7 @@ class Documents:
 
     def _existing(
         self, call: str, verb: str, table_name: str | None, document_id: object
-    ) -> tuple[Table, TableDefinition | None, Document]:
+    ) -> tuple[Table, TableDefinition | None, Document, bytes]:
         table, definition = self._locate(call, table_name, document_id)
         if table is None:
             raise InvalidArgument(f'Invalid argument `id` for `db.{call}`: Table for ID "{document_id}" not found')
@@ -262,13 +262,18 @@ class Documents:
         data = self.transaction.get(table, document_id)
         if data is None:
             raise DocumentNotFound(f"{verb} on nonexistent document ID {document_id}")
-        return table, definition, decode_object(data)
+        return table, definition, decode_object(data), data
 
     def _replace(
-        self, table: Table, definition: TableDefinition | None, before: Document, value: Mapping[str, object]
+        self,
+        table: Table,
+        definition: TableDefinition | None,
+        before: Document,
+        stored: bytes,
+        value: Mapping[str, object],
     ) -> None:
         document, data = self._encode(table, definition, value, before["_id"], before["_creationTime"])
-        if data == encode_stored(before):
+        if data == stored:
             return  # an identical document is not a write
         self.transaction.put(table, before["_id"], document, data, before)
 

@@ -34,12 +34,13 @@ from reactor.limits import MAX_RESULT_BYTES
 from reactor.ports import Clock, Rng
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.context import make_context
+from reactor.runtime.decorators import Function
 from reactor.runtime.determinism import Ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import AttemptEnded, Execution
 from reactor.runtime.failures import failure_of
 from reactor.runtime.logs import LogBuffer
-from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.registry import RegisteredFunction, Registry
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Version, Versions
 from reactor.values.json import decode_args, encode_json
@@ -48,6 +49,10 @@ from reactor.values.stored import normalise
 
 Done = Callable[[Outcome], None]
 RunKind = Literal["query", "mutation"]
+
+
+def _nothing() -> None:
+    """Nobody waits for a run to end."""
 
 
 class QueryRun(msgspec.Struct, frozen=True):
@@ -82,9 +87,13 @@ class Executor:
         self._rng = rng
         self._waiting = 0
 
-    def submit_mutation(self, call: Call, done: Done) -> None:
-        """Run a mutation; `done` gets its outcome when everything it rests on is durable."""
-        mutation = _Mutation(self, call, done)
+    def submit_mutation(self, call: Call, done: Done, ran: Callable[[], None] = _nothing) -> None:
+        """Run a mutation; `done` gets its outcome when everything it rests on is durable.
+
+        `ran` is called before, when it has run to its end: what is submitted from then on sees its effect. A client's
+        mutations are kept in order by this, without each waiting for the disk.
+        """
+        mutation = _Mutation(self, call, done, ran)
         self.queue.request(mutation.begin)
 
     def submit_query(self, call: Call, done: Done, ts: int | None = None) -> None:
@@ -107,6 +116,13 @@ class Executor:
                 self.run_query(call, None, lambda run: done(run.outcome))
 
         self.queue.request(begin)
+
+    def submit_handler(self, handler: Callable[..., Any], call: Call, done: Done) -> None:
+        """Run a handler that is no function of the project as a mutation, under the deployed schema."""
+        registry = Registry()
+        registry.register("run", "handler", Function("mutation", "internal", handler), "")
+        (function,) = registry.functions.values()
+        self.queue.request(_Mutation(self, call, done, handler=function).begin)
 
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
         """Run the first slice of a query now; `finished` may be called before this returns."""
@@ -235,7 +251,8 @@ class _Run(ABC):
         self.surroundings = executor.ambient(kind)
         executor.database.pin(transaction.begin_ts)
         try:
-            function = self.function = executor.find(version, call, kind, transaction)
+            function = self._find(version, kind)
+            self.function = function
             kwargs = executor.arguments(function, call)
         except Error as error:
             self._finished(None, error)
@@ -248,6 +265,9 @@ class _Run(ABC):
         is_async = function.function.is_async
         ctx = make_context(execution, kind, is_async, call.identity, self._look)
         execution.start(lambda: handler(ctx, **kwargs), is_async)
+
+    def _find(self, version: Version, kind: RunKind) -> RegisteredFunction:
+        return self.executor.find(version, self.call, kind, self.transaction)
 
     @abstractmethod
     def _revalidate(self) -> None:
@@ -309,12 +329,24 @@ class _Query(_Run):
 class _Mutation(_Run):
     """One mutation, attempt after attempt."""
 
-    __slots__ = ("_attempt", "_done")
+    __slots__ = ("_attempt", "_done", "_handler", "_ran")
 
-    def __init__(self, executor: Executor, call: Call, done: Done) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        call: Call,
+        done: Done,
+        ran: Callable[[], None] = _nothing,
+        handler: RegisteredFunction | None = None,
+    ) -> None:
         super().__init__(executor, call)
+        self._handler = handler
         self._done = done
+        self._ran = ran
         self._attempt = 0
+
+    def _find(self, version: Version, kind: RunKind) -> RegisteredFunction:
+        return self._handler or super()._find(version, kind)
 
     def begin(self) -> None:
         """Run the first slice of the first attempt, or wait while the disk is too far behind."""
@@ -323,13 +355,11 @@ class _Mutation(_Run):
         executor.stats.mutations += 1
         if publisher.is_full:
             if executor._waiting >= executor.database.limits.tail_commits:
-                self._done(
-                    Refused(
-                        Overloaded(
-                            "CommitterFullError",
-                            "Too many concurrent commits in a short period of time. "
-                            "Spread your writes out over time or throttle them to avoid errors.",
-                        )
+                self._refuse(
+                    Overloaded(
+                        "CommitterFullError",
+                        "Too many concurrent commits in a short period of time. "
+                        "Spread your writes out over time or throttle them to avoid errors.",
                     )
                 )
                 return
@@ -356,7 +386,7 @@ class _Mutation(_Run):
             transaction = database.begin_mutation()
             version = executor.versions.latest()
         except Error as error:
-            self._done(Refused(error))
+            self._refuse(error)
             return
         self._attempt += 1
         version.depend_on_deployment(transaction)
@@ -402,7 +432,7 @@ class _Mutation(_Run):
                 self._lost(conflict)
                 return
             except OutcomeUnknown as forgotten:
-                self._done(Refused(forgotten))
+                self._refuse(forgotten)
                 return
             except Error as problem:
                 error = problem
@@ -414,7 +444,7 @@ class _Mutation(_Run):
         elif isinstance(error, SnapshotTooOld):
             self._lost(error)
         elif isinstance(error, Unavailable | ProtocolError) or not isinstance(error, Exception):
-            self._done(Refused(error if isinstance(error, Error) else Unavailable(f"Stopped: {type(error).__name__}")))
+            self._refuse(error if isinstance(error, Error) else Unavailable(f"Stopped: {type(error).__name__}"))
         else:
             failure = executor.failure(call, error, transaction.begin_ts, self.version, log_lines)
             self._answer(failure, transaction.begin_ts)
@@ -424,12 +454,21 @@ class _Mutation(_Run):
         executor = self.executor
         executor.stats.conflicts += 1
         if self._attempt >= executor.database.limits.max_commit_attempts:
-            self._done(Refused(conflict))
+            self._refuse(conflict)
             return
         executor.queue.request(self._next_attempt)
 
+    def _refuse(self, error: Error) -> None:
+        """Report that the system can't answer. Nothing was committed, so there is nothing to wait for.
+
+        The outcome goes first: it closes a client's connection, and what it sent later must not overtake this.
+        """
+        self._done(Refused(error))
+        self._ran()
+
     def _answer(self, outcome: Outcome, rests_on: int) -> None:
         """Report the outcome once everything it saw and did is durable."""
+        self._ran()
         done = self._done
         self.executor.database.publisher.when_durable(rests_on, lambda: done(outcome))
 

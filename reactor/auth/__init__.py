@@ -1,0 +1,1 @@
+"""Tokens to identity: admin keys, user claims."""

@@ -1,0 +1,71 @@
+"""Attributes of a user to the identity that functions see.
+
+Promises that equal claims give equal identities, whatever their order, and that no user's key equals an admin's. Used
+by the server for admins acting as a user, and by tests through `with_identity`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from reactor.auth.admin_key import AdminKey
+from reactor.errors import InvalidArgument
+from reactor.runtime.calls import Identity
+
+TEST_ISSUER: Final = "https://convex.test"
+
+_TEXTS: Final = frozenset(
+    "tokenIdentifier issuer subject name givenName familyName nickname preferredUsername profileUrl pictureUrl "
+    "websiteUrl email gender birthday timezone language phoneNumber address updatedAt".split()
+)
+_FLAGS: Final = frozenset({"emailVerified", "phoneNumberVerified"})
+
+
+def user_identity(attributes: Mapping[str, Any]) -> Identity:
+    """Return a user with these claims; what is missing of `subject`, `issuer` and `tokenIdentifier` is made up.
+
+    Raises:
+        InvalidArgument: a known claim has the wrong type, or a claim is no JSON.
+    """
+    claims = dict(attributes)
+    claims.setdefault("subject", hashlib.sha256(_canonical(claims)).hexdigest()[:32])
+    claims.setdefault("issuer", TEST_ISSUER)
+    claims.setdefault("tokenIdentifier", f"{claims['issuer']}|{claims['subject']}")
+    return _checked("user", claims, read_only=False)
+
+
+def admin_identity(key: AdminKey, acting_as: Mapping[str, Any] | None = None) -> Identity:
+    """Return the identity of an admin, with the claims of the user it acts as.
+
+    Raises:
+        InvalidArgument: the user is named by neither `tokenIdentifier` nor `issuer` and `subject`, or see
+            `user_identity`.
+    """
+    if acting_as is None:
+        return Identity(kind="admin", key="admin-read" if key.read_only else "admin", read_only=key.read_only)
+    claims = dict(acting_as)
+    if "tokenIdentifier" not in claims:
+        if not ("issuer" in claims and "subject" in claims):
+            raise InvalidArgument("An identity to act as needs tokenIdentifier, or both issuer and subject.")
+        claims["tokenIdentifier"] = f"{claims['issuer']}|{claims['subject']}"
+    return _checked("admin", claims, read_only=key.read_only)
+
+
+def _checked(kind: str, claims: dict[str, Any], *, read_only: bool) -> Identity:
+    for name, value in claims.items():
+        expected = str if name in _TEXTS else bool if name in _FLAGS else object
+        if not isinstance(value, expected):
+            raise InvalidArgument(f"Claim {name!r} must be {expected.__name__}, not {type(value).__name__}.")
+    key = f"{kind}{'-read' if read_only else ''}|{_canonical(claims).decode()}"
+    if kind == "admin":
+        return Identity(kind="admin", claims=claims, key=key, read_only=read_only)
+    return Identity(kind="user", claims=claims, key=key)
+
+
+def _canonical(claims: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(claims, order="deterministic")
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"Claims must be JSON: {error}") from None

@@ -1,0 +1,1 @@
+"""The shell: sockets, HTTP, and the composition root."""

@@ -1,0 +1,374 @@
+"""The composition root: the one place where storage, engine, runtime, sockets and HTTP are joined.
+
+Owns the life of a deployment. Promises that nothing is opened before `open`, that what was opened is closed in the
+opposite order whatever fails, that closing answers what is under way first, and that a deployment used from another
+event loop or process says so instead of corrupting itself.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from reactor.auth.admin_key import check
+from reactor.auth.identity import admin_identity
+from reactor.errors import Error, InvalidArgument, Unavailable
+from reactor.limits import Limits
+from reactor.ports import Clock, Rng
+from reactor.runtime.calls import Call, Identity
+from reactor.runtime.host import Host
+from reactor.runtime.loader import Project, ProjectLoader, read_options
+from reactor.runtime.push import PushReport
+from reactor.server.backend import Backend, Done, Handler
+from reactor.server.blocking import BlockingDeployment
+from reactor.server.callers import Caller, Feed
+from reactor.server.credentials import Credentials, load_credentials
+from reactor.server.http.api import Api
+from reactor.server.http.page import Page
+from reactor.server.http.router import HttpApp
+from reactor.server.sync.connection import SyncEndpoint
+from reactor.server.sync.outbox import Outbox
+from reactor.server.sync.session import Session
+from reactor.server.system import SystemClock, SystemRng
+from reactor.storage.interface import Persistence
+from reactor.storage.memory import MemoryPersistence
+from reactor.storage.sqlite import SqlitePersistence
+
+MEMORY: Final = ":memory:"
+DEFAULT_DATA: Final = ".reactor"
+NOT_OPEN: Final = (
+    "This deployment is not open. Open it with its host application, as in FastAPI(lifespan=deployment.lifespan), "
+    "or with `async with deployment:`."
+)
+CLOSE_CODE: Final = 1001  # "going away": official clients reconnect without logging an error
+CLOSE_REASON: Final = "ServerShuttingDown"
+
+
+class Deployment(Caller):
+    """A project and its data, to be served, embedded or tested.
+
+    Open it with `async with`, `lifespan` or `open`. Its verbs (`query`, `mutation`, `run`, `subscribe`) call functions
+    in this process; `asgi` serves everybody else.
+    """
+
+    def __init__(
+        self,
+        project: str | os.PathLike[str] = ".",
+        *,
+        data: str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+        limits: Limits | None = None,
+        instance_name: str | None = None,
+        instance_secret: str | None = None,
+        redact_logs: bool = False,
+    ) -> None:
+        """Choose what to open; nothing is opened yet.
+
+        Args:
+            project: the folder with `schema.py` and `functions/`.
+            data: the data directory, or ":memory:" for none. By default what the project's pyproject.toml says, else
+                `.reactor` in the project.
+            instance_name: with `instance_secret` (64 hex digits) decides which admin keys are good; by default both
+                are kept in the data directory.
+            redact_logs: send clients neither error texts nor log lines. Data of a `ReactorError` is always sent.
+        """
+        self.project_dir = Path(project)
+        self.clock: Clock = SystemClock() if clock is None else clock
+        self.limits = Limits() if limits is None else limits
+        self._rng: Rng = SystemRng() if rng is None else rng
+        self._data = data
+        self._instance = (instance_name, instance_secret)
+        self._redact_logs = redact_logs
+        self._loader = ProjectLoader(self.project_dir)
+        self._loading = asyncio.Lock()
+        self._host: Host | None = None
+        self._backend: Backend | None = None
+        self._credentials: Credentials | None = None
+        self._admin_key: str | None = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
+        self._is_opening = False
+        self._live_feeds: set[Feed] = set()
+        self._sync = SyncEndpoint(self._new_session, self.clock, self.limits)
+        super().__init__(self.backend, self._live_feeds)
+
+    # Opening and closing.
+
+    async def open(self, *, load: bool = True) -> None:
+        """Open the data and deploy the project. `load=False` leaves that to a later `reload` or `push`.
+
+        Raises:
+            PushError: the project can't be loaded, or existing documents do not match its schema.
+            StorageError: the data is held by another process, damaged, or of a newer version.
+            InvalidArgument: it is open already.
+        """
+        if self._is_opening or self._host is not None:
+            raise InvalidArgument("This deployment is open already. One deployment belongs to one event loop.")
+        self._is_opening = True
+        project: Project | None = None
+        try:
+            # Before the data is touched: a project with a typo should leave no trace.
+            project = await asyncio.to_thread(self._loader.load) if load else None
+            await self._open(project)
+        except BaseException:
+            if project is not None:
+                project.release()
+            raise
+        finally:
+            self._is_opening = False
+
+    async def _open(self, project: Project | None) -> None:
+        directory = self._data_directory()
+        persistence: Persistence = (
+            MemoryPersistence() if directory is None else SqlitePersistence(directory, wal_bytes=self.limits.wal_bytes)
+        )
+        host = await Host.open(
+            persistence, clock=self.clock, rng=self._rng, limits=self.limits, redact=self._redact_logs
+        )
+        try:
+            # Only now: the lease keeps two processes from making up a secret each.
+            credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
+            if project is not None:
+                await host.push(project)
+        except BaseException:
+            await host.close()
+            raise
+        self._credentials = credentials
+        self._host = host
+        self._owner = os.getpid(), asyncio.get_running_loop()
+        self._backend = Backend(
+            functions=host.executor,
+            live=host.live,
+            durable_ts=lambda: host.database.durable_ts,
+            check_admin=self._check_admin,
+            submit_handler=self._submit_handler,
+            rng=self._rng,
+        )
+
+    async def quiesce(self) -> None:
+        """Take no new calls, answer those under way, and close every connection. Waits up to `shutdown_seconds`."""
+        self._backend = None
+        await self._sync.close(CLOSE_CODE, CLOSE_REASON)
+
+    async def close(self) -> None:
+        """Answer what is under way, make it durable, and release the data. Closing twice is harmless."""
+        host = self._host
+        if host is None:
+            return
+        self._check_owner()
+        await self.quiesce()
+        self._host = None
+        try:
+            for feed in list(self._live_feeds):
+                feed.end()
+        finally:
+            await host.close()
+            self._owner = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Open and close with a host application: `FastAPI(lifespan=deployment.lifespan)`."""
+        async with self:
+            yield
+
+    def blocking(self) -> BlockingDeployment:
+        """Open on an event loop in a thread of its own, for code that has none. Close what this returns.
+
+        Raises:
+            InvalidArgument: it is open already, on another loop.
+            PushError, StorageError: as `open`.
+        """
+        return BlockingDeployment(self)
+
+    # Serving.
+
+    def asgi(self, *, page: bool = False) -> ASGIApp:
+        """Return an ASGI application: the data plane for clients, mountable under any prefix.
+
+        Answers 503 with a hint while the deployment is not open. Run by itself, it opens and closes the deployment
+        with the server. `page` adds the small page for developers at `/`.
+        """
+        http = HttpApp(
+            api=Api(self.backend, self._rng),
+            sync=self._sync,
+            name=lambda: self.instance_name,
+            version=version(),
+            page=Page(self._registered) if page else None,
+        )
+        return _WithLifespan(self, http)
+
+    # The project.
+
+    async def reload(self) -> PushReport:
+        """Load the project as it is on disk now and deploy it. The running version goes on if that fails.
+
+        Raises:
+            PushError: it can't be loaded, or existing documents do not match its schema.
+            Unavailable: the deployment is not open.
+        """
+        async with self._loading:
+            self.backend()
+            return await self.push(await asyncio.to_thread(self._loader.load))
+
+    async def push(self, project: Project) -> PushReport:
+        """Deploy a loaded project, which then belongs to this deployment, also when that fails.
+
+        Raises:
+            PushError: existing documents do not match its schema. The running version goes on.
+            Unavailable: the deployment is not open.
+        """
+        try:
+            self.backend()
+            assert self._host is not None
+            return await self._host.push(project)
+        except BaseException:
+            project.release()
+            raise
+
+    @property
+    def files(self) -> frozenset[Path]:
+        """The project's files that the last load read, also when it failed."""
+        return self._loader.seen
+
+    # What others need to know.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are taken."""
+        return self._backend is not None
+
+    @property
+    def instance_name(self) -> str:
+        """The name in admin keys.
+
+        Raises:
+            Unavailable: the deployment was never opened.
+        """
+        return self._opened_credentials().name
+
+    @property
+    def admin_key(self) -> str:
+        """A key that may do everything. It stays good until the instance secret changes.
+
+        Raises:
+            Unavailable: the deployment was never opened.
+        """
+        if self._admin_key is None:
+            self._admin_key = self._opened_credentials().admin_key(self.clock, self._rng)
+        return self._admin_key
+
+    def backend(self) -> Backend:
+        """Return the running parts.
+
+        Raises:
+            Unavailable: the deployment is not open, or belongs to another event loop or process.
+        """
+        if self._backend is None:
+            raise Unavailable(NOT_OPEN)
+        self._check_owner()
+        return self._backend
+
+    # Inside.
+
+    def _check_owner(self) -> None:
+        assert self._owner is not None
+        process, loop = self._owner
+        if process != os.getpid():
+            raise Unavailable(
+                f"This deployment was opened by process {process} and can't be used from {os.getpid()}: "
+                "open it after forking, in one process only."
+            )
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not loop:
+            raise Unavailable(
+                "This deployment was opened on another event loop. Use it there, or use `deployment.blocking()`, "
+                "or a client over the network."
+            )
+
+    def _opened_credentials(self) -> Credentials:
+        if self._credentials is None:
+            raise Unavailable(NOT_OPEN)
+        return self._credentials
+
+    def _data_directory(self) -> Path | None:
+        data = self._data
+        if data is None:
+            configured = read_options(self.project_dir).data
+            data = configured if configured == MEMORY else self.project_dir / (configured or DEFAULT_DATA)
+        return None if data == MEMORY else Path(data).resolve()
+
+    def _new_session(self, outbox: Outbox, *, chunks: bool) -> Session:
+        backend = self.backend()
+        return Session(
+            outlet=outbox,
+            mutations=backend.functions,
+            live=backend.live,
+            check_admin=backend.check_admin,
+            durable_ts=backend.durable_ts,
+            clock=self.clock,
+            rng=self._rng,
+            limits=self.limits,
+            chunks=chunks,
+        )
+
+    def _check_admin(self, key: str, attributes: Mapping[str, Any] | None) -> Identity:
+        credentials = self._opened_credentials()
+        return admin_identity(check(key, credentials.name, credentials.secret), attributes)
+
+    def _submit_handler(self, handler: Handler, call: Call, done: Done) -> None:
+        assert self._host is not None
+        self._host.executor.submit_handler(handler, call, done)
+
+    def _registered(self) -> Project:
+        self.backend()
+        assert self._host is not None
+        return self._host.versions.latest().project
+
+
+class _WithLifespan:
+    """An ASGI application that opens the deployment when it is run by itself. A mounted one is never asked to."""
+
+    def __init__(self, deployment: Deployment, http: ASGIApp) -> None:
+        self._deployment = deployment
+        self._http = http
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._http(scope, receive, send)
+            return
+        await receive()
+        try:
+            await self._deployment.open()
+        except Error as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._deployment.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def version() -> str:
+    """Return the version of this server."""
+    try:
+        return metadata.version("reactor-db")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "unknown"

@@ -1,0 +1,43 @@
+"""What an open deployment offers to its sockets, requests and in-process callers, and nothing more.
+
+They ask for it anew each time: a deployment that is not open has none.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from reactor.ports import Rng
+from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.server.sync.session import Live
+
+CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
+Done = Callable[[Outcome], None]
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+class Functions(Protocol):
+    """Runs functions; `ran` and `done` are never called from inside these methods."""
+
+    def submit_mutation(self, call: Call, done: Done, ran: Callable[[], None] = ...) -> None: ...
+    def submit_query(self, call: Call, done: Done, ts: int | None = None) -> None: ...
+    def submit_any(self, call: Call, done: Done) -> None: ...
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """The running parts."""
+
+    functions: Functions
+    live: Live
+    durable_ts: Callable[[], int]
+    check_admin: CheckAdmin
+    submit_handler: Callable[[Handler, Call, Done], None]
+    rng: Rng
+
+    def new_request_id(self) -> str:
+        """Return 16 hex digits for a request that brought none."""
+        return self.rng.token_bytes(8).hex()
+
+
+OpenBackend = Callable[[], Backend]  # raises Unavailable while the deployment is not open

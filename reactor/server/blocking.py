@@ -1,0 +1,95 @@
+"""A deployment for code without an event loop: its own loop, in its own thread.
+
+Promises the verbs of `callers` with the same meaning, from any thread. Used through `Deployment.blocking`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from reactor.client.portal import LoopThread
+from reactor.client.subscription import BlockingSubscription
+from reactor.runtime.push import PushReport
+from reactor.server.callers import Caller
+from reactor.values.types import Value
+
+if TYPE_CHECKING:
+    from reactor.server.app import Deployment
+
+
+class BlockingCaller:
+    """`Caller`, waited for. `timeout` is in seconds; work that was already begun may still take effect after it."""
+
+    def __init__(self, caller: Caller, thread: LoopThread) -> None:
+        self._caller = caller
+        self._thread = thread
+
+    def with_identity(self, claims: Mapping[str, Any], /) -> "BlockingCaller":
+        """See `Caller.with_identity`."""
+        return BlockingCaller(self._caller.with_identity(claims), self._thread)
+
+    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+        """See `Caller.query`.
+
+        Raises:
+            TimeoutError: there was no result within `timeout` seconds.
+        """
+        return self._thread.call(self._caller.query, function, args, timeout=timeout)
+
+    def mutation(
+        self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Value:
+        """See `Caller.mutation`.
+
+        Raises:
+            TimeoutError: there was no result within `timeout` seconds.
+        """
+        return self._thread.call(self._caller.mutation, function, args, timeout=timeout)
+
+    def run(self, handler: Callable[[Any], Any], /, *, timeout: float | None = None) -> Value:
+        """See `Caller.run`. The handler runs on the deployment's thread.
+
+        Raises:
+            TimeoutError: there was no result within `timeout` seconds.
+        """
+        return self._thread.call(self._caller.run, handler, timeout=timeout)
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> BlockingSubscription:
+        """See `Caller.subscribe`."""
+        return BlockingSubscription(self._thread.run(self._caller.subscribe, function, args), self._thread)
+
+
+class BlockingDeployment(BlockingCaller):
+    """An open deployment on a thread of its own. Close it, best with `with`."""
+
+    def __init__(self, deployment: "Deployment") -> None:
+        thread = LoopThread("reactor deployment")
+        super().__init__(deployment, thread)
+        self._deployment = deployment
+        self._is_closed = False
+        try:
+            thread.call(deployment.open)
+        except BaseException:
+            thread.close()
+            raise
+
+    def reload(self) -> PushReport:
+        """See `Deployment.reload`."""
+        return self._thread.call(self._deployment.reload)
+
+    def close(self) -> None:
+        """Close the deployment and end its thread. Closing twice is harmless."""
+        if not self._is_closed:
+            self._is_closed = True
+            try:
+                self._thread.call(self._deployment.close)
+            finally:
+                self._thread.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,165 @@
+"""Calling functions of a deployment from the process it runs in.
+
+Promises values in and values out with the same meaning as over a socket, one identity per caller, and that live
+queries come from the same results as everybody else's. Such calls may reach internal functions. Used by the
+composition root; the blocking form is for code without an event loop.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reactor.auth.identity import user_identity
+from reactor.client.subscription import Subscription
+from reactor.errors import Error, ReactorError, Unavailable
+from reactor.runtime.cache import LiveHandle, QueryResult
+from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused
+from reactor.runtime.references import function_path, parse_path
+from reactor.server.backend import Backend, OpenBackend
+from reactor.values.json import decode_json, encode_json
+from reactor.values.stored import normalise
+from reactor.values.types import Value
+
+
+class Caller:
+    """Calls functions as one identity. Belongs to the deployment's event loop."""
+
+    def __init__(self, backend: OpenBackend, feeds: "set[Feed]", identity: Identity = ANONYMOUS) -> None:
+        self._open_backend = backend
+        self._feeds = feeds
+        self._identity = identity
+
+    def with_identity(self, claims: Mapping[str, Any], /) -> "Caller":
+        """Return a caller that functions see as the user with these claims, such as `{"name": "Alice"}`.
+
+        Missing `subject`, `issuer` and `tokenIdentifier` are made up, the same for the same claims.
+
+        Raises:
+            InvalidArgument: a known claim has the wrong type, or a claim is no JSON.
+        """
+        return Caller(self._open_backend, self._feeds, user_identity(claims))
+
+    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
+        """Run a query once and return its result. Arguments are one dict, or keywords.
+
+        Raises:
+            ReactorError: the function raised the application's own error.
+            Exception: whatever else it raised, or what kept it from running.
+            Unavailable: the deployment is not open.
+        """
+        backend = self._open_backend()
+        call = self._call(backend, function, args, fields)
+        return unwrap(await _outcome(lambda done: backend.functions.submit_query(call, done)))
+
+    async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
+        """Run a mutation and return its result, once it is durable. Arguments are one dict, or keywords.
+
+        Raises:
+            ReactorError: the function raised the application's own error; nothing was written.
+            Exception: whatever else it raised, or what kept it from running; nothing was written.
+            OutcomeUnknown: it may or may not have become durable.
+            Unavailable: the deployment is not open.
+        """
+        backend = self._open_backend()
+        call = self._call(backend, function, args, fields)
+        return unwrap(await _outcome(lambda done: backend.functions.submit_mutation(call, done)))
+
+    async def run(self, handler: Callable[[Any], Any], /) -> Value:
+        """Run `handler(ctx)` as a mutation of its own and return its result: `run(lambda ctx: ctx.db.get(id))`.
+
+        It may run more than once, like any mutation.
+
+        Raises:
+            Exception: whatever `handler` raised; nothing was written.
+            Unavailable: the deployment is not open.
+        """
+        backend = self._open_backend()
+
+        async def run_handler(ctx: Any) -> Any:
+            result = handler(ctx)
+            return await result if inspect.isawaitable(result) else result
+
+        call = Call(path="run", args=b"{}", identity=self._identity, request_id=backend.new_request_id(), internal=True)
+        return unwrap(await _outcome(lambda done: backend.submit_handler(run_handler, call, done)))
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Subscription:
+        """Start a live query. Close the subscription, best with `async with`.
+
+        Raises:
+            ValidationError: the arguments are no Convex values.
+            Unavailable: the deployment is not open.
+        """
+        backend = self._open_backend()
+        return Feed(backend, self._call(backend, function, args, fields), self._feeds).subscription
+
+    def _call(self, backend: Backend, function: Any, args: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Call:
+        path = function_path(function)
+        parse_path(path)
+        normal = normalise({**(args or {}), **fields})
+        return Call(
+            path=path,
+            args=encode_json(normal.value, normal.plain),
+            identity=self._identity,
+            request_id=backend.new_request_id(),
+            internal=True,
+        )
+
+
+class Feed:
+    """Keeps one subscription filled: an observer of the live queries."""
+
+    def __init__(self, backend: Backend, call: Call, feeds: "set[Feed]") -> None:
+        self.subscription = Subscription(self._ended)
+        self._live = backend.live
+        self._feeds = feeds
+        self._seen: QueryResult | None = None
+        self._handle: LiveHandle = backend.live.subscribe(call, self, None)
+        feeds.add(self)
+
+    def settled(self, ts: int) -> None:
+        """Deliver the result if it is a new one."""
+        result = self._handle.result
+        if result is None or result is self._seen:
+            return
+        self._seen = result
+        if result.error is None:
+            assert result.value is not None
+            self.subscription.deliver(decode_json(result.value))
+        else:
+            self.subscription.fail(exception_of(result.error))
+
+    def end(self) -> None:
+        """The deployment closes."""
+        self.subscription.end(Unavailable("The deployment was closed."))
+
+    def _ended(self) -> None:
+        self._feeds.discard(self)
+        self._live.forget(self)
+
+
+def unwrap(outcome: Outcome) -> Value:
+    """Return the value of an outcome, or raise what went wrong."""
+    if isinstance(outcome, Refused):
+        raise outcome.error
+    if isinstance(outcome, Failure):
+        raise exception_of(outcome)
+    return decode_json(outcome.value)
+
+
+def exception_of(failure: Failure) -> BaseException:
+    """Return what the function raised. A `ReactorError` holds its data as a client would get it."""
+    if failure.data is not None:
+        return ReactorError(decode_json(failure.data))
+    return failure.error if failure.error is not None else Error(failure.message)
+
+
+async def _outcome(submit: Callable[[Callable[[Outcome], None]], None]) -> Outcome:
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: Outcome) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    submit(done)
+    return await future

@@ -1,0 +1,29 @@
+"""The HTTP form of errors that are no function results: a status and `{code, message}`."""
+
+from typing import Final
+
+from reactor.errors import Error
+from reactor.protocol.http import ErrorBody, encode_body
+
+GENERIC: Final = "Your request couldn't be completed. Try again later."
+
+
+class HttpError(Error):
+    """A request that failed for a reason only HTTP knows."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.http_status, self.rule = status, code
+        super().__init__(message)
+
+
+def status_of(error: Error) -> int:
+    """Return the HTTP status of `error`."""
+    return error.http_status if isinstance(error, HttpError) else error.status
+
+
+def error_body(error: Error) -> bytes:
+    """Return the JSON body for `error`. What is wrong inside the server is logged, not told."""
+    rule = getattr(error, "rule", None)
+    code = rule if isinstance(rule, str) else error.code
+    message = GENERIC if status_of(error) == 500 else str(error)
+    return encode_body(ErrorBody(code=code, message=message))

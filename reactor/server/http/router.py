@@ -1,0 +1,167 @@
+"""Which URL is answered by what, for every mount point.
+
+Owns CORS, the error form of everything that fails before or beside a function, and paths with doubled slashes. Promises
+that each path below `/api` answers in JSON, also the unknown ones. Used by the composition root.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Match, Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reactor.errors import Error
+from reactor.limits import MAX_HTTP_BODY_BYTES
+from reactor.server.http.api import Api, read_body
+from reactor.server.http.errors import HttpError, error_body, status_of
+from reactor.server.http.paths import collapsed, route_path
+
+logger = logging.getLogger("reactor.http")
+
+RUNNING: Final = "This reactor deployment is running. See https://docs.convex.dev/ for the clients that talk to it."
+METHODS: Final = "GET, POST, OPTIONS, PATCH, DELETE, PUT"
+CORS_MAX_AGE_SECONDS: Final = 86400
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class HttpApp:
+    """The ASGI application of one deployment, without its lifespan."""
+
+    def __init__(self, *, api: Api, sync: ASGIApp, name: Callable[[], str], version: str, page: ASGIApp | None) -> None:
+        """
+        Args:
+            sync: serves sockets.
+            name: gives the instance name.
+            page: serves `/` and what it needs, in place of a line of text.
+        """
+
+        async def say_version(request: Request) -> Response:
+            return PlainTextResponse(version)
+
+        async def say_name(request: Request) -> Response:
+            return PlainTextResponse(name())
+
+        self._routes = [
+            Route("/api/query", api.query, methods=["GET", "POST"]),
+            Route("/api/mutation", api.mutation, methods=["POST"]),
+            Route("/api/action", api.action, methods=["POST"]),
+            Route("/api/function", api.function, methods=["POST"]),
+            Route("/api/run/{path:path}", api.run, methods=["POST"]),
+            Route("/version", say_version),
+            Route("/instance_version", say_version),
+            Route("/instance_name", say_name),
+            Route("/echo", _echo, methods=["POST"]),
+            *([] if page is not None else [Route("/", _running)]),
+            WebSocketRoute("/api/sync", sync),
+            WebSocketRoute("/api/{version}/sync", sync),
+        ]
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request or one socket."""
+        scope = {**scope, "path": collapsed(scope)}
+        if scope["type"] == "http":
+            path = route_path(scope)
+            if path.startswith("/api/") or path in ("/version", "/instance_name", "/instance_version"):
+                headers = dict(scope["headers"])
+                if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                    await _preflight(headers)(scope, receive, send)
+                    return
+                send = _with_cors(send, headers)
+        await self._route(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        wrong_method: Any = None
+        for route in self._routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child)
+                if scope["type"] == "websocket":
+                    await route.handle(scope, receive, send)  # the endpoint answers for itself
+                    return
+                try:
+                    await route.handle(scope, receive, watched)
+                except Error as error:
+                    if status_of(error) == 500:
+                        logger.exception("A request failed inside the server")
+                    await _error(error)(scope, receive, send)
+                except ClientDisconnect:
+                    pass
+                except Exception:
+                    logger.exception("A request failed inside the server")
+                    if started:
+                        raise
+                    await _error(Error())(scope, receive, send)
+                return
+            if match is Match.PARTIAL:
+                wrong_method = route
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+        elif wrong_method is not None:
+            allowed = ", ".join(sorted(wrong_method.methods))
+            text = f"{scope['method']} is not possible here, only {allowed}."
+            await _error(HttpError(405, "MethodNotAllowed", text))(scope, receive, send)
+        elif self._page is not None:
+            await self._page(scope, receive, send)
+        else:
+            await _error(not_found(scope))(scope, receive, send)
+
+
+def not_found(scope: Scope) -> HttpError:
+    """Return the error for a path that nothing answers."""
+    return HttpError(404, "NotFound", f"There is nothing at {route_path(scope)}.")
+
+
+async def _running(request: Request) -> Response:
+    return PlainTextResponse(RUNNING)
+
+
+async def _echo(request: Request) -> Response:
+    return Response(await read_body(request, MAX_HTTP_BODY_BYTES), media_type=request.headers.get("content-type"))
+
+
+def _error(error: Error) -> Response:
+    return Response(error_body(error), status_code=status_of(error), media_type="application/json")
+
+
+def _with_cors(send: Send, request: dict[bytes, bytes]) -> Send:
+    origin = request.get(b"origin")
+    if origin is None:
+        return send
+
+    async def allowed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["access-control-allow-origin"] = origin.decode("latin-1")
+            headers["access-control-allow-credentials"] = "true"
+            headers.add_vary_header("Origin")
+        await send(message)
+
+    return allowed
+
+
+def _preflight(request: dict[bytes, bytes]) -> Response:
+    headers = {
+        "access-control-allow-methods": METHODS,
+        "access-control-allow-credentials": "true",
+        "access-control-max-age": str(CORS_MAX_AGE_SECONDS),
+        "vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+    }
+    if b"origin" in request:
+        headers["access-control-allow-origin"] = request[b"origin"].decode("latin-1")
+    if b"access-control-request-headers" in request:
+        headers["access-control-allow-headers"] = request[b"access-control-request-headers"].decode("latin-1")
+    return Response(status_code=200, headers=headers)

@@ -1,0 +1,234 @@
+"""Serving a deployment as a process: port, signals, shutdown.
+
+Promises that the port is taken before data is opened, that a signal ends accepting first and the data last with answers
+in between, and that nothing secret in a URL is logged. Used by the commands `dev` and `serve`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from reactor.errors import InvalidArgument
+from reactor.server.app import Deployment
+
+logger = logging.getLogger("reactor.server")
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+BACKLOG: Final = 2048
+KILLED: Final = 130  # the exit code of an interrupt, by convention
+
+Alongside = Callable[[], Coroutine[Any, Any, None]]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port; 0 takes a free one.
+
+    Raises:
+        InvalidArgument: it can't be had; the message names it.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InvalidArgument(f"Can't listen on {host}: {error}.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise InvalidArgument(
+            f"Can't listen on {host} port {port}: {error.strerror}. "
+            "Stop the program that uses it, or choose another with --port."
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address a client on this machine uses."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    deployment: Deployment,
+    listener: socket.socket,
+    *,
+    page: bool = False,
+    load: bool = True,
+    ready: Callable[[], Awaitable[None] | None] | None = None,
+    alongside: Alongside | None = None,
+) -> None:
+    """Open `deployment` and serve it until a signal comes; then shut down gracefully. A second signal cuts that short.
+
+    Args:
+        listener: from `bind`; closed in any case.
+        page: whether to serve the page for developers at `/`.
+        load: whether to load and deploy the project while opening.
+        ready: called once requests are answered.
+        alongside: work for as long as requests are answered, cancelled before the shutdown; when it fails, serving
+            ends with its exception.
+
+    Raises:
+        PushError, StorageError: the deployment can't be opened.
+    """
+    with contextlib.closing(listener):
+        stop = _Stop()
+        with stop.on_signals():
+            if not await stop.interrupts(deployment.open(load=load)):
+                return
+            try:
+                server = _Server(_config(deployment, page), deployment, stop)
+                await server.run(listener, ready, alongside)
+            finally:
+                await deployment.close()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a program's main coroutine on the fastest event loop there is."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
+
+
+def _config(deployment: Deployment, page: bool) -> uvicorn.Config:
+    limits = deployment.limits
+    return uvicorn.Config(
+        deployment.asgi(page=page),
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=limits.message_bytes,
+        # A client that answers no ping for this long is gone; JS clients say nothing else for hours.
+        ws_ping_interval=limits.ping_seconds,
+        ws_ping_timeout=limits.client_silence_seconds,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        access_log=False,  # a URL may hold an admin key
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(limits.shutdown_seconds)),
+    )
+
+
+class _Stop:
+    """Whether it is time to end, and how urgently: the first signal asks, the second cuts short, the third kills.
+
+    Killing is safe: what was answered is durable.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.cut_short: Callable[[], None] | None = None  # what a second signal does; without it, it kills
+        self._count = 0
+
+    def now(self) -> None:
+        """Ask for the end, once more."""
+        self._count += 1
+        self.asked.set()
+        if self._count == 2 and self.cut_short is not None:
+            self.cut_short()
+        elif self._count >= 2:
+            os._exit(KILLED)
+
+    async def interrupts(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run `work`, cancelled if the end is asked for; return whether it finished."""
+        task = asyncio.ensure_future(work)
+        asked = asyncio.ensure_future(self.asked.wait())
+        await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM ask for the end."""
+        loop = asyncio.get_running_loop()
+        installed: list[signal.Signals] = []
+        for number in SIGNALS:
+            # Not in other threads than the main one, and not on Windows.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.now)
+                installed.append(number)
+        try:
+            yield
+        finally:
+            for number in installed:
+                loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, with our signals and our order of shutting down."""
+
+    def __init__(self, config: uvicorn.Config, deployment: Deployment, stop: _Stop) -> None:
+        super().__init__(config)
+        self._deployment = deployment
+        self._stop = stop
+        self._quiet: asyncio.Future[None] | None = None
+
+    async def run(  # type: ignore[override]
+        self,
+        listener: socket.socket,
+        ready: Callable[[], Awaitable[None] | None] | None,
+        alongside: Alongside | None,
+    ) -> None:
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[listener])
+        self._stop.cut_short = self._cut_short
+        work: asyncio.Task[None] | None = None
+        ticking = asyncio.create_task(self.main_loop(), name="reactor-server-ticks")
+        asked = asyncio.create_task(self._stop.asked.wait(), name="reactor-server-stop")
+        tasks: list[asyncio.Task[Any]] = [ticking, asked]
+        try:
+            if ready is not None:
+                waiting = ready()
+                if waiting is not None:
+                    await waiting
+            if alongside is not None:
+                work = asyncio.create_task(alongside(), name="reactor-server-alongside")
+            await asyncio.wait({*tasks, *([work] if work else [])}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.should_exit = True
+            for task in (asked, *([work] if work else [])):
+                task.cancel()
+            results = await asyncio.gather(*tasks, *([work] if work else []), return_exceptions=True)
+            await self.shutdown(sockets=[listener])
+        if work is not None and isinstance(results[-1], Exception):
+            raise results[-1]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, finish answers, close sessions; uvicorn then closes what is left."""
+        for server in self.servers:
+            server.close()
+        self._quiet = asyncio.ensure_future(self._deployment.quiesce())
+        await asyncio.wait({self._quiet})
+        await super().shutdown(sockets)
+
+    def _cut_short(self) -> None:
+        self.force_exit = True
+        if self._quiet is not None:
+            self._quiet.cancel()

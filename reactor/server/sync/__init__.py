@@ -1,0 +1,1 @@
+"""The sync protocol: one session per WebSocket."""

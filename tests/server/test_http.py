@@ -1,0 +1,335 @@
+"""The HTTP API over a fake backend: bodies, headers, statuses, CORS, mounting."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from reactor.errors import Error, OutcomeUnknown, Unavailable, WriteConflict
+from reactor.limits import MAX_HTTP_BODY_BYTES
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
+from reactor.server.backend import Backend
+from reactor.server.http.api import Api
+from reactor.server.http.router import HttpApp
+from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
+
+pytestmark = pytest.mark.asyncio
+JSON = {"content-type": "application/json"}
+INT64 = b'{"big":{"$integer":"CgAAAAAAAAA="},"n":1.0}'
+
+
+class FakeFunctions:
+    """Answers every call with `outcome`, and keeps it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Call]] = []
+        self.outcome: Outcome = Success(value=INT64, ts=5)
+
+    def submit_query(self, call: Call, done: Callable[[Outcome], None], ts: int | None = None) -> None:
+        self._submit("query", call, done)
+
+    def submit_mutation(self, call: Call, done: Callable[[Outcome], None]) -> None:
+        self._submit("mutation", call, done)
+
+    def submit_any(self, call: Call, done: Callable[[Outcome], None]) -> None:
+        self._submit("any", call, done)
+
+    def _submit(self, kind: str, call: Call, done: Callable[[Outcome], None]) -> None:
+        self.calls.append((kind, call))
+        done(self.outcome)
+
+
+class Site:
+    """An HTTP client in front of the application."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.functions = FakeFunctions()
+        self.is_open = True
+        backend = Backend(
+            functions=self.functions,
+            live=FakeLive(),
+            durable_ts=lambda: 5,
+            check_admin=check_admin,
+            submit_handler=lambda handler, call, done: None,
+            rng=FakeRng(),
+        )
+
+        def opened() -> Backend:
+            if not self.is_open:
+                raise Unavailable("This deployment is not open. Open it.")
+            return backend
+
+        async def no_sockets(scope: Any, receive: Any, send: Any) -> None:
+            raise AssertionError("no sockets here")
+
+        app: ASGIApp = HttpApp(
+            api=Api(opened, FakeRng()), sync=no_sockets, name=lambda: "my-instance", version="1.2.3", page=None
+        )
+        if prefix:
+            app = Starlette(routes=[Mount(prefix, app=app)])
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test" + prefix)
+
+    async def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        names = {name.replace("_", "-"): text for name, text in headers.items()}
+        return await self.client.post(path, content=json.dumps(body), headers={**JSON, **names})
+
+    @property
+    def call(self) -> Call:
+        return self.functions.calls[-1][1]
+
+
+async def failure(response: httpx.Response, status: int, code: str) -> str:
+    body = response.json()
+    assert (response.status_code, body["code"], set(body)) == (status, code, {"code", "message"})
+    return str(body["message"])
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/api/query", "query"), ("/api/mutation", "mutation")])
+@pytest.mark.parametrize("args", [{"a": 1}, [{"a": 1}]])
+async def test_a_function_answers_200(path: str, kind: str, args: Any) -> None:
+    site = Site()
+    response = await site.post(path, {"path": "messages:list", "args": args, "format": "convex_encoded_json"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {"status": "success", "value": json.loads(INT64)}
+    assert site.functions.calls[-1][0] == kind
+    assert json.loads(bytes(site.call.args)) == {"a": 1}
+    assert (site.call.session, site.call.internal, site.call.identity.kind) == (None, False, "none")
+
+
+async def test_a_query_can_be_asked_by_get() -> None:
+    site = Site()
+    response = await site.client.get("/api/query", params={"path": "m:f", "args": '{"a":2}', "format": "json"})
+    assert response.json()["value"] == {"big": "10", "n": 1.0}
+    assert json.loads(bytes(site.call.args)) == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("client", "format", "value"),
+    [
+        (None, None, {"big": "10", "n": 1}),
+        ("npm-1.48.0", None, {"big": "10", "n": 1}),
+        ("npm-1.4.0", None, json.loads(INT64)),
+        ("python-0.4.9", None, json.loads(INT64)),
+        ("rust-0.1.0", None, {"big": "10", "n": 1}),
+        ("npm-1.4.0", "json", {"big": "10", "n": 1}),
+        (None, "convex_json", json.loads(INT64)),
+        (None, "export_json", {"big": 10, "n": 1}),
+    ],
+)
+async def test_formats(client: str | None, format: str | None, value: Any) -> None:
+    body = {"path": "m:f", "args": {}, **({} if format is None else {"format": format})}
+    response = await Site().post("/api/query", body, **({} if client is None else {"convex_client": client}))
+    assert response.json()["value"] == value
+
+
+async def test_function_errors_are_200_too() -> None:
+    site = Site()
+    site.functions.outcome = Failure(message="text", detail="text", ts=1, data=INT64, log_lines=("[LOG] 'x'",))
+    response = await site.post("/api/mutation", {"path": "m:f", "args": {}})
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "error",
+        "errorMessage": "text",
+        "errorData": {"big": "10", "n": 1},
+        "logLines": ["[LOG] 'x'"],
+    }
+    site.functions.outcome = Failure(message="\ud800", detail="", ts=1)
+    response = await site.post("/api/mutation", {"path": "m:f", "args": {}})
+    assert response.json() == {"status": "error", "errorMessage": "?"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (WriteConflict("lost"), 503, "OptimisticConcurrencyControlFailure"),
+        (OutcomeUnknown("?"), 503, "OutcomeUnknown"),
+        (Unavailable("closing"), 503, "Unavailable"),
+        (Error("secret detail"), 500, "InternalServerError"),
+    ],
+)
+async def test_system_errors_have_a_status(error: Error, status: int, code: str) -> None:
+    site = Site()
+    site.functions.outcome = Refused(error)
+    message = await failure(await site.post("/api/mutation", {"path": "m:f", "args": {}}), status, code)
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", JSON, 400, "BadJsonBody"),
+        (b"\xff", JSON, 400, "BadJsonBody"),
+        (b'{"path":"m:f","args":{}}', {}, 400, "BadJsonBody"),
+        (b'{"path":"m:f","args":{}}', {"content-type": "text/plain"}, 400, "BadJsonBody"),
+        (b'{"path":"m:f","args":3}', JSON, 400, "BadQueryArgs"),
+        (b'{"path":"m:f","args":[{},{}]}', JSON, 400, "BadQueryArgs"),
+        (b'{"path":"m:f","args":{},"format":"xml"}', JSON, 400, "BadFormat"),
+        (b'{"path":"a b:f","args":{}}', JSON, 400, "BadConvexFunctionIdentifier"),
+        (b'{"path":"m:f","args":{}}', {**JSON, "convex-client": "npm-x"}, 400, "InvalidClientVersion"),
+        (b'{"path":"m:f","args":{}}', {**JSON, "convex-client": "npm-0.19.1"}, 400, "ClientVersionUnsupported"),
+        (b'{"path":"m:f","args":{}}', {**JSON, "authorization": "Bearer a.b.c"}, 401, "NoAuthProvider"),
+        (b'{"path":"m:f","args":{}}', {**JSON, "authorization": "Basic abcdef"}, 400, "InvalidAdminKey"),
+        (b'{"path":"m:f","args":{}}', {**JSON, "authorization": "x"}, 400, "InvalidHeaderFailure"),
+        (b'{"path":"m:f","args":{}}', {**JSON, "authorization": "Convex a|00"}, 403, "BadDeployKey"),
+    ],
+)
+async def test_bad_requests(body: bytes, headers: dict[str, str], status: int, code: str) -> None:
+    site = Site()
+    await failure(await site.client.post("/api/query", content=body, headers=headers), status, code)
+    assert site.functions.calls == []
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "application/vnd.x+json", "Application/JSON"]
+)
+async def test_json_content_types(content_type: str) -> None:
+    response = await Site().client.post(
+        "/api/query", content=b'{"path":"m:f","args":{}}', headers={"content-type": content_type}
+    )
+    assert response.status_code == 200
+
+
+async def test_the_body_has_a_limit() -> None:
+    response = await Site().client.post("/api/query", content=b" " * (MAX_HTTP_BODY_BYTES + 1), headers=JSON)
+    await failure(response, 413, "RequestTooLarge")
+
+
+@pytest.mark.parametrize("scheme", ["Convex", "convex", "CONVEX"])
+async def test_an_admin_may_call_any_function(scheme: str) -> None:
+    site = Site()
+    body = {"path": "internal_things:go", "args": {}, "componentPath": None, "format": "convex_encoded_json"}
+    response = await site.post("/api/function", body, authorization=f"{scheme} {ADMIN_KEY}")
+    assert response.status_code == 200
+    assert (site.functions.calls[-1][0], site.call.internal, site.call.identity.kind) == ("any", True, "admin")
+
+
+async def test_an_admin_may_act_as_a_user() -> None:
+    site = Site()
+    suffix = base64.b64encode(b'{"tokenIdentifier":"https://me|7","name":"Ann"}').decode()
+    await site.post("/api/query", {"path": "m:f", "args": {}}, authorization=f"Convex {ADMIN_KEY}:{suffix}")
+    assert site.call.identity.claims == {"tokenIdentifier": "https://me|7", "name": "Ann"}
+    response = await site.post("/api/query", {"path": "m:f", "args": {}}, authorization=f"Convex {ADMIN_KEY}:e30=")
+    await failure(response, 400, "InvalidHeaderFailure")
+
+
+async def test_the_key_may_stand_in_the_url_when_there_is_no_header() -> None:
+    site = Site()
+    await site.post(f"/api/function?adminKey={ADMIN_KEY}", {"path": "m:f", "args": {}})
+    assert site.call.identity.kind == "admin"
+    response = await site.post(
+        f"/api/function?adminKey={ADMIN_KEY}", {"path": "m:f", "args": {}}, authorization="Bearer a.b.c"
+    )
+    await failure(response, 401, "NoAuthProvider")
+
+
+async def test_without_a_key_there_is_no_admin_endpoint() -> None:
+    site = Site()
+    message = await failure(await site.post("/api/function", {"path": "m:f", "args": {}}), 403, "BadDeployKey")
+    assert "You do not have permission to perform this operation" in message
+
+
+async def test_a_read_only_key_does_not_write() -> None:
+    site = Site()
+    key = f"Convex {READ_ONLY_KEY}"
+    response = await site.post("/api/mutation", {"path": "m:f", "args": {}}, authorization=key)
+    assert "read-only" in response.json()["errorMessage"]
+    assert site.functions.calls == []
+    await site.post("/api/function", {"path": "m:f", "args": {}}, authorization=key)
+    assert site.functions.calls[-1][0] == "query"
+
+
+async def test_system_functions_need_a_key() -> None:
+    site = Site()
+    response = await site.post("/api/query", {"path": "_system/cli/tables", "args": {}})
+    assert "You do not have permission to perform this operation" in response.json()["errorMessage"]
+
+
+async def test_run_takes_the_function_from_the_url() -> None:
+    site = Site()
+    response = await site.post("/api/run/ai/analytics/log%41", {"args": {"a": 1}})
+    assert response.json()["value"] == {"big": "10", "n": 1}
+    assert (site.call.path, site.call.internal) == ("ai/analytics:logA", False)
+    await failure(await site.post("/api/run/messages", {"args": {}}), 400, "MissingIdentifier")
+
+
+async def test_actions_are_not_there_yet() -> None:
+    response = await Site().post("/api/action", {"path": "m:f", "args": {}})
+    assert response.status_code == 200
+    assert "Actions are not supported yet" in response.json()["errorMessage"]
+
+
+async def test_a_client_may_choose_the_request_id() -> None:
+    site = Site()
+    await site.post("/api/query", {"path": "m:f", "args": {}}, convex_request_id="abc123")
+    assert site.call.request_id == "abc123"
+    await site.post("/api/query", {"path": "m:f", "args": {}}, convex_request_id="a b\tc")
+    assert site.call.request_id == "ab" * 8
+
+
+async def test_meta_routes() -> None:
+    site = Site()
+    assert (await site.client.get("/version")).text == "1.2.3"
+    assert (await site.client.get("/instance_version")).text == "1.2.3"
+    assert (await site.client.get("/instance_name")).text == "my-instance"
+    assert "is running" in (await site.client.get("/")).text
+    assert (await site.client.post("/echo", content=b"abc")).content == b"abc"
+
+
+async def test_unknown_paths_and_methods_answer_in_json() -> None:
+    site = Site()
+    await failure(await site.client.get("/api/nothing"), 404, "NotFound")
+    await failure(await site.client.get("/nothing"), 404, "NotFound")
+    await failure(await site.client.get("/api/mutation"), 405, "MethodNotAllowed")
+
+
+@pytest.mark.parametrize("prefix", ["", "/reactor", "/a/b"])
+async def test_doubled_slashes_and_prefixes(prefix: str) -> None:
+    site = Site(prefix)
+    for path in ("/api/query", "//api/query", "///api/query"):
+        response = await site.client.post(
+            f"http://test{prefix}{path}", content=b'{"path":"m:f","args":{}}', headers=JSON
+        )
+        assert response.status_code == 200
+    assert (await site.post("/api/run/a/b/c", {"args": {}})).status_code == 200
+    assert site.call.path == "a/b:c"
+
+
+async def test_closed_deployments_say_so() -> None:
+    site = Site()
+    site.is_open = False
+    message = await failure(await site.post("/api/query", {"path": "m:f", "args": {}}), 503, "Unavailable")
+    assert "not open" in message
+
+
+async def test_cors_on_answers_and_errors() -> None:
+    site = Site()
+    for path in ("/api/query", "/api/nothing", "/version"):
+        response = await site.client.get(path, headers={"origin": "http://app.test"})
+        assert response.headers["access-control-allow-origin"] == "http://app.test"
+        assert response.headers["access-control-allow-credentials"] == "true"
+        assert response.headers["vary"] == "Origin"
+    assert "access-control-allow-origin" not in (await site.client.get("/version")).headers
+    assert "access-control-allow-origin" not in (await site.client.get("/", headers={"origin": "x"})).headers
+
+
+async def test_preflight() -> None:
+    response = await Site().client.options(
+        "/api/mutation",
+        headers={
+            "origin": "http://app.test",
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,convex-client,content-type",
+        },
+    )
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "http://app.test"
+    assert response.headers["access-control-allow-headers"] == "authorization,convex-client,content-type"
+    assert response.headers["access-control-allow-methods"] == "GET, POST, OPTIONS, PATCH, DELETE, PUT"
+    assert response.headers["access-control-max-age"] == "86400"

@@ -1,0 +1,106 @@
+"""Serving as a process: ports, signals, and the order of ending."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from reactor.errors import InvalidArgument, PushError
+from reactor.server.app import Deployment
+from reactor.server.run import bind, serve, url_of
+from tests.server.projects import raw_client, write_project
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "app")
+
+
+async def test_a_taken_port_is_named_before_anything_is_opened() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(InvalidArgument, match=f"port {port}.*--port"):
+            bind("127.0.0.1", port)
+    bind("127.0.0.1", port).close()
+
+
+async def test_a_host_that_is_none_is_named() -> None:
+    with pytest.raises(InvalidArgument, match=r"no\.such\.host\.invalid"):
+        bind("no.such.host.invalid", 0)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+async def test_the_url_is_one_to_connect_to(host: str, shown: str) -> None:
+    with bind(host, 0) as listener:
+        assert url_of(listener) == f"http://{shown}:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_accepting_first_and_data_last(project: Path, number: signal.Signals) -> None:
+    deployment = Deployment(project, data=":memory:")
+    listener = bind("127.0.0.1", 0)
+    url = url_of(listener)
+    codes: list[int] = []
+
+    async def client() -> None:
+        async with raw_client(url) as raw:
+            await raw.connect()
+            await raw.mutate(0, "messages:send", channel="a", body="x")
+            os.kill(os.getpid(), number)
+            await raw.receive_type("MutationResponse")  # what was asked before is answered
+            with pytest.raises(ConnectionClosed) as closed:
+                await raw.receive_type("never")
+            assert closed.value.rcvd is not None
+            codes.append(closed.value.rcvd.code)
+
+    talking: list[asyncio.Task[None]] = []
+    await serve(deployment, listener, ready=lambda: talking.append(asyncio.create_task(client())))
+    await asyncio.gather(*talking)
+    assert codes == [1001]
+    assert not deployment.is_open
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listener_address(url))
+
+
+def listener_address(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return host, int(port)
+
+
+async def test_a_signal_while_opening_ends_it(project: Path) -> None:
+    (project / "functions" / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    deployment = Deployment(project, data=":memory:")
+    await serve(deployment, bind("127.0.0.1", 0))
+    assert not deployment.is_open
+
+
+async def test_a_project_that_does_not_load_is_raised_and_the_port_freed(project: Path) -> None:
+    (project / "schema.py").write_text("raise ValueError\n")
+    listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    with pytest.raises(PushError):
+        await serve(Deployment(project, data=":memory:"), listener)
+    bind("127.0.0.1", port).close()
+
+
+async def test_requests_before_the_first_push_are_told(project: Path) -> None:
+    deployment = Deployment(project, data=":memory:")
+    listener = bind("127.0.0.1", 0)
+    url = url_of(listener)
+
+    async def body() -> None:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            asked = {"path": "messages:list", "args": {"channel": "a"}}
+            answer = await client.post("/api/query", json=asked)
+            assert (answer.status_code, answer.json()["code"]) == (503, "Unavailable")
+            await deployment.reload()
+            assert (await client.post("/api/query", json=asked)).json()["value"] == []
+
+    await serve(deployment, listener, load=False, alongside=body)
