@@ -65,12 +65,22 @@ class Knob(NamedTuple):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The tunables of one deployment. Build with `Limits()` for the defaults or `from_environ`."""
 
-    slice_ms: Annotated[float, Knob("ms", 0.1, 1000, "REACTOR_SLICE_MS", "engine time before a transaction yields")] = 4.0
+    slice_ms: Annotated[float, Knob("ms", 0.1, 1000, "REACTOR_SLICE_MS", "engine time before a transaction yields")] = (
+        4.0
+    )
     scan_check_entries: Annotated[
-        int, Knob("entries", 1, 1 << 20, "REACTOR_SCAN_CHECK_ENTRIES", "index entries a scan copies before it looks at the clock")
+        int,
+        Knob(
+            "entries",
+            1,
+            1 << 20,
+            "REACTOR_SCAN_CHECK_ENTRIES",
+            "index entries a scan copies before it looks at the clock",
+        ),
     ] = 128
     max_commit_attempts: Annotated[
-        int, Knob("attempts", 1, 100, "REACTOR_MAX_COMMIT_ATTEMPTS", "runs of one mutation before the last, exclusive one")
+        int,
+        Knob("attempts", 1, 100, "REACTOR_MAX_COMMIT_ATTEMPTS", "runs of one mutation before the last, exclusive one"),
     ] = 5
     exclusive_run_ms: Annotated[
         float, Knob("ms", 1, 10_000, "REACTOR_EXCLUSIVE_RUN_MS", "how long the last attempt may run without yielding")
@@ -79,14 +89,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int, Knob("commits", 1, 1 << 24, "REACTOR_TAIL_COMMITS", "applied commits that may wait for the disk")
     ] = 20_000
     tail_bytes: Annotated[
-        int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_TAIL_BYTES", "bytes of applied commits that may wait for the disk")
+        int,
+        Knob("bytes", 1 << 16, 1 << 40, "REACTOR_TAIL_BYTES", "bytes of applied commits that may wait for the disk"),
     ] = 64 * MIB
     batch_commits: Annotated[
         int, Knob("commits", 1, 1 << 20, "REACTOR_BATCH_COMMITS", "commits appended to the log in one write")
     ] = 2_000
-    batch_bytes: Annotated[int, Knob("bytes", 1 << 12, 1 << 34, "REACTOR_BATCH_BYTES", "bytes appended in one write")] = (
-        8 * MIB
-    )
+    batch_bytes: Annotated[
+        int, Knob("bytes", 1 << 12, 1 << 34, "REACTOR_BATCH_BYTES", "bytes appended in one write")
+    ] = 8 * MIB
     history_bytes: Annotated[
         int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_HISTORY_BYTES", "old versions kept for snapshots in use")
     ] = 128 * MIB
@@ -98,10 +109,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 500
     log_retention_records: Annotated[
         int,
-        Knob("records", 0, 1 << 40, "REACTOR_LOG_RETENTION_RECORDS", "folded log records kept for resent requests and followers"),
+        Knob(
+            "records",
+            0,
+            1 << 40,
+            "REACTOR_LOG_RETENTION_RECORDS",
+            "folded log records kept for resent requests and followers",
+        ),
     ] = 100_000
     wal_bytes: Annotated[
-        int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_WAL_BYTES", "SQLite write-ahead log size that triggers a checkpoint")
+        int,
+        Knob("bytes", 1 << 16, 1 << 40, "REACTOR_WAL_BYTES", "SQLite write-ahead log size that triggers a checkpoint"),
     ] = 16 * MIB
     session_results: Annotated[
         int, Knob("results", 1, 1 << 20, "REACTOR_SESSION_RESULTS", "mutation results remembered per client session")
@@ -122,7 +140,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int, Knob("transitions", 1, 1000, "REACTOR_TRANSITIONS_UNSENT", "transitions waiting in one socket's buffer")
     ] = 2
     ping_seconds: Annotated[
-        float, Knob("s", 0.05, 55, "REACTOR_PING_SECONDS", "silence after which the server sends Ping (clients give up at 60)")
+        float,
+        Knob(
+            "s", 0.05, 55, "REACTOR_PING_SECONDS", "silence after which the server sends Ping (clients give up at 60)"
+        ),
     ] = 15.0
     client_silence_seconds: Annotated[
         float, Knob("s", 1, 3600, "REACTOR_CLIENT_SILENCE_SECONDS", "silence after which a client counts as gone")

@@ -6,6 +6,7 @@ else. No user code, no sockets. Used by the runtime.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -16,13 +17,15 @@ from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.engine.timestamps import CommitClock, CreationClock, covering_ts
 from reactor.engine.transaction import Transaction, index_keys
 from reactor.engine.writelog import LogEntry, WriteLog
-from reactor.errors import SnapshotTooOld, Unavailable
+from reactor.errors import OutcomeUnknown, SnapshotTooOld, StorageError, Unavailable
 from reactor.limits import FIRST_USER_TABLE, Limits
 from reactor.ports import Clock, Rng, Spawn
 from reactor.storage.interface import Persistence, Record
 from reactor.values.ids import IdGenerator
 from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import Value
+
+log = logging.getLogger(__name__)
 
 PublishHook = Callable[[int, Sequence[LogEntry]], None]
 
@@ -44,7 +47,8 @@ class Database:
         self._floor = 0  # no older snapshot can be read any more
         self._prune_is_due = False
         self._unpin_waiters: list[asyncio.Future[None]] = []
-        self._folding = False
+        self._is_at_rest = asyncio.Event()  # not folding
+        self._is_at_rest.set()
         self._unfolded = 0
         self._fold_marks: deque[int] = deque()
         self._is_open = False
@@ -166,9 +170,18 @@ class Database:
         return min(min(self._pins, default=self.durable_ts), self.durable_ts)
 
     async def durable(self, ts: int) -> None:
-        """Wait until the commit at `ts` is durable."""
+        """Wait until the commit at `ts` is durable.
+
+        Raises:
+            OutcomeUnknown: storage failed for good before it was.
+        """
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.publisher.when_durable(ts, lambda: None if reached.done() else reached.set_result(None))
+
+        def lost(error: OutcomeUnknown) -> None:
+            if not reached.done():
+                reached.set_exception(error)
+
+        self.publisher.when_durable(ts, lambda: None if reached.done() else reached.set_result(None), lost)
         await reached
 
     async def no_reader_before(self, ts: int) -> None:
@@ -260,6 +273,7 @@ class Database:
         try:
             await self.publisher.drain()
         finally:
+            await self._is_at_rest.wait()
             await self.persistence.close()
 
     # Inside.
@@ -292,9 +306,10 @@ class Database:
         self._reported_ts = ts
         self.on_publish(ts, entries)
         self._prune()
+        self._wake_waiters()
         self._unfolded += len(entries)
-        if self._unfolded >= self.limits.fold_records and not self._folding:
-            self._folding = True
+        if self._unfolded >= self.limits.fold_records and self._is_at_rest.is_set():
+            self._is_at_rest.clear()
             self._spawn(self._fold(), name="fold")
 
     def _prune(self) -> None:
@@ -318,8 +333,11 @@ class Database:
                 self._fold_marks.append(state.folded)
                 if len(self._fold_marks) * self.limits.fold_records > self.limits.log_retention_records:
                     await self.persistence.trim(self._fold_marks.popleft())
+        except StorageError as error:
+            # Nothing is lost by waiting: the next batch that becomes durable tries again.
+            log.warning("the log could not be folded: %s", error)
         finally:
-            self._folding = False
+            self._is_at_rest.set()
 
     async def _load(self, folded: int, floor: int) -> None:
         """Bring tables and documents into memory: folded state first, then the rest of the log."""
@@ -330,6 +348,7 @@ class Database:
             if number in self.catalog.by_number and number != self.catalog.by_name[TABLES].number:
                 await self._load_table(number)
         after = floor
+        kept = 0
         while records := await self.persistence.read(after, 1000):
             for record in records:
                 if record.session is not None and record.request is not None and record.result is not None:
@@ -338,6 +357,11 @@ class Database:
                     )
                 if record.ts > folded:
                     self._replay(record)
+                    self._unfolded += 1
+                    continue
+                kept += 1
+                if kept % self.limits.fold_records == 0:
+                    self._fold_marks.append(record.ts)
             after = records[-1].ts
 
     async def _load_table(self, number: int) -> None:

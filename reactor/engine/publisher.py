@@ -9,7 +9,7 @@ and 5). Used by the database.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,14 @@ class PublisherStats(msgspec.Struct):
     unknown: int = 0
 
 
+class Waiter(NamedTuple):
+    """Somebody who waits for `durable_ts` to reach `ts`."""
+
+    ts: int
+    reached: Callable[[], None]
+    lost: Callable[[OutcomeUnknown], None] | None
+
+
 class Publisher:
     """The queue of applied commits on their way to the disk."""
 
@@ -49,7 +57,7 @@ class Publisher:
         self.durable_ts = durable_ts
         self._tail: deque[tuple[Record, int]] = deque()
         self._tail_bytes = 0
-        self._waiters: deque[tuple[int, Callable[[], None]]] = deque()
+        self._waiters: deque[Waiter] = deque()
         self._in_flight = False
         self._idle: list[asyncio.Future[None]] = []
         self._room: deque[Callable[[], None]] = deque()
@@ -62,32 +70,42 @@ class Publisher:
         return len(self._tail) >= self._limits.tail_commits or self._tail_bytes >= self._limits.tail_bytes
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, as soon as the tail has room again."""
-        self._room.append(callback)
+        """Call `callback` once, as soon as the tail has room again, or storage has failed for good."""
+        if self.failure is not None:
+            asyncio.get_running_loop().call_soon(callback)
+        else:
+            self._room.append(callback)
 
     def enqueue(self, record: Record) -> None:
         """Take a commit that was just applied; its append starts when the loop's current callback ends."""
-        size = RECORD_OVERHEAD_BYTES + sum([len(write.value or b"") for write in record.writes])
+        size = RECORD_OVERHEAD_BYTES + len(record.result or b"") + sum(map(len, record.log_lines))
+        size += sum([len(write.value or b"") for write in record.writes])
         self._tail.append((record, size))
         self._tail_bytes += size
-        if not self._in_flight:
+        if not self._in_flight and self.failure is None:
             self._in_flight = True
             # Not at once: the commits of one turn make one batch.
             asyncio.get_running_loop().call_soon(self._start)
 
-    def when_durable(self, ts: int, callback: Callable[[], None]) -> None:
+    def when_durable(
+        self, ts: int, callback: Callable[[], None], lost: Callable[[OutcomeUnknown], None] | None = None
+    ) -> None:
         """Call `callback` from the publishing step in which `durable_ts` reaches `ts`, or soon if it already has.
 
-        Never calls it from inside this method. Callbacks run in the order of their timestamps.
+        Never calls it from inside this method. Callbacks run in the order of their timestamps. Once storage has failed
+        for good, whatever still waits is told through `lost` instead.
         """
         if ts <= self.durable_ts:
             asyncio.get_running_loop().call_soon(callback)
-        elif not self._waiters or self._waiters[-1][0] <= ts:
-            self._waiters.append((ts, callback))
+        elif (refusal := self.refusal()) is not None:
+            if lost is not None:
+                asyncio.get_running_loop().call_soon(lost, refusal)
+        elif not self._waiters or self._waiters[-1].ts <= ts:
+            self._waiters.append(Waiter(ts, callback, lost))
         else:
             # A snapshot taken before later commits, finishing after them.
-            position = next(i for i, (other, _) in enumerate(self._waiters) if other > ts)
-            self._waiters.insert(position, (ts, callback))
+            position = next(i for i, other in enumerate(self._waiters) if other.ts > ts)
+            self._waiters.insert(position, Waiter(ts, callback, lost))
 
     async def drain(self) -> None:
         """Wait until everything applied is durable.
@@ -118,7 +136,7 @@ class Publisher:
                 self.stats.commits += len(batch)
                 self._advance(batch[-1].ts)
         except StorageError as error:
-            self.failure = error
+            self._give_up(error)
         finally:
             self._in_flight = False
             for future in self._idle:
@@ -169,10 +187,20 @@ class Publisher:
         """Publish: move `durable_ts`, release whoever waited for it, then tell the subscriptions."""
         self.durable_ts = ts
         waiters = self._waiters
-        while waiters and waiters[0][0] <= ts:
-            waiters.popleft()[1]()
+        while waiters and waiters[0].ts <= ts:
+            waiters.popleft().reached()
         self._publish(ts)
         while self._room and not self.is_full:
+            self._room.popleft()()
+
+    def _give_up(self, error: StorageError) -> None:
+        """Stop for good, and tell whoever waits."""
+        self.failure = error
+        while self._waiters:
+            lost = self._waiters.popleft().lost
+            if lost is not None:
+                lost(OutcomeUnknown(str(error)))
+        while self._room:
             self._room.popleft()()
 
     def refusal(self) -> OutcomeUnknown | None:

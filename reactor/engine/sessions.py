@@ -56,7 +56,7 @@ class SessionResults:
         else:
             self._sessions.move_to_end(session)
         results[request] = result
-        self._bytes += len(result.value)
+        self._bytes += _size(result)
         if len(results) > self._limits.session_results:
             self._forget_oldest(session, results)
         while len(self._sessions) > self._limits.sessions or (
@@ -71,8 +71,12 @@ class SessionResults:
 
     def _forget_oldest(self, session: str, results: OrderedDict[int, SessionResult]) -> None:
         request, result = results.popitem(last=False)
-        self._bytes -= len(result.value)
+        self._bytes -= _size(result)
         self._forgotten[session] = max(request, self._forgotten.get(session, -1))
         self._forgotten.move_to_end(session)
         if len(self._forgotten) > 100 * self._limits.sessions:
             self._forgotten.popitem(last=False)
+
+
+def _size(result: SessionResult) -> int:
+    return len(result.value) + sum(map(len, result.log_lines))

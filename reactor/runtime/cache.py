@@ -232,7 +232,8 @@ class LiveQueries:
         if isinstance(outcome, Refused):
             if isinstance(outcome.error, SnapshotTooOld):
                 self._mark(query, query.stale_since or ts)  # again, at a newer timestamp
-            return
+                return
+            outcome = self._executor.failure(query.call, outcome.error, ts, None, ())
         if isinstance(outcome, Success):
             value, error = outcome.value, None
         else:

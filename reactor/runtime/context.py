@@ -99,6 +99,7 @@ class _Chain:
         return self
 
     def _open(self) -> Scan:
+        self._execution.check_alive()
         if self._is_used:
             raise InvalidArgument("This query is closed and can't emit any more values.")
         self._is_used = True
@@ -124,6 +125,7 @@ class _Chain:
         return found[0] if found else None
 
     def _count(self) -> int:
+        self._execution.check_alive()
         if self._is_used:
             raise InvalidArgument("This query is closed and can't emit any more values.")
         self._is_used = True
@@ -234,6 +236,7 @@ class BlockingQuery(_Chain):
 
     def __iter__(self) -> Iterator[Document]:
         for document in self._open().documents(None):
+            self._execution.check_alive()
             if document is not None:
                 yield document
 

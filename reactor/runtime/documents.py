@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
 
-from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, TABLES, Index, Table
+from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, Index, Table
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
 from reactor.engine.query import Bound, compile_range
@@ -27,6 +27,7 @@ from reactor.limits import FIRST_USER_TABLE
 from reactor.schema.definition import Schema, TableDefinition
 from reactor.values.document import check_document, check_document_size
 from reactor.values.ids import decode_id, table_of
+from reactor.values.names import check_identifier
 from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import Undefined, Value, undefined
 
@@ -132,7 +133,10 @@ class Documents:
             number, _ = decode_id(text)
         except InvalidArgument:
             return None
-        return text if self._database.catalog.table_name(number) == table_name else None
+        table = self._database.catalog.by_number.get(number)
+        if table is None:
+            self._depend_on_tables()
+        return text if table is not None and table.name == table_name else None
 
     # Documents by index.
 
@@ -216,9 +220,12 @@ class Documents:
         table = database.table(name)
         if table is None:
             if not create:
-                tables = database.catalog.by_name[TABLES]
-                reads.add_range(tables.by_id.id, KeyRange(b"", None, 0))
+                self._depend_on_tables()
                 return None, definition
+            try:
+                check_identifier(name)
+            except ValidationError as error:
+                raise InvalidArgument(f"Invalid table name: {error}") from None
             table = database.create_table(name)
         if table.row_key is not None:
             reads.add_point(database.tables_index, table.row_key)
@@ -226,6 +233,12 @@ class Documents:
             definition = definition.unchecked() if definition is not None else None
         self._tables[name] = (table, definition)
         return table, definition
+
+    def _depend_on_tables(self) -> None:
+        """Record that a table was looked for in vain: one that comes to be, or becomes forbidden, is a change."""
+        database, reads = self._database, self.transaction.reads
+        reads.add_range(database.tables_index, KeyRange(b"", None, 0))
+        reads.add_point(database.deployment_index, database.deployment_key)
 
     def _locate(
         self, call: str, table_name: str | None, document_id: object
@@ -242,6 +255,7 @@ class Documents:
             raise InvalidArgument(f"Invalid argument `id` for `db.{call}`: {error}") from None
         table = self._database.catalog.by_number.get(number)
         if table is None:
+            self._depend_on_tables()
             return None, None
         if table_name is not None and table.name != table_name:
             raise InvalidArgument(

@@ -46,21 +46,24 @@ class Operation(Generic[T]):
             raise RuntimeError(f"{self.name} was awaited twice")
         self._work = None
         execution = self._execution
-        execution.unawaited.discard(self)
-        execution.check_alive()
-        if execution.queue.is_due():
-            yield from execution.pause()
-        result = work()
-        if isinstance(result, Generator):
-            step = result
-            while True:
-                try:
-                    next(step)
-                except StopIteration as stop:
-                    return stop.value  # type: ignore[no-any-return]
-                if execution.queue.is_due():
-                    yield from execution.pause()
-        return result  # type: ignore[no-any-return]
+        try:
+            execution.check_alive()
+            if execution.queue.is_due():
+                yield from execution.pause()
+            result = work()
+            if isinstance(result, Generator):
+                step = result
+                while True:
+                    try:
+                        next(step)
+                    except StopIteration as stop:
+                        return stop.value  # type: ignore[no-any-return]
+                    if execution.queue.is_due():
+                        yield from execution.pause()
+            return result  # type: ignore[no-any-return]
+        finally:
+            # Only now: what a forgotten task is still suspended in was not awaited by the handler either.
+            execution.unawaited.discard(self)
 
     def where(self) -> str:
         """Return the file and line of the call."""

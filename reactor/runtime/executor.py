@@ -7,9 +7,10 @@ mutation which lost to others is run again at once, the last time without yieldi
 server.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -49,6 +50,9 @@ from reactor.values.stored import normalise
 
 Done = Callable[[Outcome], None]
 RunKind = Literal["query", "mutation"]
+
+# What a function may end with that is its own failure: `sys.exit()`, and a task of its own that it has cancelled, too.
+OF_THE_FUNCTION: Final = (Exception, SystemExit, asyncio.CancelledError)
 
 
 def _nothing() -> None:
@@ -146,9 +150,8 @@ class Executor:
             raise FunctionNotFound(f"Could not find public function for '{_display(call.path)}'.")
         version.depend_on_module(transaction, function)
         if function.function.kind != kind:
-            module, _, name = function.path.rpartition(":")
             raise InvalidFunctionCall(
-                f"Trying to execute {module}.js:{name} as {kind.capitalize()}, "
+                f"Trying to execute {_shown(function)} as {kind.capitalize()}, "
                 f"but it is defined as {function.function.kind.replace('_', ' ').title().replace(' ', '')}."
             )
         return function
@@ -160,7 +163,7 @@ class Executor:
             ArgumentsInvalid: they are no object, too large, or not what the function declares.
         """
         try:
-            args = decode_args(bytes(call.args), function.path)
+            args = decode_args(bytes(call.args), _shown(function))
         except ValidationError as error:
             raise ArgumentsInvalid(str(error)) from None
         validator = function.binder.args
@@ -184,7 +187,7 @@ class Executor:
         try:
             normal = normalise(result)
         except ValidationError as error:
-            raise ReturnsInvalid(f"Function {function.path} return value invalid: {error}") from None
+            raise ReturnsInvalid(f"Function {_shown(function)} return value invalid: {error}") from None
         if validator is not None and not validator.accepts(normal.value, self.database.catalog):
             try:
                 validator.check(normal.value, self.database.catalog)
@@ -192,7 +195,7 @@ class Executor:
                 raise ReturnsInvalid(str(error)) from None
         if normal.size > MAX_RESULT_BYTES:
             raise ReturnsInvalid(
-                f"Function {function.path} return value is too large "
+                f"Function {_shown(function)} return value is too large "
                 f"(actual: {format_size(normal.size)}, limit: 16 MiB)"
             )
         return encode_json(normal.value, normal.plain)
@@ -254,7 +257,7 @@ class _Run(ABC):
             function = self._find(version, kind)
             self.function = function
             kwargs = executor.arguments(function, call)
-        except Error as error:
+        except Exception as error:  # also what a user's dataclass raises when it is built from an argument
             self._finished(None, error)
             return
         documents = Documents(executor.database, transaction, version.project.schema)
@@ -268,6 +271,16 @@ class _Run(ABC):
 
     def _find(self, version: Version, kind: RunKind) -> RegisteredFunction:
         return self.executor.find(version, self.call, kind, self.transaction)
+
+    def _encode(self, result: object, error: BaseException | None) -> tuple[bytes, BaseException | None]:
+        """Return the result as wire JSON, or the error; one that is no result is an error too."""
+        if error is None:
+            assert self.function is not None
+            try:
+                return self.executor.encode_result(self.function, result), None
+            except Exception as problem:
+                error = problem
+        return b"null", error
 
     @abstractmethod
     def _revalidate(self) -> None:
@@ -301,26 +314,25 @@ class _Query(_Run):
         self._run("query", version, transaction, False)
 
     def _revalidate(self) -> None:
-        self.executor.database.check_open()
+        try:
+            self.executor.database.check_open()
+        except Unavailable as closed:
+            raise AttemptEnded(str(closed)) from closed
 
     def _finished(self, result: Any, error: BaseException | None) -> None:
         executor, transaction = self.executor, self.transaction
         executor.database.unpin(transaction.begin_ts)
-        value = b"null"
-        if error is None:
-            try:
-                assert self.function is not None
-                value = executor.encode_result(self.function, result)
-            except Error as problem:
-                error = problem
+        value, error = self._encode(result, error)
         outcome: Outcome
         log_lines = executor.lines(self.surroundings)
         if error is None:
             outcome = Success(value, transaction.begin_ts, log_lines)
         elif isinstance(error, SnapshotTooOld | Unavailable | Overloaded | ProtocolError):
             outcome = Refused(error)
-        elif isinstance(error, Exception):
+        elif isinstance(error, OF_THE_FUNCTION):
             outcome = executor.failure(self.call, error, transaction.begin_ts, self.version, log_lines)
+        elif isinstance(error, AttemptEnded) and isinstance(error.__cause__, Error):
+            outcome = Refused(error.__cause__)
         else:
             outcome = Refused(Unavailable(f"The query was stopped: {type(error).__name__}"))
         self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity))
@@ -363,14 +375,21 @@ class _Mutation(_Run):
                     )
                 )
                 return
-            executor._waiting += 1
-            publisher.when_room(self._begin_later)
+            self._wait_for_room()
             return
         self._next_attempt()
 
+    def _wait_for_room(self) -> None:
+        self.executor._waiting += 1
+        self.executor.database.publisher.when_room(lambda: self.executor.queue.request(self._begin_later))
+
     def _begin_later(self) -> None:
-        self.executor._waiting -= 1
-        self.executor.queue.request(self._next_attempt)
+        executor = self.executor
+        executor._waiting -= 1
+        if executor.database.publisher.is_full:  # taken by those who waited longer; nobody who came later is before us
+            self._wait_for_room()
+            return
+        self._next_attempt()
 
     def _next_attempt(self) -> None:
         executor, call = self.executor, self.call
@@ -396,29 +415,30 @@ class _Mutation(_Run):
         """Stop an attempt as soon as it can't win any more.
 
         Raises:
-            AttemptEnded: a commit since its snapshot changed what it has read.
+            AttemptEnded: a commit since its snapshot changed what it has read, or the database was closed.
         """
         self.executor.stats.suspensions += 1
-        self.executor.database.check_open()
         try:
+            self.executor.database.check_open()
             self.executor.database.committer.validate(self.transaction)
-        except (WriteConflict, SnapshotTooOld) as conflict:
-            raise AttemptEnded(str(conflict)) from conflict
+        except (Unavailable, WriteConflict, SnapshotTooOld) as lost:
+            raise AttemptEnded(str(lost)) from lost
 
     def _finished(self, result: Any, error: BaseException | None) -> None:
         executor, transaction, call = self.executor, self.transaction, self.call
         database = executor.database
         database.unpin(transaction.begin_ts)
         log_lines = executor.lines(self.surroundings)
-        if error is None:
-            try:
+        value, error = self._encode(result, error)
+        try:
+            known = database.known_result(call.session, call.request)
+            if known is not None:  # the same request, sent twice, overtook itself while this one was suspended
+                self._answer(Success(known.value, known.commit_ts, known.log_lines), known.commit_ts)
+                return
+            if error is None:
                 assert self.function is not None
                 assert self.version is not None
-                value = executor.encode_result(self.function, result)
-                known = database.known_result(call.session, call.request)
-                if known is not None:  # the same request, sent twice, overtook itself while this one was suspended
-                    self._answer(Success(known.value, known.commit_ts, known.log_lines), known.commit_ts)
-                    return
+                database.check_open()
                 commit_ts = database.committer.commit(
                     transaction,
                     source=self.function.path,
@@ -428,22 +448,21 @@ class _Mutation(_Run):
                     result=value,
                     log_lines=log_lines,
                 )
-            except (WriteConflict, SnapshotTooOld) as conflict:
-                self._lost(conflict)
-                return
-            except OutcomeUnknown as forgotten:
-                self._refuse(forgotten)
-                return
-            except Error as problem:
-                error = problem
-            else:
                 self._answer(Success(value, commit_ts, log_lines), commit_ts)
                 return
+        except (WriteConflict, SnapshotTooOld) as conflict:
+            self._lost(conflict)
+            return
+        except OutcomeUnknown as forgotten:
+            self._refuse(forgotten)
+            return
+        except Error as problem:
+            error = problem
         if isinstance(error, AttemptEnded):
             self._lost(error.__cause__ if isinstance(error.__cause__, Error) else WriteConflict(str(error)))
         elif isinstance(error, SnapshotTooOld):
             self._lost(error)
-        elif isinstance(error, Unavailable | ProtocolError) or not isinstance(error, Exception):
+        elif isinstance(error, Unavailable | ProtocolError) or not isinstance(error, OF_THE_FUNCTION):
             self._refuse(error if isinstance(error, Error) else Unavailable(f"Stopped: {type(error).__name__}"))
         else:
             failure = executor.failure(call, error, transaction.begin_ts, self.version, log_lines)
@@ -471,6 +490,12 @@ class _Mutation(_Run):
         self._ran()
         done = self._done
         self.executor.database.publisher.when_durable(rests_on, lambda: done(outcome))
+
+
+def _shown(function: RegisteredFunction) -> str:
+    """Return the path of a function as official texts have it: `messages.js:send`."""
+    module, _, name = function.path.rpartition(":")
+    return f"{module}.js:{name}"
 
 
 def _display(path: str) -> str:

@@ -22,6 +22,7 @@ from reactor.runtime.calls import Failure
 from reactor.values.json import encode_json
 from reactor.values.stored import normalise
 
+COMPLETE: Final = ("Invalid arguments for ", "Arguments for ", "Function ")  # texts that are said without a prefix
 BEFORE_THE_FUNCTION: Final = (ArgumentsInvalid, ReturnsInvalid, FunctionNotFound, InvalidFunctionCall)
 
 
@@ -45,13 +46,14 @@ def failure_of(
             detail = f"Uncaught Error: ConvexError with invalid data: {problem}"
         detail += _frames(error, files)
     elif isinstance(error, ArgumentsInvalid | ReturnsInvalid):
-        detail = f"{error.code}: {error}"
+        detail = str(error) if str(error).startswith(COMPLETE) else f"{error.code}: {error}"
     elif isinstance(error, BEFORE_THE_FUNCTION):
         detail = str(error)
     else:
-        name = type(error).__name__
-        detail = f"Uncaught {name}: {error}" if str(error) else f"Uncaught {name}"
+        name, text = type(error).__name__, _text(error)
+        detail = f"Uncaught {name}: {text}" if text else f"Uncaught {name}"
         detail += _frames(error, files)
+    detail = detail.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent
     head = f"[Request ID: {request_id}] Server Error"
     if redact:
         return Failure(message=head, detail="", ts=ts, data=data, log_lines=(), error=error)
@@ -61,5 +63,17 @@ def failure_of(
 def _frames(error: BaseException, files: Collection[Path]) -> str:
     """Return the user's frames, innermost first, as lines of their own."""
     shown = {str(path) for path in files}
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in shown]
-    return "".join(f"\n    at {frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+    # Not `extract_tb`, which reads the source lines from disk.
+    frames = [
+        f"\n    at {frame.f_code.co_name} ({frame.f_code.co_filename}:{line})"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename in shown
+    ]
+    return "".join(reversed(frames))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<the exception can't be printed>"

@@ -1,0 +1,70 @@
+"""What the commands say: results on standard output, everything else on standard error.
+
+Promises that a line is never wrapped, so that programs can read it, and that a failure is one message without a
+traceback. Used by every command.
+"""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.text import Text
+
+from reactor.errors import Error, PushError
+
+_OUT = Console(soft_wrap=True, highlight=False, markup=False)
+_ERR = Console(soft_wrap=True, highlight=False, markup=False, stderr=True)
+_EXCERPT_LINES = 2  # shown before and after the line of an error
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print a line for the user on standard output, at once: readers of a pipe wait for it."""
+    _OUT.print(text, style=style)
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error."""
+    _ERR.print(text, style="yellow")
+
+
+def fail(text: str) -> NoReturn:
+    """End the command with exit code 1 and one message.
+
+    Raises:
+        typer.Exit: always.
+    """
+    _ERR.print(Text("error: ", style="bold red").append(text, style="default"))
+    raise typer.Exit(1)
+
+
+def show(error: Error, project: Path | None = None) -> None:
+    """Print `error`; one in the user's code with its file and line, relative to `project`, and an excerpt."""
+    if not isinstance(error, PushError) or error.file is None:
+        _ERR.print(Text("error: ", style="bold red").append(str(error), style="default"))
+        return
+    path = Path(error.file)
+    place = f"{_relative(path, project)}:{error.line}" if error.line else _relative(path, project)
+    message = str(error)
+    lead = message if place in message else f"{place}: {message}"
+    _ERR.print(Text("error: ", style="bold red").append(lead, style="default"))
+    if error.line:
+        _excerpt(path, error.line)
+
+
+def _relative(path: Path, project: Path | None) -> str:
+    if project is not None and path.is_relative_to(project):
+        return str(path.relative_to(project))
+    return str(path)
+
+
+def _excerpt(path: Path, line: int) -> None:
+    try:
+        code = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return  # the place was named; the excerpt is a courtesy
+    around = (max(1, line - _EXCERPT_LINES), line + _EXCERPT_LINES)
+    _ERR.print(Syntax(code, "python", line_numbers=True, line_range=around, highlight_lines={line}, theme="ansi_dark"))

@@ -1,0 +1,131 @@
+"""`reactor dev`: a server that follows the project while it is edited.
+
+Owns the cycle of watching and reloading. Promises that an edit made at any moment, also during a reload, is served in
+the end; that a broken one is shown at the user's line while the last good version keeps serving; and that no client is
+dropped. Leaves its address for the other commands and for front ends (`cli/target`).
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reactor.cli.console import say, show
+from reactor.cli.serve import DEFAULT_PORT
+from reactor.cli.target import Target, remove_dev_file, write_dev_file, write_env_local
+from reactor.cli.watch import ProjectWatch
+from reactor.errors import Error, PushError
+
+if TYPE_CHECKING:
+    from reactor.runtime.push import PushReport
+    from reactor.server.app import Deployment
+
+
+def dev(
+    project: Annotated[Path, typer.Option(metavar="DIR", help="The project.")] = Path(),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Where the data is kept, or :memory:.", show_default=".reactor in the project"
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", help="0 picks a free one.", min=0, max=65535)] = DEFAULT_PORT,
+    once: Annotated[bool, typer.Option("--once", help="Load the project, report, and exit.")] = False,
+) -> None:
+    """Serve a project, and follow its edits."""
+    # Here, since the engine takes a moment to import and no other command needs it.
+    from reactor.cli.settings import find_project, read_settings
+    from reactor.runtime.loader import read_options
+    from reactor.server import run as server
+
+    settings = read_settings(os.environ)
+    folder = find_project(project)
+    deployment = settings.deployment(folder, data)
+    watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
+    session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
+    if once:
+        server.run(_ending_with_exit_code(session.push_once()))
+        return
+    listener = server.bind(host, port)
+    session.url = server.url_of(listener)
+    try:
+        server.run(server.serve(deployment, listener, page=True, load=False, alongside=session.follow))
+    finally:
+        remove_dev_file(folder, os.getpid())
+
+
+async def _ending_with_exit_code(work: "Coroutine[Any, Any, bool]") -> None:
+    if not await work:
+        raise typer.Exit(1)
+
+
+class DevSession:
+    """One run of `dev`: a deployment and the project folder it follows."""
+
+    def __init__(
+        self, deployment: "Deployment", project: Path, watch: ProjectWatch, functions: Callable[[], str]
+    ) -> None:
+        self._deployment = deployment
+        self._project = project
+        self._watch = watch
+        self._functions = functions  # an edit of pyproject.toml may change it
+        self.url = ""
+
+    async def push_once(self) -> bool:
+        """Open the data, push, report and close; return whether the push succeeded."""
+        await self._deployment.open(load=False)
+        try:
+            return await self._push()
+        finally:
+            await self._deployment.close()
+
+    async def follow(self) -> None:
+        """Push the project, announce the server when that has succeeded, and push again at each edit, for ever."""
+        is_announced = False
+        while True:
+            if await self._push() and not is_announced:
+                self._announce()
+                is_announced = True
+            await self._watch.changed()
+
+    async def _push(self) -> bool:
+        """Push what is on disk; return whether that is what runs now."""
+        await asyncio.to_thread(self._watch.before_load)
+        began = time.monotonic()
+        try:
+            report = await self._deployment.reload()
+        except Error as error:
+            self._watch.after_failure()
+            show(error, self._project)
+            if isinstance(error, PushError):
+                say("The last good version keeps serving." if self._watch.has_loaded else "Waiting for an edit.")
+            return False
+        self._watch.after_load(self._deployment.files, self._functions())
+        say(_described(report, time.monotonic() - began))
+        return True
+
+    def _announce(self) -> None:
+        target = Target(self.url, self._deployment.admin_key, os.getpid())
+        write_dev_file(self._project, target)
+        write_env_local(self._project, target)
+        say(f"Admin key: {target.admin_key}")
+        say(f"reactor dev: ready at {self.url}", style="bold green")
+
+
+def _described(report: "PushReport", seconds: float) -> str:
+    parts = [f"version {report.version}"]
+    for names, what in (
+        (report.created_tables, "new tables"),
+        (report.built_indexes, "new indexes"),
+        (report.changed_modules, "changed"),
+    ):
+        if names:
+            parts.append(f"{what}: {', '.join(names)}")
+    if report.checked_documents:
+        parts.append(f"{report.checked_documents} documents checked")
+    return f"Loaded in {seconds * 1000:.0f} ms; {'; '.join(parts)}."

@@ -1,0 +1,152 @@
+"""`reactor run`: call a function on a server, or with `--watch` subscribe to it.
+
+Promises that standard output holds results as JSON and nothing else; log lines and errors go to standard error. With an
+admin key any function can be called, also an internal one, and `--identity` chooses the user it sees.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+import msgspec
+import typer
+
+from reactor.cli.console import fail, say, show, warn
+from reactor.cli.target import Target, find_target
+from reactor.client.address import client_name, is_loopback, path_of
+from reactor.client.async_client import Client
+from reactor.client.subscription import Subscription
+from reactor.errors import Error, InvalidArgument
+from reactor.protocol.http import (
+    ErrorBody,
+    FunctionRequest,
+    RunRequest,
+    UdfFailure,
+    UdfResponse,
+    UdfSuccess,
+    encode_body,
+)
+from reactor.values.json import decode_json, encode_format
+from reactor.values.types import Value
+
+_responses: Final[msgspec.json.Decoder[UdfResponse]] = msgspec.json.Decoder(UdfResponse)
+_TIMEOUT_SECONDS: Final = 600.0  # of a silent server; an action may run for long
+
+
+def run(
+    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="Such as messages:send.")],
+    args: Annotated[str, typer.Argument(metavar="[ARGS]", help="The arguments, a JSON object.")] = "{}",
+    watch: Annotated[bool, typer.Option("--watch", help="Subscribe, and print each new result until Ctrl-C.")] = False,
+    identity: Annotated[str | None, typer.Option(metavar="JSON", help='Call as this user: {"subject": "ann"}.')] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The server.")] = None,
+    admin_key: Annotated[str | None, typer.Option(metavar="KEY", help="Its admin key; needs --url.")] = None,
+    project: Annotated[Path, typer.Option(metavar="DIR", help="Whose running `reactor dev` to use.")] = Path(),
+) -> None:
+    """Call a function and print its result as JSON."""
+    target = find_target(url, admin_key, os.environ, project.resolve())
+    arguments = _json_object("ARGS", args)
+    acting_as = None if identity is None else _json_object("--identity", identity)
+    if watch:
+        if acting_as is not None:
+            raise InvalidArgument("--identity can't be combined with --watch: a live query runs as nobody.")
+        asyncio.run(_watch(target, path_of(function), arguments))
+    else:
+        _call(target, path_of(function), arguments, acting_as)
+
+
+def _json_object(name: str, text: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{name} is not JSON ({error}); most shells need '...' around it.") from None
+    if not isinstance(parsed, dict):
+        raise InvalidArgument(f"{name} must be a JSON object, not {text}")
+    return parsed
+
+
+def _call(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, Any] | None) -> None:
+    response = _post(target, path, args, acting_as)
+    for line in response.log_lines:
+        warn(line)
+    if isinstance(response, UdfFailure):
+        fail(response.error_message)
+    _print(decode_json(bytes(response.value)))
+
+
+def _post(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, Any] | None) -> UdfSuccess | UdfFailure:
+    """Send the call over HTTP, which needs no knowledge of the kind of function.
+
+    Raises:
+        InvalidArgument: an identity was given without the key that allows choosing one.
+    """
+    headers = {"Content-Type": "application/json", "Convex-Client": client_name()}
+    raw = msgspec.Raw(json.dumps(args).encode())
+    if target.admin_key is not None:
+        suffix = "" if acting_as is None else ":" + base64.b64encode(json.dumps(acting_as).encode()).decode()
+        headers["Authorization"] = f"Convex {target.admin_key}{suffix}"
+        place = "/api/function"
+        body = encode_body(FunctionRequest(path=path, args=raw, format="convex_encoded_json"))
+    else:
+        if acting_as is not None:
+            raise InvalidArgument("--identity needs an admin key: only an administrator may choose who is calling.")
+        module, _, name = path.partition(":")
+        place = f"/api/run/{quote(module)}/{quote(name or 'default')}"
+        body = encode_body(RunRequest(args=raw, format="convex_encoded_json"))
+    request = urllib.request.Request(target.url.rstrip("/") + place, data=body, headers=headers)
+    # A proxy for the outside world would not reach this machine's own loopback.
+    handlers = [urllib.request.ProxyHandler({})] if is_loopback(target.url) else []
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT_SECONDS) as answer:
+            return _responses.decode(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            fail(_refusal(error.code, error.read()))
+    except (OSError, msgspec.MsgspecError) as error:
+        reason = getattr(error, "reason", error)
+        fail(f"No answer from {target.url}: {reason}. Is `reactor dev` still running there?")
+
+
+def _refusal(status: int, body: bytes) -> str:
+    try:
+        refused = msgspec.json.decode(body, type=ErrorBody)
+    except msgspec.MsgspecError:
+        return f"HTTP {status}: {body[:200].decode(errors='replace')}"
+    return f"{refused.code}: {refused.message}"
+
+
+async def _watch(target: Target, path: str, args: dict[str, Any]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with Client(target.url) as client, client.subscribe(path, args) as live:
+        printing = asyncio.create_task(_print_each(live), name="print results")
+        waiting = asyncio.create_task(stopped.wait(), name="wait for a signal")
+        await asyncio.wait({printing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (printing, waiting):
+            task.cancel()
+        if printing.done() and not printing.cancelled():
+            printing.result()
+
+
+async def _print_each(live: Subscription) -> None:
+    while True:
+        try:
+            _print(await live.next())
+        except Error as error:
+            if live.closed:
+                raise
+            show(error)  # of this run of the query; the next one may succeed
+
+
+def _print(value: Value) -> None:
+    text = encode_format(value, "json").decode()
+    say(json.dumps(json.loads(text), indent=2, ensure_ascii=False) if sys.stdout.isatty() else text)

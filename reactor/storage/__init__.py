@@ -1,0 +1,1 @@
+"""Durable records by timestamp; knows no transactions."""

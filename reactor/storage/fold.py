@@ -1,0 +1,27 @@
+"""Folding: from records to the latest version of each document they wrote.
+
+Pure. Promises that folding a log in one go, in any number of portions, or a portion twice gives the same documents.
+Used by the backends.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from reactor.storage.interface import Record
+
+
+class Folded(NamedTuple):
+    """What a stretch of log leaves of one document."""
+
+    ts: int
+    value: bytes | None  # None is a tombstone: the document goes
+
+
+def fold_records(records: Iterable[Record]) -> dict[tuple[int, str], Folded]:
+    """Return the last write of every document written in `records`, which come oldest first, by (table, id)."""
+    latest: dict[tuple[int, str], Folded] = {}
+    for record in records:
+        ts = record.ts
+        for write in record.writes:
+            latest[write.table, write.id] = Folded(ts, write.value)
+    return latest

@@ -1,0 +1,149 @@
+"""The contract of storage: a log with compare-and-append, and the documents folded out of it.
+
+Owns the records, the outcomes and the `Persistence` protocol. Every backend promises the same:
+
+- The log is a sequence of records with strictly increasing timestamps. It grows only at its end, only through the
+  holder of the lease, and only when it still ends where the appender thinks it does.
+- What `append` reported as DONE is found by every later `open`, also after `kill -9` or power loss.
+- `fold` moves the oldest records into *documents*, the latest value of each document as of `folded`. Current state is
+  the documents plus the log after `folded`.
+- `trim` forgets folded records and raises the `floor`; `read` never answers from below it.
+
+One event loop, one appender: at most one `append` is in flight. `fold`, `trim`, `read` and `load` may run beside it and
+beside each other. Used by the committer, by start-up and by the background work of `engine`.
+"""
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+RecordKind = Literal["commit", "fence", "undo"]
+
+
+class DocumentWrite(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One document as a commit left it."""
+
+    table: int
+    id: str
+    value: bytes | None  # None is a tombstone
+    prev_ts: int | None  # timestamp of the version this one replaces; None when there was none
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Everything about one commit; schema changes are ordinary writes to system tables.
+
+    A new field goes at the end and has a default, so that older logs stay readable.
+    """
+
+    ts: int
+    kind: RecordKind
+    writes: tuple[DocumentWrite, ...] = ()
+    session: str | None = None
+    request: int | None = None
+    result: bytes | None = None  # wire JSON
+    log_lines: tuple[str, ...] = ()
+    source: str = ""
+    version: int = 0
+
+
+class AppendOutcome(enum.Enum):
+    """What became of an append."""
+
+    DONE = "done"  # durable
+    REFUSED = "refused"  # certainly not in the log, now or later
+    UNKNOWN = "unknown"  # `reopen` tells; until then every append is unknown and writes nothing
+
+
+class LogState(msgspec.Struct, frozen=True):
+    """Where the log stands."""
+
+    end: int  # timestamp of the last record ever appended; 0 before the first
+    floor: int  # records at or below it may be gone
+    folded: int  # documents hold every record at or below it
+    epoch: int  # fencing token of the lease
+
+
+class StoredDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The latest folded version of one document."""
+
+    id: str
+    ts: int
+    value: bytes
+
+
+class Persistence(Protocol):
+    """One database. Open it before use, close it in the end; then it may be opened again."""
+
+    async def open(self) -> LogState:
+        """Take the lease under a new epoch, bring the format up to date and make what is there durable.
+
+        Raises:
+            StorageError: another process holds the lease (the text has its pid), the files belong to a newer version or
+                to another program, or they can't be read or written. Nothing is held then.
+        """
+
+    async def append(self, batch: Sequence[Record], after: int) -> AppendOutcome:
+        """Append `batch` as one unit if the log ends at `after` and the lease is still ours.
+
+        Never raises for a reason that lies in storage. After UNKNOWN, and after any failure that leaves storage in
+        doubt, every append is UNKNOWN and writes nothing until `reopen`.
+
+        Raises:
+            ValueError: `batch` is empty or its timestamps do not increase strictly from `after`.
+        """
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """Return the oldest records newer than `after`, at most `limit`, oldest first; empty when there are none.
+
+        Raises:
+            SnapshotTooOld: `after` is below the floor, so records in between may be gone.
+            StorageError: the log can't be read.
+        """
+
+    async def tables(self) -> list[int]:
+        """Return the numbers of all tables with folded documents, ascending.
+
+        Raises:
+            StorageError: the documents can't be read.
+        """
+
+    def load(self, table: int) -> AsyncIterator[list[StoredDocument]]:
+        """Iterate over the folded documents of `table` in chunks, in order of their ids.
+
+        A fold during the load may show in the chunks that follow. Replaying the log from the `folded` that held before
+        the load began gives the current state in any case: a record's write replaces whatever was loaded.
+
+        Raises:
+            StorageError: the documents can't be read.
+        """
+
+    async def fold(self, limit: int) -> LogState:
+        """Move up to `limit` of the oldest records not yet folded into documents, in one transaction.
+
+        Raises:
+            StorageError: nothing was folded, or it can't be said; calling again is safe in both cases. Also while the
+                outcome of an append is unknown.
+        """
+
+    async def trim(self, keep_after: int) -> LogState:
+        """Forget the records at or below `min(keep_after, folded)`; that becomes the floor unless it is higher already.
+
+        Raises:
+            StorageError: nothing was trimmed, or it can't be said; calling again is safe in both cases. Also while the
+                outcome of an append is unknown.
+        """
+
+    async def reopen(self) -> LogState:
+        """Settle an unknown append: drop everything cached, look again, and make what is found durable.
+
+        When it returns, `end` is the truth for good: a batch that is not there then will never appear. The lease
+        continues under a new epoch.
+
+        Raises:
+            StorageError: it can't be said yet; call again, or close.
+        """
+
+    async def close(self) -> None:
+        """Release everything, lease included. Never raises for a reason that lies in storage; may be called twice."""

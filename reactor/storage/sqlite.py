@@ -1,0 +1,400 @@
+"""SQLite storage: the file `db.sqlite3` in a data directory, in write-ahead-log mode.
+
+Owns the tables in `migrations/sqlite`, both connections to them, and the checkpoints. Two connections, a thread each:
+the *writer* does nothing but append, one statement and so one thread hop per batch; everything else (fold, trim, read,
+load, checkpoint) goes through the *background* connection, one operation at a time. Used by `server/app`.
+
+Durability rests on the writer's `synchronous=FULL`: its commit returns when the write-ahead log is on disk, and with it
+everything that stands before. So fold and trim need no sync of their own: they are lost or kept in order.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from reactor.errors import SnapshotTooOld, StorageError
+from reactor.limits import Limits
+from reactor.storage.batch import LOG_PAGE_BYTES, check_batch, decode_batch, encode_batch
+from reactor.storage.fold import Folded, fold_records
+from reactor.storage.interface import AppendOutcome, LogState, Record, StoredDocument
+from reactor.storage.lease import LockFile
+from reactor.storage.sqlite_connection import SqliteConnection, Statement
+from reactor.storage.sqlite_format import prepare
+
+_T = TypeVar("_T")
+
+Synchronous = Literal["FULL", "NORMAL", "OFF"]
+
+DATABASE_NAME: Final = "db.sqlite3"
+
+_logger = logging.getLogger("reactor.storage")
+
+_WAL_BYTES: Final = Limits().wal_bytes
+_PAGE_BYTES: Final = 4096
+_LOAD_BYTES: Final = 1 << 20  # aim for a chunk of a load
+_LOAD_ROWS: Final = (64, 8192)  # least and most documents in a chunk
+_FOLD_ROWS: Final = 512  # documents per statement of a fold
+_WAL_SLACK: Final = 4  # how many times its bound the write-ahead log may grow before appends wait for it to start over
+
+_STATE: Final = "SELECT (SELECT coalesce(max(last_ts), 0) FROM log), floor, folded, epoch FROM meta"
+_APPEND: Final = (
+    "INSERT INTO log (last_ts, prev_ts, first_ts, records, epoch, body) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
+    " WHERE (SELECT coalesce(max(last_ts), 0) FROM log) = ?2 AND (SELECT epoch FROM meta) = ?5"
+)
+_EXTENT: Final = "SELECT last_ts, records, length(body) FROM log WHERE last_ts > ? ORDER BY last_ts LIMIT ?"
+_BODIES: Final = "SELECT prev_ts, last_ts, body FROM log WHERE last_ts > ? AND last_ts <= ? ORDER BY last_ts"
+_TABLES: Final = (  # hops from table to table: DISTINCT would walk every document
+    "WITH RECURSIVE found(id) AS (SELECT min(table_id) FROM documents UNION ALL"
+    " SELECT (SELECT min(table_id) FROM documents WHERE table_id > found.id) FROM found WHERE found.id IS NOT NULL)"
+    " SELECT id FROM found WHERE id IS NOT NULL"
+)
+_LOAD: Final = "SELECT id, ts, value FROM documents WHERE table_id = ? AND id > ? ORDER BY id LIMIT ?"
+# The newest row stays whatever is trimmed: it tells where the log ends.
+_TRIM: Final = "DELETE FROM log WHERE last_ts <= ? AND last_ts < (SELECT max(last_ts) FROM log)"
+
+# Raised before anything reaches the write-ahead log, or (FULL) before the frame that would make it count.
+_NOTHING_WRITTEN: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT,
+    }
+)
+
+
+class SqlitePersistence:
+    """A `Persistence` in one SQLite file.
+
+    `synchronous` weaker than FULL gives up durability; it exists for tests. The write-ahead log is copied into the
+    database when it has grown by about `wal_bytes`.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, synchronous: Synchronous = "FULL", wal_bytes: int = _WAL_BYTES
+    ) -> None:
+        self.directory = Path(directory)
+        self.path = self.directory / DATABASE_NAME
+        self._synchronous = synchronous
+        self._wal_bytes = wal_bytes
+        self._lock_file = LockFile(self.directory)
+        self._writer: SqliteConnection | None = None
+        self._background: SqliteConnection | None = None
+        self._epoch = 0
+        self._is_settled = True  # False from an unknown append until `reopen`
+        self._wal_grown = 0  # bytes since the last checkpoint, estimated
+        self._wal_size = 0  # bytes since the write-ahead log last started over, estimated
+        self._checkpointing: asyncio.Task[None] | None = None
+        # Who needs both takes `_in_background` first.
+        self._in_background = asyncio.Lock()  # owns the background connection
+        self._writing = asyncio.Lock()  # may write: SQLite knows one writer, and to wait for it there is to poll
+
+    async def open(self) -> LogState:
+        """See `Persistence.open`."""
+        self._lock_file.acquire()
+        try:
+            return await self._connect()
+        except BaseException:
+            await self._disconnect()
+            self._lock_file.release()
+            raise
+
+    async def append(self, batch: Sequence[Record], after: int) -> AppendOutcome:
+        """See `Persistence.append`."""
+        check_batch(batch, after)
+        if not self._is_settled:
+            return AppendOutcome.UNKNOWN
+        body = encode_batch(batch)
+        if body is None:
+            _logger.error("append refused: a record of the batch from %d on has no encoded form", batch[0].ts)
+            return AppendOutcome.REFUSED
+        row = (batch[-1].ts, after, batch[0].ts, len(batch), self._epoch, body)
+        async with self._writing:
+            try:
+                added = await _opened(self._writer).write(_APPEND, row)
+            except OverflowError:  # a timestamp beyond 64 bits
+                return AppendOutcome.REFUSED
+            except asyncio.CancelledError:
+                self._is_settled = False  # the statement goes on in its thread
+                raise
+            except (sqlite3.Error, MemoryError) as error:
+                if self._doubt(error):
+                    _logger.error("append with unknown outcome: %s", error)
+                    return AppendOutcome.UNKNOWN
+                _logger.error("append refused: %s", error)
+                return AppendOutcome.REFUSED
+        if not added:
+            _logger.error("append refused: the log does not end at %d, or the lease is no longer ours", after)
+            return AppendOutcome.REFUSED
+        self._note_written(2 + len(body) // _PAGE_BYTES)
+        return AppendOutcome.DONE
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """See `Persistence.read`."""
+        async with self._in_background:
+            background = _opened(self._background)
+            with self._explained("read"):
+                floor = (await self._state(background)).floor
+                if after < floor:
+                    raise SnapshotTooOld(f"the log is kept after {floor} only, and was asked for after {after}")
+                return await self._records(background, after, limit)
+
+    async def tables(self) -> list[int]:
+        """See `Persistence.tables`."""
+        async with self._in_background:
+            background = _opened(self._background)
+            with self._explained("read"):
+                return [row[0] for row in await background.fetch(_TABLES)]
+
+    async def load(self, table: int) -> AsyncIterator[list[StoredDocument]]:
+        """See `Persistence.load`."""
+        last, rows = "", _LOAD_ROWS[0]
+        while True:
+            async with self._in_background:
+                background = _opened(self._background)
+                with self._explained("read"):
+                    found = await background.fetch(_LOAD, (table, last, rows))
+            if not found:
+                return
+            chunk = [StoredDocument(*row) for row in found]
+            yield chunk
+            last = chunk[-1].id
+            mean = sum(len(document.value) for document in chunk) // len(chunk) + 64
+            rows = min(max(_LOAD_BYTES // mean, _LOAD_ROWS[0]), _LOAD_ROWS[1])
+
+    async def fold(self, limit: int) -> LogState:
+        """See `Persistence.fold`."""
+        async with self._in_background:
+            background = self._writable()
+            with self._explained("fold"):
+                state = await self._state(background)
+                records = await self._records(background, state.folded, limit)
+                if not records:
+                    return state
+                latest = fold_records(records)
+                statements = _fold_statements(latest)
+                statements.append(("UPDATE meta SET folded = ?", (records[-1].ts,)))
+                async with self._writing:
+                    await self._finish(background.transact(statements))
+                self._note_written(sum(2 + len(value or b"") // _PAGE_BYTES for _, value in latest.values()))
+                return await self._state(background)
+
+    async def trim(self, keep_after: int) -> LogState:
+        """See `Persistence.trim`."""
+        async with self._in_background:
+            background = self._writable()
+            with self._explained("trim"):
+                state = await self._state(background)
+                floor = max(state.floor, min(keep_after, state.folded))
+                if floor > state.floor:
+                    async with self._writing:
+                        await self._finish(background.write("UPDATE meta SET floor = ?", (floor,)))
+                # In portions, so that appends get in between. What a failure leaves behind, the next trim removes.
+                while (through := await self._portion(background, floor)) is not None:
+                    async with self._writing:
+                        if not await self._finish(background.write(_TRIM, (through,))):
+                            break
+                    self._note_written(4)
+                return await self._state(background)
+
+    async def reopen(self) -> LogState:
+        """See `Persistence.reopen`."""
+        async with self._in_background, self._writing:
+            if not self._lock_file.is_held:
+                raise StorageError(f"{self.directory} is not open")
+            self._is_settled = False
+            await self._disconnect()
+            return await self._connect()
+
+    async def close(self) -> None:
+        """See `Persistence.close`."""
+        if self._checkpointing is not None:
+            await asyncio.wait([self._checkpointing])
+        async with self._in_background, self._writing:
+            await self._disconnect()
+            self._lock_file.release()
+
+    async def _connect(self) -> LogState:
+        """Open both connections, make what is there durable, and take a new epoch."""
+        with self._explained("open"):
+            self._writer = writer = await SqliteConnection.connect(self.path)
+            await self._tune(writer, self._synchronous)
+            await prepare(writer, self.path)
+            # Of a log whose sync failed, this process may see what the disk does not have, and a later sync would not
+            # write it. Copied into the database and started over, what we see is what there is.
+            for busy, _, _ in await writer.fetch("PRAGMA wal_checkpoint(TRUNCATE)"):
+                if busy:
+                    raise StorageError(f"{self.path} is being read by another program: stop it first")
+            self._background = background = await SqliteConnection.connect(self.path)
+            await self._tune(background, "OFF" if self._synchronous == "OFF" else "NORMAL")
+            await writer.write("UPDATE meta SET epoch = epoch + 1")
+            state = await self._state(background)
+        self._epoch = state.epoch
+        self._wal_grown = self._wal_size = 0
+        self._is_settled = True
+        return state
+
+    async def _disconnect(self) -> None:
+        connections = (self._background, self._writer)
+        self._background = self._writer = None
+        for connection in connections:
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    await connection.close()
+
+    async def _tune(self, connection: SqliteConnection, synchronous: Synchronous) -> None:
+        await connection.fetch(f"PRAGMA synchronous = {synchronous}")
+        await connection.fetch("PRAGMA wal_autocheckpoint = 0")
+        await connection.fetch("PRAGMA foreign_keys = ON")
+        await connection.fetch("PRAGMA trusted_schema = OFF")
+        await connection.fetch("PRAGMA cell_size_check = ON")
+
+    async def _state(self, background: SqliteConnection) -> LogState:
+        (row,) = await background.fetch(_STATE)
+        return LogState(*row)
+
+    async def _records(self, background: SqliteConnection, after: int, limit: int) -> list[Record]:
+        """Return at most `limit` records newer than `after`; fetch no more bodies than that takes."""
+        found: list[Record] = []
+        position, previous = after, None
+        while len(found) < limit:
+            wanted = size = 0
+            last = position
+            for last_ts, records, length in await background.fetch(_EXTENT, (position, limit - len(found))):
+                if wanted >= limit - len(found) or (wanted and size + length > LOG_PAGE_BYTES):
+                    break
+                last, wanted, size = last_ts, wanted + records, size + length
+            if not wanted:
+                break
+            for prev_ts, last_ts, body in await background.fetch(_BODIES, (position, last)):
+                if previous is not None and prev_ts != previous:
+                    raise StorageError(f"{self.path} is damaged: the log has a gap before {last_ts}; restore a backup")
+                previous = last_ts
+                found += [record for record in decode_batch(body) if record.ts > after]
+            position = last
+        return found[:limit]
+
+    async def _portion(self, background: SqliteConnection, through: int) -> int | None:
+        """Return up to where the log may be deleted in one go, of what lies at or below `through`."""
+        size, last = 0, None
+        for last_ts, _, length in await background.fetch(_EXTENT, (-1, 256)):
+            if last_ts > through or (last is not None and size + length > LOG_PAGE_BYTES):
+                break
+            last, size = last_ts, size + length
+        return last
+
+    def _writable(self) -> SqliteConnection:
+        if not self._is_settled:
+            raise StorageError(f"{self.path}: the outcome of an append is unknown, reopen first")
+        return _opened(self._background)
+
+    @contextmanager
+    def _explained(self, action: str) -> Iterator[None]:
+        """Turn errors of SQLite and of the file system into `StorageError`."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if action in ("fold", "trim"):
+                self._doubt(error)
+            raise StorageError(f"{self.path}: can't {action}: {error}") from error
+
+    def _doubt(self, error: BaseException) -> bool:
+        """Return whether a write that failed with `error` leaves the write-ahead log in doubt, and `reopen` must come.
+
+        A sync that failed is not made good by the next one: the kernel may have dropped what it could not write. Were
+        an append to follow pages that a fold or a checkpoint failed to sync, it would be acknowledged and yet lost.
+        """
+        if primary_code(error) in _NOTHING_WRITTEN:
+            return False
+        self._is_settled = False
+        return True
+
+    async def _finish(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Await `work` to its end even when cancelled: its thread goes on anyway, and holds SQLite's write lock."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            if error := task.exception():
+                self._doubt(error)
+            raise
+
+    def _note_written(self, pages: int) -> None:
+        """Count what went into the write-ahead log; start a checkpoint when it is due."""
+        self._wal_grown += pages * _PAGE_BYTES
+        self._wal_size += pages * _PAGE_BYTES
+        if self._wal_grown >= self._wal_bytes and (self._checkpointing is None or self._checkpointing.done()):
+            self._checkpointing = asyncio.create_task(self._checkpoint(), name="sqlite checkpoint")
+
+    async def _checkpoint(self) -> None:
+        """Copy the write-ahead log into the database while appends go on.
+
+        The log starts over by itself when an append finds all of it copied. Under steady load none ever does; then, at
+        `_WAL_SLACK` times the bound, appends wait while the last few pages are copied.
+        """
+        try:
+            async with self._in_background:
+                background = self._background
+                if background is None:  # reopening failed
+                    return
+                self._wal_grown = 0
+                ((_, frames, copied),) = await background.fetch("PRAGMA wal_checkpoint(PASSIVE)")
+                if copied == frames and not self._wal_grown:
+                    self._wal_size = 0
+                elif self._wal_size >= _WAL_SLACK * self._wal_bytes:
+                    async with self._writing:
+                        await self._finish(background.fetch("PRAGMA wal_checkpoint(PASSIVE)"))
+                        self._wal_grown = self._wal_size = 0
+        except sqlite3.Error as error:
+            self._doubt(error)
+            _logger.warning("checkpoint failed: %s", error)
+
+
+def primary_code(error: BaseException) -> int | None:
+    """Return SQLite's primary result code behind `error`, or None when it did not come from SQLite."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _opened(connection: SqliteConnection | None) -> SqliteConnection:
+    if connection is None:
+        raise StorageError("the database is not open")
+    return connection
+
+
+def _fold_statements(latest: dict[tuple[int, str], Folded]) -> list[Statement]:
+    """Write `latest` in few statements: a step per document would fight for the interpreter lock each time."""
+    written: list[tuple[int, str, int, bytes]] = []
+    deleted: list[tuple[int, str]] = []
+    for (table, id), (ts, value) in sorted(latest.items()):
+        if value is None:
+            deleted.append((table, id))
+        else:
+            written.append((table, id, ts, value))
+    statements: list[Statement] = []
+    for start in range(0, len(written), _FOLD_ROWS):
+        rows = written[start : start + _FOLD_ROWS]
+        statements.append(
+            (
+                f"INSERT INTO documents (table_id, id, ts, value) VALUES {', '.join(['(?, ?, ?, ?)'] * len(rows))}"
+                " ON CONFLICT (table_id, id) DO UPDATE SET ts = excluded.ts, value = excluded.value",
+                [column for row in rows for column in row],
+            )
+        )
+    for start in range(0, len(deleted), _FOLD_ROWS):
+        keys = deleted[start : start + _FOLD_ROWS]
+        statements.append(
+            (
+                f"DELETE FROM documents WHERE (table_id, id) IN (VALUES {', '.join(['(?, ?)'] * len(keys))})",
+                [column for key in keys for column in key],
+            )
+        )
+    return statements

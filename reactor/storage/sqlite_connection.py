@@ -1,0 +1,134 @@
+"""One SQLite connection with a thread of its own, where every call is one hop to that thread and back.
+
+Owns the `aiosqlite` connection and its thread. Promises that a transaction is one hop as a whole, so nothing can slip
+between its statements and no thread change holds it open, that `close` leaves no thread behind, and that a busy event
+loop does not starve the thread. Errors are those of `sqlite3`; what they mean is up to `sqlite`, which uses this.
+"""
+
+import asyncio
+import contextvars
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+
+T = TypeVar("T")
+
+Statement = tuple[str, Sequence[Any]]
+
+# A loop that is always busy lets go of the interpreter lock for an instant per turn and has it back before another
+# thread wakes up: a call can wait for seconds (observed: 2.4 s for an append). Past this it stands aside in each turn.
+_PATIENCE_SECONDS: Final = 0.001
+_AGAIN_SECONDS: Final = 0.001
+_ASIDE_SECONDS: Final = 0.000_05
+
+
+class _StagingConnection(sqlite3.Connection):
+    """Runs on `commit` what was staged before, as one transaction."""
+
+    staged: Sequence[Statement] = ()
+
+    def commit(self) -> None:
+        statements, self.staged = self.staged, ()
+        try:
+            self.execute("BEGIN IMMEDIATE")
+            for sql, parameters in statements:
+                self.execute(sql, parameters)
+            self.execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:  # SQLite ends it by itself after some errors
+                self.execute("ROLLBACK")
+            raise
+
+
+class SqliteConnection:
+    """A connection in autocommit mode. Make one with `connect`."""
+
+    def __init__(self, connection: aiosqlite.Connection, raw: _StagingConnection, thread: threading.Thread) -> None:
+        self._connection = connection
+        self._raw = raw
+        self._thread = thread
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.Context()  # that of the caller may be a function's, where sleeping is an error
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def connect(cls, path: Path) -> "SqliteConnection":
+        """Open `path`, creating the file if need be.
+
+        Raises:
+            sqlite3.Error: it can't be opened.
+        """
+        made: list[_StagingConnection] = []
+
+        def connector() -> sqlite3.Connection:
+            made.append(
+                sqlite3.connect(
+                    path, timeout=0, isolation_level=None, factory=_StagingConnection, check_same_thread=False
+                )
+            )
+            return made[0]
+
+        connection = aiosqlite.Connection(connector, iter_chunk_size=64)
+        thread = connection._thread
+        try:
+            await connection
+        except BaseException:
+            if thread.is_alive():
+                thread.join()  # it has been told to stop, and must not outlive the event loop it answers to
+            for raw in made:
+                raw.close()
+            raise
+        return cls(connection, made[0], thread)
+
+    async def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement that returns no rows and commit it; return how many rows it changed.
+
+        Raises:
+            sqlite3.Error: it failed.
+        """
+        # The cursor is not closed, which would be a second hop: a finished statement holds nothing.
+        return (await self._hop(self._connection.execute(sql, parameters))).rowcount
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Run one statement and return all its rows.
+
+        Raises:
+            sqlite3.Error: it failed.
+        """
+        return list(await self._hop(self._connection.execute_fetchall(sql, parameters)))
+
+    async def transact(self, statements: Sequence[Statement]) -> None:
+        """Run `statements` as one transaction. One such call at a time.
+
+        Raises:
+            sqlite3.Error: one of them, or the commit, failed; after a failed commit it can't be said what happened.
+        """
+        self._raw.staged = statements
+        await self._hop(self._connection.commit())
+
+    async def close(self) -> None:
+        """Finish what was queued, close the connection and end its thread.
+
+        Raises:
+            sqlite3.Error: closing failed; the thread has ended all the same.
+        """
+        try:
+            await self._connection.close()
+        finally:
+            self._thread.join()
+
+    async def _hop(self, work: Awaitable[T]) -> T:
+        self._timer = self._loop.call_later(_PATIENCE_SECONDS, self._stand_aside, context=self._context)
+        try:
+            return await work
+        finally:
+            self._timer.cancel()
+
+    def _stand_aside(self) -> None:
+        time.sleep(_ASIDE_SECONDS)
+        self._timer = self._loop.call_later(_AGAIN_SECONDS, self._stand_aside, context=self._context)

@@ -1,0 +1,66 @@
+"""A clock that moves only when a test says so.
+
+Owns virtual wall time. Promises that two tests see the same times, and that time passes for nobody without `advance`.
+Monotonic time is real plus what was advanced: it bounds how long code may run, which a test must not switch off. Used
+by the pytest plugin and by tests of what depends on time.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from reactor.errors import InvalidArgument
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_NS_PER_MS: Final = 1_000_000
+
+
+class VirtualClock:
+    """Implements `ports.Clock`. Starts at the same moment in every test."""
+
+    def __init__(self, start: datetime = START) -> None:
+        if start.tzinfo is None:
+            raise InvalidArgument("A clock starts at an aware datetime, such as datetime(2026, 1, 1, tzinfo=UTC).")
+        self._now_ns = _nanoseconds(start - datetime.fromtimestamp(0, UTC))
+        self._advanced_ns = 0
+
+    def now_ns(self) -> int:
+        """Return virtual nanoseconds since the Unix epoch."""
+        return self._now_ns
+
+    def monotonic(self) -> float:
+        """Return real seconds plus the advanced ones."""
+        return time.monotonic() + self._advanced_ns / 1e9
+
+    @property
+    def now_ms(self) -> float:
+        """Virtual milliseconds since the Unix epoch, as `ctx.now()` would give them."""
+        return self._now_ns / _NS_PER_MS
+
+    def advance(
+        self,
+        by: timedelta = timedelta(),
+        /,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        milliseconds: float = 0,
+    ) -> None:
+        """Move the clock forward, by a `timedelta` or by named units: `advance(minutes=5)`.
+
+        Raises:
+            InvalidArgument: the step is negative; a server that sees time step back is another test.
+        """
+        step = _nanoseconds(
+            by + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        )
+        if step < 0:
+            raise InvalidArgument(f"A clock advances; {timedelta(microseconds=step / 1000)} would set it back.")
+        self._now_ns += step
+        self._advanced_ns += step
+
+
+def _nanoseconds(span: timedelta) -> int:
+    return (span.days * 86_400 + span.seconds) * 1_000_000_000 + span.microseconds * 1000

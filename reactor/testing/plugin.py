@@ -1,0 +1,85 @@
+"""The pytest plugin: the fixture `deployment`, the real engine in memory with the project of the tests.
+
+pytest imports this module wherever reactor is installed, so it imports nothing of reactor until the fixture is used.
+Promises a fresh deployment for each test and one load of the project per run. Coroutine tests that use the fixture,
+directly or through another, run under pytest-asyncio without a marker; plain tests call `deployment.blocking()`.
+"""
+
+import inspect
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from reactor.runtime.loader import Project
+    from reactor.testing.deployment import MemoryDeployment
+
+_OTHER_LOOPS: Final = ("asyncio", "anyio", "trio")  # markers of plugins that run coroutine tests
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini option that says where the project is."""
+    parser.addini(
+        "reactor_project", "folder of the project that the fixture `deployment` serves, from the rootdir", default="."
+    )
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Mark coroutine tests that use the fixture, before pytest-asyncio looks for its marker."""
+    made = yield
+    for item in made if isinstance(made, list) else [made]:
+        if (
+            isinstance(item, pytest.Function)
+            and "deployment" in item.fixturenames
+            and inspect.iscoroutinefunction(inspect.unwrap(item.obj))
+            and not any(item.get_closest_marker(name) for name in _OTHER_LOOPS)
+        ):
+            item.add_marker("asyncio")
+    return made
+
+
+@pytest.fixture(scope="session")
+def _reactor_project(request: pytest.FixtureRequest) -> "Iterator[Project]":
+    from reactor.runtime.loader import ProjectLoader
+
+    project = ProjectLoader(_project_folder(request.config)).load()
+    yield project
+    project.release()
+
+
+@pytest.fixture
+def deployment(request: pytest.FixtureRequest) -> "MemoryDeployment":
+    """A fresh deployment of the project: open in coroutine tests, to be opened with `blocking()` in plain ones."""
+    function = getattr(request.node, "obj", None)
+    if function is None or not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        return cast("MemoryDeployment", request.getfixturevalue("_reactor_closed_deployment"))
+    from reactor.testing.loops import open_fixture
+
+    marker = request.node.get_closest_marker("asyncio")
+    scope = (marker and marker.kwargs.get("loop_scope")) or request.config.getini("asyncio_default_test_loop_scope")
+    return cast("MemoryDeployment", request.getfixturevalue(open_fixture(scope)))
+
+
+@pytest.fixture
+def _reactor_closed_deployment(_reactor_project: "Project", request: pytest.FixtureRequest) -> "MemoryDeployment":
+    from reactor.testing.deployment import MemoryDeployment
+
+    return MemoryDeployment(_reactor_project, _project_folder(request.config))
+
+
+def _project_folder(config: pytest.Config) -> Path:
+    folder = config.rootpath / str(config.getini("reactor_project"))
+    if not folder.is_dir():
+        raise pytest.UsageError(f"reactor_project = {folder} is not a folder")
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the fixtures of coroutine tests where pytest-asyncio is there to run them."""
+    if config.pluginmanager.has_plugin("asyncio"):
+        from reactor.testing import loops
+
+        config.pluginmanager.register(loops, "reactor-loops")

@@ -1,0 +1,96 @@
+"""The tables of the AI-service backend: what was asked of which provider, by whom, and who was let in.
+
+Numbers are float64 and times are milliseconds since the Unix epoch, unless a name says otherwise. A user is named by a
+plain string in every table: the subject of an identity or the owner of a key. Used by `functions/`.
+"""
+
+from reactor import define_schema, define_table, v
+
+schema = define_schema(
+    {
+        "aiRequestLogs": define_table(
+            {
+                "timestamp": v.number(),
+                "provider": v.string(),
+                "model": v.string(),
+                "userId": v.optional(v.string()),
+                "fingerprint": v.string(),
+                "ip": v.string(),
+                "success": v.boolean(),
+                "error": v.optional(v.string()),
+                "tokensUsed": v.optional(v.number()),
+                "latencyMs": v.number(),
+                "cost": v.optional(v.number()),
+            }
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_provider", ["provider", "timestamp"])
+        .index("by_fingerprint", ["fingerprint", "timestamp"]),
+        "botDetectionEvents": define_table(
+            {
+                "timestamp": v.number(),
+                "fingerprint": v.string(),
+                "ip": v.string(),
+                "userAgent": v.string(),
+                "detectionType": v.union(
+                    v.literal("bot_useragent"),
+                    v.literal("ai_scraper"),
+                    v.literal("suspicious_pattern"),
+                    v.literal("rate_limit"),
+                ),
+                "action": v.union(v.literal("blocked"), v.literal("challenged"), v.literal("allowed")),
+                "metadata": v.optional(v.any()),
+            }
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_fingerprint", ["fingerprint", "timestamp"]),
+        "apiKeys": define_table(
+            {
+                "key": v.string(),  # a hash; the key itself is shown once and never stored
+                "name": v.string(),
+                "userId": v.string(),
+                "scopes": v.array(v.string()),
+                "rateLimit": v.optional(v.object({"requests": v.number(), "period": v.number()})),  # period in seconds
+                "lastUsed": v.optional(v.number()),
+                "expiresAt": v.optional(v.number()),
+                "active": v.boolean(),
+            }
+        )
+        .index("by_key", ["key"])
+        .index("by_user", ["userId"]),
+        "embeddingApiKeys": define_table(
+            {
+                "keyHash": v.string(),  # SHA-256, lower-case hex
+                "name": v.string(),
+                "createdAt": v.number(),
+                "lastUsed": v.optional(v.number()),
+                "requestCount": v.number(),
+                "active": v.boolean(),
+                "rateLimit": v.object({"requests": v.number(), "windowSeconds": v.number()}),
+            }
+        ).index("by_key_hash", ["keyHash"]),
+        "embeddingRequests": define_table(
+            {
+                "requestId": v.string(),
+                "apiKeyHash": v.string(),
+                "timestamp": v.number(),
+                "batchSize": v.number(),
+                "latencyMs": v.number(),
+                "tokensUsed": v.number(),
+                "success": v.boolean(),
+                "error": v.optional(v.string()),
+                "model": v.string(),
+            }
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_api_key", ["apiKeyHash", "timestamp"]),
+        "embeddingAuthFailures": define_table(
+            {
+                "keyHash": v.string(),
+                "timestamp": v.number(),
+                "ip": v.optional(v.string()),
+                "userAgent": v.optional(v.string()),
+            }
+        ).index("by_key", ["keyHash", "timestamp"]),
+    }
+)

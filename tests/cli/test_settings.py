@@ -1,0 +1,80 @@
+"""What a server reads from its environment: nothing set is ever ignored."""
+
+from pathlib import Path
+
+import pytest
+
+from reactor.cli.settings import find_project, read_settings
+from reactor.errors import InvalidArgument
+from reactor.limits import Limits
+
+ORIGINS = {"CONVEX_CLOUD_ORIGIN": "https://api.example.com", "CONVEX_SITE_ORIGIN": "https://example.com/http"}
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    settings = read_settings({})
+    assert settings.limits == Limits()
+    assert settings.instance_name is None
+    assert settings.instance_secret is None
+    assert not settings.redact_logs
+
+
+def test_everything_is_read() -> None:
+    settings = read_settings(
+        {
+            **ORIGINS,
+            "INSTANCE_NAME": "mine",
+            "INSTANCE_SECRET": "ab" * 32,
+            "REDACT_LOGS_TO_CLIENT": "true",
+            "REACTOR_PING_SECONDS": "5",
+        },
+        needs_origins=True,
+    )
+    assert (settings.instance_name, settings.instance_secret, settings.redact_logs) == ("mine", "ab" * 32, True)
+    assert settings.limits.ping_seconds == 5
+
+
+def test_the_deployment_name_stands_in_for_the_instance_name() -> None:
+    assert read_settings({"CONVEX_DEPLOYMENT_NAME": "mine"}).instance_name == "mine"
+
+
+@pytest.mark.parametrize("missing", sorted(ORIGINS))
+def test_a_missing_origin_is_named(missing: str) -> None:
+    environ = {name: value for name, value in ORIGINS.items() if name != missing}
+    with pytest.raises(InvalidArgument, match=f"{missing} is not set"):
+        read_settings(environ, needs_origins=True)
+    read_settings(environ)
+
+
+@pytest.mark.parametrize("value", ["example.com", "ftp://example.com", "http://", "https:///x"])
+@pytest.mark.parametrize("variable", sorted(ORIGINS))
+def test_an_origin_is_an_address(variable: str, value: str) -> None:
+    with pytest.raises(InvalidArgument, match=variable):
+        read_settings({**ORIGINS, variable: value})
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "POSTGRES_URL", "MYSQL_URL"])
+def test_another_database_is_refused(variable: str) -> None:
+    with pytest.raises(InvalidArgument, match=variable) as refused:
+        read_settings({variable: "postgres://user:hunter2@db/x"})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("REDACT_LOGS_TO_CLIENT", "yes"), ("REACTOR_PING_SECONDS", "soon"), ("REACTOR_PING_SECONDS", "0")],
+)
+def test_a_malformed_value_is_named(variable: str, value: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"{variable}='?{value}"):
+        read_settings({variable: value})
+
+
+def test_a_folder_without_a_project_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="reactor init"):
+        find_project(tmp_path)
+
+
+def test_a_project_may_lie_where_its_pyproject_says(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.reactor]\nfunctions = "backend"\n')
+    (tmp_path / "backend").mkdir()
+    assert find_project(tmp_path) == tmp_path.resolve()

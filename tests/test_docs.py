@@ -1,0 +1,75 @@
+"""The documentation covers what there is: every limit, error code, command and option, and its examples are real."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from docs.generate import error_classes, errors_page, limits_page
+from reactor.cli.main import app
+from reactor.limits import knobs
+from tests.servers import ROOT
+
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted(
+    path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md"
+)
+
+
+def headings(page: str) -> set[str]:
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    return set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+
+
+def commands() -> dict[str, Any]:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return commands
+
+
+@pytest.mark.parametrize(("page", "wanted"), [("limits.md", limits_page()), ("errors.md", errors_page())])
+def test_generated_pages_are_current(page: str, wanted: str) -> None:
+    assert (REFERENCE / page).read_text(encoding="utf-8") == wanted, "run `make docs`"
+
+
+def test_every_limit_has_a_heading() -> None:
+    assert headings("limits.md") == {knob.env for knob in knobs().values()}
+
+
+def test_every_error_code_has_a_heading_and_belongs_to_one_class() -> None:
+    codes = [kind.code for kind in error_classes()]
+    assert headings("errors.md") == set(codes)
+    assert len(codes) == len(set(codes))
+
+
+def test_every_command_has_a_heading() -> None:
+    assert headings("cli.md") == {f"reactor {name}" for name in commands()}
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_option_is_described(name: str) -> None:
+    text = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    section = text.split(f"## reactor {name}\n")[1].split("\n## ")[0]
+    described = set(re.findall(r"`(--[a-z-]+)", section))
+    options = {opt for param in commands()[name].params for opt in param.opts if opt.startswith("--")}
+    assert described - {"--url"} <= options
+    assert options <= described | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (ROOT / page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_functions_in_the_readme_are_those_of_the_template() -> None:
+    """Read first, and copied: it must be code that runs."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    template = (ROOT / "reactor/cli/template/functions/messages.py").read_text(encoding="utf-8")
+    block = next(code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "list_messages" in code)
+    for line in block.splitlines():
+        if line and not line.startswith("from "):
+            assert line in template.splitlines(), line

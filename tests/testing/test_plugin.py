@@ -1,0 +1,182 @@
+"""The fixture `deployment`, as the tests of an app see it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.servers import REACTOR
+
+SCHEMA = """
+from reactor import define_schema, define_table, v
+schema = define_schema({"notes": define_table({"text": v.string()})})
+"""
+NOTES = """
+from reactor import mutation, query, internal_mutation
+LOADS = []
+
+@mutation
+async def add(ctx, text: str) -> str:
+    return await ctx.db.insert("notes", {"text": text})
+
+@internal_mutation
+async def add_inside(ctx, text: str):
+    await ctx.db.insert("notes", {"text": text})
+
+@query
+async def texts(ctx):
+    return [note["text"] async for note in ctx.db.query("notes")]
+
+@query
+async def now(ctx):
+    return ctx.now()
+
+@query
+async def who(ctx):
+    identity = await ctx.auth.get_user_identity()
+    return identity and identity["name"]
+"""
+USES = """
+import pytest, pytest_asyncio
+
+async def test_a(deployment):
+    await deployment.mutation("notes:add", {"text": "a"})
+    assert await deployment.query("notes:texts") == ["a"]
+
+async def test_b_is_fresh(deployment):
+    assert await deployment.query("notes:texts") == []
+
+async def test_internal_functions_can_be_called(deployment):
+    await deployment.mutation("notes:add_inside", {"text": "x"})
+
+async def test_subscribe(deployment):
+    async with deployment.subscribe("notes:texts") as live:
+        assert await live.next() == []
+        await deployment.mutation("notes:add", {"text": "b"})
+        assert await live.next() == ["b"]
+
+async def test_run(deployment):
+    note = await deployment.run(lambda ctx: ctx.db.insert("notes", {"text": "direct"}))
+    assert isinstance(note, str)
+    assert await deployment.query("notes:texts") == ["direct"]
+
+async def test_identity(deployment):
+    assert await deployment.query("notes:who") is None
+    assert await deployment.with_identity({"name": "Alice"}).query("notes:who") == "Alice"
+
+async def test_clock(deployment):
+    before = await deployment.query("notes:now")
+    deployment.clock.advance(minutes=5)
+    assert await deployment.query("notes:now") == before + 300_000
+
+def test_plain(deployment):
+    with deployment.blocking() as blocking:
+        blocking.mutation("notes:add", {"text": "c"})
+        assert blocking.query("notes:texts") == ["c"]
+
+def test_plain_and_unopened(deployment):
+    assert not deployment.is_open
+
+@pytest.fixture
+def prepared(deployment):
+    return deployment
+
+async def test_through_a_fixture(prepared):
+    assert await prepared.query("notes:texts") == []
+
+@pytest_asyncio.fixture
+async def filled(deployment):
+    await deployment.mutation("notes:add", {"text": "filled"})
+    return deployment
+
+async def test_through_an_async_fixture(filled):
+    assert await filled.query("notes:texts") == ["filled"]
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_on_a_loop_of_the_module(deployment):
+    assert await deployment.query("notes:texts") == []
+
+@pytest.mark.parametrize("text", ["x", "y"])
+async def test_parametrized(deployment, text):
+    await deployment.mutation("notes:add", {"text": text})
+
+class TestInAClass:
+    async def test_method(self, deployment):
+        assert await deployment.query("notes:texts") == []
+"""
+
+PLAIN = """
+def test_plain(deployment):
+    with deployment.blocking() as blocking:
+        assert blocking.query("notes:texts") == []
+"""
+
+
+def make_project(folder: Path, functions: str = NOTES) -> None:
+    (folder / "functions").mkdir(parents=True)
+    (folder / "schema.py").write_text(SCHEMA)
+    (folder / "functions" / "notes.py").write_text(functions)
+
+
+def run_tests(pytester: pytest.Pytester, tests: str, *, ini: str = "") -> pytest.RunResult:
+    pytester.makeini(
+        f"[pytest]\nasyncio_mode = strict\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n{ini}"
+    )
+    pytester.makepyfile(test_uses=tests)
+    return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--strict-markers")
+
+
+def test_the_fixture_does_what_the_guide_says(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    run_tests(pytester, USES).assert_outcomes(passed=15)
+
+
+def test_the_project_is_loaded_once(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path, NOTES + "\nwith open('loads', 'a') as file: file.write('x')\n")
+    run_tests(pytester, USES).assert_outcomes(passed=15)
+    assert (pytester.path / "loads").read_text() == "x"
+
+
+def test_the_project_may_be_elsewhere(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path / "backend")
+    run_tests(pytester, USES, ini="reactor_project = backend").assert_outcomes(passed=15)
+
+
+def test_a_project_folder_that_is_missing_is_named(pytester: pytest.Pytester) -> None:
+    result = run_tests(pytester, "def test(deployment): pass", ini="reactor_project = nowhere")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*reactor_project*nowhere*"])
+
+
+def test_a_broken_project_is_shown_at_its_line(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path, "from reactor import quary\n")
+    result = run_tests(pytester, "async def test(deployment): pass")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*functions/notes.py:1:*quary*"])
+
+
+def test_other_coroutine_tests_are_left_alone(pytester: pytest.Pytester) -> None:
+    """Strict mode is the user's choice: only tests that use the fixture are ours to mark."""
+    make_project(pytester.path)
+    tests = """
+import inspect
+
+async def test_unmarked(request): pass
+
+def test_nothing_was_marked(request):
+    items = {item.name: item for item in request.session.items}
+    assert items["test_unmarked"].get_closest_marker("asyncio") is None
+"""
+    result = run_tests(pytester, tests)
+    assert result.parseoutcomes()["passed"] == 1
+
+
+def test_without_pytest_asyncio_plain_tests_work(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    pytester.makepyfile(PLAIN)
+    pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:randomly").assert_outcomes(passed=1)
+
+
+def test_the_test_of_a_new_project_passes(pytester: pytest.Pytester) -> None:
+    """What `reactor init` leaves runs as it is, without any configuration."""
+    assert pytester.run(*REACTOR, "init").ret == 0
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1)
