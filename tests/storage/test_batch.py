@@ -1,0 +1,58 @@
+"""The body of a log row."""
+
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactor.errors import StorageError
+from reactor.storage.batch import decode_batch, encode_batch
+from reactor.storage.interface import DocumentWrite, Record
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+TIMESTAMPS = st.integers(0, (1 << 63) - 1)
+RECORDS = st.builds(
+    Record,
+    ts=TIMESTAMPS,
+    kind=st.sampled_from(["commit", "fence", "undo"]),
+    writes=st.lists(
+        st.builds(DocumentWrite, st.integers(0, 1 << 40), TEXT, st.none() | st.binary(), st.none() | TIMESTAMPS)
+    ).map(tuple),
+    session=st.none() | TEXT,
+    request=st.none() | st.integers(0, (1 << 32) - 1),
+    result=st.none() | st.binary(),
+    log_lines=st.lists(TEXT, max_size=3).map(tuple),
+    source=TEXT,
+    version=st.integers(0, 1 << 40),
+)
+
+
+@given(batch=st.lists(RECORDS, max_size=5))
+def test_a_batch_survives_encoding(batch: list[Record]) -> None:
+    body = encode_batch(batch)
+
+    assert body is not None
+    assert decode_batch(body) == batch
+
+
+@given(body=st.binary())
+def test_damage_is_a_storage_error(body: bytes) -> None:
+    with suppress(StorageError):
+        assert isinstance(decode_batch(body), list)
+
+
+def test_a_log_written_before_a_field_existed_is_readable() -> None:
+    """Records grow at the end; a log outlives the version that wrote it."""
+    body = msgspec.msgpack.encode([[7, "fence"], [8, "commit", [[1, "a", None, None]], "session"]])
+
+    assert decode_batch(body) == [
+        Record(7, "fence"),
+        Record(8, "commit", (DocumentWrite(1, "a", None, None),), session="session"),
+    ]
+
+
+@pytest.mark.parametrize("record", [Record(1, "commit", source="\udfff"), Record(1 << 64, "commit")])
+def test_what_has_no_encoded_form_gives_none(record: Record) -> None:
+    assert encode_batch([record]) is None
