@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 
 from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
 from reactor.engine.committer import Change, Committer
@@ -156,7 +157,7 @@ class Database:
         if self._history and ts < self._history[0][0] <= self.durable_ts and not self._prune_is_due:
             # Not at once: who gives a snapshot back may be about to commit what it read there.
             self._prune_is_due = True
-            asyncio.get_running_loop().call_soon(self._prune)
+            asyncio.get_running_loop().call_soon(self._prune, context=Context())
 
     def _wake_waiters(self) -> None:
         waiters, self._unpin_waiters = self._unpin_waiters, []

@@ -9,6 +9,7 @@ and 5). Used by the database.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import Final, NamedTuple
 
 import msgspec
@@ -72,7 +73,7 @@ class Publisher:
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, as soon as the tail has room again, or storage has failed for good."""
         if self.failure is not None:
-            asyncio.get_running_loop().call_soon(callback)
+            asyncio.get_running_loop().call_soon(callback, context=Context())
         else:
             self._room.append(callback)
 
@@ -85,7 +86,7 @@ class Publisher:
         if not self._in_flight and self.failure is None:
             self._in_flight = True
             # Not at once: the commits of one turn make one batch.
-            asyncio.get_running_loop().call_soon(self._start)
+            asyncio.get_running_loop().call_soon(self._start, context=Context())
 
     def when_durable(
         self, ts: int, callback: Callable[[], None], lost: Callable[[OutcomeUnknown], None] | None = None
@@ -96,10 +97,10 @@ class Publisher:
         for good, whatever still waits is told through `lost` instead.
         """
         if ts <= self.durable_ts:
-            asyncio.get_running_loop().call_soon(callback)
+            asyncio.get_running_loop().call_soon(callback, context=Context())
         elif (refusal := self.refusal()) is not None:
             if lost is not None:
-                asyncio.get_running_loop().call_soon(lost, refusal)
+                asyncio.get_running_loop().call_soon(lost, refusal, context=Context())
         elif not self._waiters or self._waiters[-1].ts <= ts:
             self._waiters.append(Waiter(ts, callback, lost))
         else:

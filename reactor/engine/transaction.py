@@ -215,7 +215,8 @@ class Transaction:
             self._recompute(pending)
         if pending is None:
             stored = read_at(table.by_id, id_key(document_id), self.begin_ts)
-            keys = index_keys(table, document_id, before) if stored is not None and before is not None else ()
+            assert (stored is None) == (before is None), "the caller has read what stands there; a new id is unused"
+            keys = index_keys(table, document_id, before) if before is not None else ()
             pending = self.writes[document_id] = PendingWrite(table, document_id, stored, keys)
             old_keys = keys
         else:

@@ -138,6 +138,8 @@ class LiveQueries:
         if handles is None or handle not in handles:
             return
         del handles[handle]
+        if not handles:
+            del self._handles[handle.observer]
         self._leave(handle.query, handle)
 
     def forget(self, observer: Observer) -> None:
@@ -246,9 +248,15 @@ class LiveQueries:
         self._subscriptions.register(query, run.reads)
         # The last look at the write log and the registration are one step: what is published later finds the
         # registration, what was published since the snapshot is found here.
-        missed = self._database.write_log.first_conflict(run.reads, ts)
+        try:
+            missed = self._database.write_log.first_conflict(run.reads, ts)
+        except SnapshotTooOld:
+            self._mark(query, ts + 1)  # more commits than are remembered: nobody knows
+            return
         if missed is not None and missed.commit_ts <= self._reported_ts:
             self._mark(query, missed.commit_ts)
+        else:
+            self._stale.pop(query, None)  # what made it stale meanwhile was no longer read by this run
 
     def _one_less(self) -> None:
         self._left_in_round -= 1
@@ -261,7 +269,8 @@ class LiveQueries:
         self._database.unpin(ts)
         self._round_ts = None
         for observer, earliest in list(self._wanting.items()):
-            if earliest <= ts and self._can_settle(observer, ts):
+            # An observer that was settled before this one may have ended it.
+            if observer in self._wanting and earliest <= ts and self._can_settle(observer, ts):
                 del self._wanting[observer]
                 self._settled_ts[observer] = ts
                 observer.settled(ts)

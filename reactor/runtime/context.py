@@ -106,13 +106,7 @@ class _Chain:
         return self._documents.open_scan(self._table, self._index, self._bounds, self._order or "asc")
 
     def _collect(self, limit: int | None) -> Step[list[Document]]:
-        found: list[Document] = []
-        for document in self._open().documents(limit):
-            if document is None:
-                yield
-            else:
-                found.append(document)
-        return found
+        return self._open().collect(limit)
 
     def _first(self) -> Step[Document | None]:
         found = yield from self._collect(1)
@@ -179,7 +173,7 @@ class _AsyncDocuments:
 
     def __init__(self, execution: Execution, scan: Scan) -> None:
         self._execution = execution
-        self._rows = scan.documents(None)
+        self._rows = scan.documents()
 
     def __aiter__(self) -> Self:
         return self
@@ -235,7 +229,7 @@ class BlockingQuery(_Chain):
         return self._count()
 
     def __iter__(self) -> Iterator[Document]:
-        for document in self._open().documents(None):
+        for document in self._open().documents():
             self._execution.check_alive()
             if document is not None:
                 yield document

@@ -356,32 +356,37 @@ class Scan:
         self._recorded_key: bytes | None = None
         self.is_done = index is None
 
-    def documents(self, limit: int | None) -> Generator[Document | None, None, None]:
-        """Yield documents in order, at most `limit`; yield None between chunks, where the scan may be suspended."""
+    def documents(self) -> Generator[Document | None, None, None]:
+        """Yield documents in order, one by one; yield None between chunks, where the scan may be suspended."""
         if self.index is None:
             return
-        transaction, view = self._transaction, self._view
-        left = limit
-        chunk_size = self._chunk if limit is None else min(self._chunk, limit)
-        if chunk_size == 0:
-            self.is_done = True
-            return
-        for chunk in transaction.scan(self.index, self.keys, self._order == "desc", chunk_size):
+        for chunk in self._transaction.scan(self.index, self.keys, self._order == "desc", self._chunk):
             for key, data in chunk.rows:
                 self._last_key = key
-                transaction.count_document(len(data))
-                document = decode_object(data)
-                yield document if view is None else view.view_document(document)
-                if left is not None:
-                    left -= 1
-                    if left == 0:
-                        self.record()
-                        self.is_done = True
-                        return
+                yield self._document(data)
             if chunk.resume is not None:
                 yield None
-        transaction.record_scan(self.index, self.keys, self._order == "desc", None)
-        self.is_done = True
+        self._record_all()
+
+    def collect(self, limit: int | None) -> Generator[None, None, list[Document]]:
+        """Return the documents in order, at most `limit`; yield between chunks, where the scan may be suspended."""
+        found: list[Document] = []
+        if self.index is None or limit == 0:
+            self.is_done = True
+            return found
+        chunk_size = self._chunk if limit is None else min(self._chunk, limit)
+        for chunk in self._transaction.scan(self.index, self.keys, self._order == "desc", chunk_size):
+            for key, data in chunk.rows:
+                self._last_key = key
+                found.append(self._document(data))
+                if len(found) == limit:
+                    self.record()
+                    self.is_done = True
+                    return found
+            if chunk.resume is not None:
+                yield
+        self._record_all()
+        return found
 
     def record(self) -> None:
         """Record what was consumed so far."""
@@ -389,6 +394,16 @@ class Scan:
             return
         self._recorded_key = self._last_key
         self._transaction.record_scan(self.index, self.keys, self._order == "desc", self._last_key)
+
+    def _record_all(self) -> None:
+        assert self.index is not None
+        self._transaction.record_scan(self.index, self.keys, self._order == "desc", None)
+        self.is_done = True
+
+    def _document(self, data: bytes) -> Document:
+        self._transaction.count_document(len(data))
+        document = decode_object(data)
+        return document if self._view is None else self._view.view_document(document)
 
 
 def _check_system_fields(value: Mapping[str, object], document_id: str, creation_time: float) -> None:

@@ -20,6 +20,7 @@ from reactor.runtime.runqueue import RunQueue
 
 T = TypeVar("T")
 Step = Generator[None, None, T]  # yields where the transaction may be suspended
+_Ended = tuple[Any, BaseException | None]  # what a handler returned, or what it raised
 
 
 class AttemptEnded(BaseException):
@@ -128,20 +129,23 @@ class Execution:
 
     def start(self, call: Callable[[], Any], is_async: bool) -> None:
         """Run the first slice of `call()`, which returns a coroutine when `is_async`."""
-        self.context.run(self._start, call, is_async)
+        self._after_slice(self.context.run(self._start, call, is_async))
 
-    def _start(self, call: Callable[[], Any], is_async: bool) -> None:
+    def _start(self, call: Callable[[], Any], is_async: bool) -> _Ended | None:
         ambient.set(self.ambient)
         try:
             result = call()
         except BaseException as error:
-            self._end(None, error)
-            return
-        if is_async:
-            self.coroutine = result
-            self._drive(None)
-        else:
-            self._end(result, None)
+            return None, error
+        if not is_async:
+            return result, None
+        self.coroutine = result
+        return self._drive(None)
+
+    def _after_slice(self, ended: _Ended | None) -> None:
+        # Back outside the user's context: what the engine starts from here on must not see a frozen clock.
+        if ended is not None:
+            self._end(*ended)
 
     def check_alive(self) -> None:
         """Refuse a call on a `ctx` whose function has ended or lost."""
@@ -169,44 +173,42 @@ class Execution:
         else:
             yield None  # to `_drive`
 
-    def _drive(self, error: BaseException | None) -> None:
-        """Run one slice of the coroutine on the engine's own account."""
+    def _drive(self, error: BaseException | None) -> _Ended | None:
+        """Run one slice of the coroutine on the engine's own account; return how it ended, if it did."""
         coroutine = self.coroutine
         assert coroutine is not None
         try:
             yielded = coroutine.send(None) if error is None else coroutine.throw(error)
         except StopIteration as stop:
-            self._end(stop.value, None)
+            return stop.value, None
         except BaseException as failure:
-            self._end(None, failure)
+            return None, failure
+        if yielded is None:
+            self.queue.suspend(self._resume)
         else:
-            if yielded is None:
-                self.queue.suspend(self._resume)
-            else:
-                self._in_task = True
-                asyncio.get_running_loop().create_task(self._follow(coroutine, yielded), context=self.context)
+            self._in_task = True
+            asyncio.get_running_loop().create_task(self._follow(coroutine, yielded), context=self.context)
+        return None
 
     def _resume(self) -> None:
-        self.context.run(self._resume_in_context)
-
-    def _resume_in_context(self) -> None:
+        lost: BaseException | None = None
         try:
             self._revalidate()
         except BaseException as error:
-            self._drive(error)
-        else:
-            self._drive(None)
+            lost = error
+        self._after_slice(self.context.run(self._drive, lost))
 
     async def _follow(self, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:
         """Drive a handler that waits for something of asyncio's, such as `gather`, from a task."""
+        result: Any = None
+        failure: BaseException | None = None
         try:
             result = await _Continuation(self, coroutine, yielded)
         except BaseException as error:
-            self._end(None, error)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            self._end(result, None)
+            failure = error
+        asyncio.get_running_loop().call_soon(self._end, result, failure, context=Context())
+        if isinstance(failure, asyncio.CancelledError):
+            raise failure
 
     def _end(self, result: Any, error: BaseException | None) -> None:
         if not self.is_alive:

@@ -309,7 +309,9 @@ class _Query(_Run):
             transaction = executor.database.begin_query(self._ts)
             version = executor.versions.at(transaction.begin_ts)
         except Error as error:
-            self._done(QueryRun(Refused(error), ReadSet(), False))
+            reads = ReadSet()
+            reads.add_point(executor.database.deployment_index, executor.database.deployment_key)
+            self._done(QueryRun(Refused(error), reads, False))
             return
         self._run("query", version, transaction, False)
 
@@ -432,10 +434,7 @@ class _Mutation(_Run):
         value, error = self._encode(result, error)
         try:
             known = database.known_result(call.session, call.request)
-            if known is not None:  # the same request, sent twice, overtook itself while this one was suspended
-                self._answer(Success(known.value, known.commit_ts, known.log_lines), known.commit_ts)
-                return
-            if error is None:
+            if known is None and error is None:
                 assert self.function is not None
                 assert self.version is not None
                 database.check_open()
@@ -448,8 +447,6 @@ class _Mutation(_Run):
                     result=value,
                     log_lines=log_lines,
                 )
-                self._answer(Success(value, commit_ts, log_lines), commit_ts)
-                return
         except (WriteConflict, SnapshotTooOld) as conflict:
             self._lost(conflict)
             return
@@ -457,8 +454,12 @@ class _Mutation(_Run):
             self._refuse(forgotten)
             return
         except Error as problem:
-            error = problem
-        if isinstance(error, AttemptEnded):
+            known, error = None, problem
+        if known is not None:  # the same request, sent twice, overtook itself while this one was suspended
+            self._answer(Success(known.value, known.commit_ts, known.log_lines), known.commit_ts)
+        elif error is None:
+            self._answer(Success(value, commit_ts, log_lines), commit_ts)
+        elif isinstance(error, AttemptEnded):
             self._lost(error.__cause__ if isinstance(error.__cause__, Error) else WriteConflict(str(error)))
         elif isinstance(error, SnapshotTooOld):
             self._lost(error)

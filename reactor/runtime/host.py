@@ -7,6 +7,7 @@ adds sockets, and by tests.
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any
 
 from reactor.engine.database import Database
@@ -32,7 +33,7 @@ class TaskGroup:
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run `work` in the background; see `ports.Spawn`."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = asyncio.get_running_loop().create_task(work, name=name, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

@@ -8,7 +8,7 @@ run again on the new code (`design.md` §4, 14). Used by the host.
 """
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import msgspec
@@ -57,12 +57,17 @@ class Pusher:
         async with self._lock:
             database = self._database
             created = self._create_tables(project.schema)
-            built, indexes = await self._build_indexes(project.schema)
-            since, checked = await self._check_documents(project.schema)
+            indexes: dict[str, Index] = {}
             try:
-                version, changed = self._switch(project, indexes, since)
-            finally:
-                database.unpin(since)
+                await self._build_indexes(project.schema, indexes)
+                since, checked = await self._check_documents(project.schema)
+                try:
+                    version, changed = self._switch(project, list(indexes.values()), since)
+                finally:
+                    database.unpin(since)
+            except BaseException:
+                self._drop_unused(indexes.values())
+                raise
             await database.durable(version.ts)
             await database.no_reader_before(version.ts)
             for retired in self._versions.retire(version.ts):
@@ -72,7 +77,7 @@ class Pusher:
                 version=version.number,
                 ts=version.ts,
                 created_tables=tuple(created),
-                built_indexes=tuple(built),
+                built_indexes=tuple(sorted(indexes)),
                 changed_modules=tuple(changed),
                 checked_documents=checked,
             )
@@ -83,19 +88,22 @@ class Pusher:
             self._database.create_table(name)
         return missing
 
-    async def _build_indexes(self, schema: Schema) -> tuple[list[str], list[Index]]:
-        built: list[str] = []
-        indexes: list[Index] = []
+    async def _build_indexes(self, schema: Schema, built: dict[str, Index]) -> None:
+        """Fill what `schema` declares and nobody has built; each goes into `built`, by name, before it is filled."""
         for name, definition in schema.tables.items():
             table = self._table(name)
             for declared in definition.indexes:
                 fields = declared.stored_fields
                 if fields not in table.indexes:
                     index = self._database.catalog.add_index(table, fields)
-                    built.append(f"{name}.{declared.name}")
-                    indexes.append(index)
+                    built[f"{name}.{declared.name}"] = index
                     await self._in_background(fill_index(table, index, self._database.limits.scan_check_entries))
-        return built, indexes
+
+    def _drop_unused(self, indexes: Iterable[Index]) -> None:
+        """Forget what a push that failed has built: it may be half filled, and no version names it."""
+        catalog = self._database.catalog
+        for index in indexes:
+            catalog.drop_index(catalog.by_number[index.table], index.fields)
 
     async def _check_documents(self, schema: Schema) -> tuple[int, int]:
         """Walk the tables that may hold documents the new schema refuses; return since when to look at the write log.
@@ -175,8 +183,11 @@ class Pusher:
         database = self._database
         for row in database.system_documents(TABLES):
             definition = schema.tables.get(str(row["name"]))
-            text = "" if definition is None else _canonical(definition.to_json(str(row["name"]), stored=True))
-            text += f" validated={schema.schema_validation}"
+            if definition is None:
+                text = f"undeclared, strict={schema.strict_table_names and bool(schema.tables)}"
+            else:
+                text = _canonical(definition.to_json(str(row["name"]), stored=True))
+                text += f" validated={schema.schema_validation}"
             if row.get("definition") != text:
                 table = database.catalog.by_name[TABLES]
                 database.put_system(transaction, table, str(row["_id"]), {**row, "definition": text}, row)
@@ -218,6 +229,8 @@ class Pusher:
         queue = self._queue
 
         def slice_() -> None:
+            if done.done():  # the push was cancelled
+                return
             try:
                 for _ in steps:
                     if queue.is_due():

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 
 Step = Callable[[], None]
 
@@ -55,7 +56,8 @@ class RunQueue:
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            # A request may come from inside user code, whose frozen clock is none of the next step's business.
+            asyncio.get_running_loop().call_soon(self._turn, context=Context())
 
     def _turn(self) -> None:
         monotonic, length = self._monotonic, self._slice
