@@ -38,7 +38,6 @@ from reactor.errors import AuthError, Error, InvalidArgument, ProtocolError, Una
 from reactor.ports import Clock
 from reactor.values.json import encode_json
 from reactor.values.stored import normalise
-from reactor.values.types import Value
 
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
@@ -100,7 +99,7 @@ class Client:
 
     # Verbs.
 
-    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Value:
+    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:
         """Run a query once and return its result.
 
         Raises:
@@ -125,7 +124,7 @@ class Client:
             self._wake.set()
         return outcome.unwrap()
 
-    async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Value:
+    async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:
         """Run a mutation exactly once and return its result, when the live queries of this client show its effects.
 
         Mutations run in the order of their calls. Cancelling one that was already sent does not undo it.
@@ -142,7 +141,7 @@ class Client:
         self._begin()
         return await self._answer(self._session.mutate(path, encoded))
 
-    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Value:
+    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:
         """Run an action at most once and return its result.
 
         Raises:
@@ -223,7 +222,7 @@ class Client:
             if self._tokens.fetcher is not None:
                 self._fetch(force_refresh=False)
 
-    async def _answer(self, request_id: int) -> Value:
+    async def _answer(self, request_id: int) -> Any:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._requests[request_id] = future
         self._wake.set()

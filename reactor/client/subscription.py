@@ -34,7 +34,7 @@ class Subscription:
     # For readers.
 
     @property
-    def value(self) -> Value:
+    def value(self) -> Any:
         """The newest value, read or not; None before the first one.
 
         Raises:
@@ -49,7 +49,7 @@ class Subscription:
         """Whether no further result will come."""
         return self._closed
 
-    async def next(self, timeout: float | None = None) -> Value:  # noqa: ASYNC109 - a reader's deadline, not a scope
+    async def next(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - a reader's deadline, not a scope
         """Return the newest value this reader has not seen, waiting up to `timeout` seconds for one.
 
         Raises:
@@ -70,7 +70,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Value:
+    async def __anext__(self) -> Any:
         if not await self._ready(None):
             raise self._end or StopAsyncIteration
         return self._take()
@@ -96,7 +96,7 @@ class Subscription:
                     await asyncio.shield(self._changed)
         return True
 
-    def _take(self) -> Value:
+    def _take(self) -> Any:
         # Runs in the step that found something unread: a reader that is cancelled while it waits has consumed nothing.
         self._unread = False
         return self.value
@@ -151,7 +151,7 @@ class BlockingSubscription:
         self._portal = portal
 
     @property
-    def value(self) -> Value:
+    def value(self) -> Any:
         """The newest value, read or not; None before the first one.
 
         Raises:
@@ -164,7 +164,7 @@ class BlockingSubscription:
         """Whether no further result will come."""
         return self._subscription.closed
 
-    def next(self, timeout: float | None = None) -> Value:
+    def next(self, timeout: float | None = None) -> Any:
         """Return the newest value not seen yet, waiting up to `timeout` seconds for one.
 
         Raises:
@@ -184,7 +184,7 @@ class BlockingSubscription:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Value:
+    def __next__(self) -> Any:
         try:
             return self._portal.call(self._subscription.__anext__)
         except StopAsyncIteration:

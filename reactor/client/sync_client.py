@@ -16,7 +16,6 @@ from reactor.client.portal import LoopThread
 from reactor.client.subscription import BlockingSubscription
 from reactor.client.tokens import TokenFetcher
 from reactor.errors import Unavailable
-from reactor.values.types import Value
 
 
 class BlockingClient:
@@ -39,7 +38,7 @@ class BlockingClient:
         """Where the connection is."""
         return self._client.state
 
-    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
         """Run a query once and return its result.
 
         Raises:
@@ -55,7 +54,7 @@ class BlockingClient:
 
     def mutation(
         self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
-    ) -> Value:
+    ) -> Any:
         """Run a mutation exactly once and return its result, when the live queries of this client show its effects.
 
         Raises:
@@ -69,7 +68,7 @@ class BlockingClient:
         """
         return self._thread.call(self._client.mutation, function, args, timeout=timeout)
 
-    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
         """Run an action at most once and return its result.
 
         Raises:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reactor.client import BlockingClient
-from tests.servers import REACTOR, Server, copy_fixture, free_port, javascript, start_serve
+from tests.servers import REACTOR, Program, Server, copy_fixture, free_port, javascript, start_serve
 
 CLIENTS, WORKERS = 2, 4
 PAGE = 4000  # markers per query
@@ -76,12 +76,14 @@ class Load:
         return [found[1] for found in map(_ACKNOWLEDGED.match, list(self.program.out)) if found]
 
     def wait_for_more(self, count: int) -> None:
-        """Wait until `count` more mutations are acknowledged."""
+        """Wait until each client has got `count` more mutations acknowledged."""
         start = len(self.program.out)
-        self.program.wait_for(
-            lambda program: sum("acknowledged" in line for line in program.out[start:]) >= count,
-            f"{count} more acknowledged mutations",
-        )
+
+        def is_enough(program: Program) -> bool:
+            more = Counter(found[2] for found in map(_ACKNOWLEDGED.match, program.out[start:]) if found)
+            return len(more) == CLIENTS and min(more.values()) >= count
+
+        self.program.wait_for(is_enough, f"{count} more acknowledged mutations of each client")
 
     def finish(self) -> list[int]:
         """Let what is under way finish, and return how many markers each client sent."""
@@ -100,7 +102,7 @@ class Load:
         return seen
 
 
-_ACKNOWLEDGED = re.compile(r'\{"acknowledged":"(.*)"\}')
+_ACKNOWLEDGED = re.compile(r'\{"acknowledged":"((.*)-.*)"\}')
 
 
 def stored(url: str) -> dict[str, Counter[str]]:

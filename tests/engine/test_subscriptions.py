@@ -248,3 +248,16 @@ def test_a_bound_past_its_prefix_is_still_found(key_range: KeyRange, key: bytes)
     subscriptions.register(1, reading(wide))
 
     assert (1 in subscriptions.touched(HERE, [key])) == wide.contains(key)
+
+
+def test_the_whole_index_in_two_forms_is_two_filings() -> None:
+    """`[b"", None)` and `[b"", FF)` hold the same keys; exchanging one for the other must not lose the subscriber."""
+    index = IndexId(1)
+    subscriptions: Subscriptions[str] = Subscriptions()
+    for whole in (KeyRange(b"", b"\xff"), KeyRange(b"", None), KeyRange(b"", b"\xff")):
+        reads = ReadSet()
+        reads.add_range(index, whole)
+        subscriptions.register("reader", reads)
+        assert subscriptions.touched(index, [b"\x03\x03"]) == {"reader"}
+    subscriptions.unregister("reader")
+    assert subscriptions.touched(index, [b"\x03\x03"]) == set()
