@@ -7,9 +7,11 @@ and 5). Used by the database.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,6 +20,8 @@ from reactor.errors import OutcomeUnknown, StorageError
 from reactor.limits import Limits
 from reactor.ports import Spawn
 from reactor.storage.interface import AppendOutcome, Persistence, Record
+
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = (0.01, 0.05, 0.2, 1.0)  # waits between refused appends; the last one repeats
 RECORD_OVERHEAD_BYTES: Final = 200
@@ -114,7 +118,7 @@ class Publisher:
         Raises:
             StorageError: storage failed for good.
         """
-        while self._in_flight and self.failure is None:
+        while self._tail and self.failure is None:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
@@ -139,6 +143,8 @@ class Publisher:
         except StorageError as error:
             self._give_up(error)
         finally:
+            if self._tail and self.failure is None:
+                self._give_up(StorageError("The publisher was stopped with commits that are not durable yet."))
             self._in_flight = False
             for future in self._idle:
                 if not future.done():
@@ -189,10 +195,10 @@ class Publisher:
         self.durable_ts = ts
         waiters = self._waiters
         while waiters and waiters[0].ts <= ts:
-            waiters.popleft().reached()
-        self._publish(ts)
+            _tell(waiters.popleft().reached)
+        _tell(partial(self._publish, ts))
         while self._room and not self.is_full:
-            self._room.popleft()()
+            _tell(self._room.popleft())
 
     def _give_up(self, error: StorageError) -> None:
         """Stop for good, and tell whoever waits."""
@@ -200,12 +206,20 @@ class Publisher:
         while self._waiters:
             lost = self._waiters.popleft().lost
             if lost is not None:
-                lost(OutcomeUnknown(str(error)))
+                _tell(partial(lost, OutcomeUnknown(str(error))))
         while self._room:
-            self._room.popleft()()
+            _tell(self._room.popleft())
 
     def refusal(self) -> OutcomeUnknown | None:
         """Return why no commit can be answered any more, or None while storage works."""
         if self.failure is None:
             return None
         return OutcomeUnknown(str(self.failure))
+
+
+def _tell(callback: Callable[[], None]) -> None:
+    """Call somebody who waited. A mistake there must not keep others from being told, nor commits from the disk."""
+    try:
+        callback()
+    except Exception:
+        log.exception("a callback failed after a commit became durable")

@@ -1,0 +1,60 @@
+"""A remembered result is found, a forgotten one is refused, and neither takes more memory than it may."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactor.engine.sessions import SessionResult, SessionResults
+from reactor.errors import OutcomeUnknown
+from reactor.limits import Limits
+
+
+def result(ts: int, length: int = 1, lines: int = 0) -> SessionResult:
+    return SessionResult(b"x" * length, ("y" * 100,) * lines, ts)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 30_000), st.integers(0, 100)), max_size=60),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_no_committed_request_is_ever_taken_for_a_new_one(
+    commits: list[tuple[str, int, int]], per_session: int, sessions: int
+) -> None:
+    limits = Limits(session_results=per_session, sessions=sessions, session_bytes=1 << 16)
+    results = SessionResults(limits)
+    made: dict[tuple[str, int], SessionResult] = {}
+    requests: dict[str, int] = {}
+    for ts, (session, length, lines) in enumerate(commits):
+        request = requests[session] = requests.get(session, -1) + 1
+        made[session, request] = result(ts, length, lines)
+        results.remember(session, request, made[session, request])
+
+        assert results.find(session, request) == made[session, request]  # the newest is always there
+        assert results.find(session, request + 1) is None
+
+    kept: list[tuple[str, int]] = []
+    for (session, request), expected in made.items():
+        try:
+            assert results.find(session, request) == expected
+            kept.append((session, request))
+        except OutcomeUnknown:
+            pass
+    assert len({session for session, _ in kept}) <= sessions
+    assert all(sum(session == other for other, _ in kept) <= per_session for session in "abcd")
+    if len(kept) > 1:
+        assert sum(len(made[each].value) + 100 * len(made[each].log_lines) for each in kept) <= 1 << 16
+
+
+def test_the_session_used_longest_ago_is_forgotten_first() -> None:
+    results = SessionResults(Limits(sessions=2))
+    results.remember("a", 0, result(1))
+    results.remember("b", 0, result(2))
+    results.remember("a", 1, result(3))
+    results.remember("c", 0, result(4))
+
+    assert results.find("a", 0) == result(1)
+    assert results.find("c", 0) == result(4)
+    with pytest.raises(OutcomeUnknown, match=r"Request 0 of session b .* \(REACTOR_SESSION_RESULTS=1000\)"):
+        results.find("b", 0)
+    assert results.find("b", 1) is None
