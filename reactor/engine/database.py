@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 PublishHook = Callable[[int, Sequence[LogEntry]], None]
 
+HISTORY_ENTRY_BYTES = 150  # of one changed key, beside the document that stood there
+
 
 class Database:
     """One open deployment's data. Build with `await Database.open(...)`."""
@@ -44,7 +46,8 @@ class Database:
         self.on_publish: PublishHook = lambda ts, entries: None
         self._spawn = spawn
         self._pins: dict[int, int] = {}
-        self._history: deque[tuple[int, list[Change]]] = deque()
+        self._history: deque[tuple[int, list[Change], int]] = deque()
+        self._history_bytes = 0
         self._floor = 0  # no older snapshot can be read any more
         self._prune_is_due = False
         self._unpin_waiters: list[asyncio.Future[None]] = []
@@ -138,9 +141,21 @@ class Database:
         self.check_open()
         if ts is None:
             ts = self.durable_ts
-        elif ts < self._floor:
-            raise SnapshotTooOld(f"Timestamp {ts} is too early, retry with a higher timestamp")
+        else:
+            self.check_snapshot(ts)
         return Transaction(self.catalog, ts)
+
+    def check_snapshot(self, ts: int) -> None:
+        """Check that what stood there at `ts` is still known; to be asked again after each suspension.
+
+        Raises:
+            SnapshotTooOld: the history would have grown beyond its bound.
+        """
+        if ts < self._floor:
+            raise SnapshotTooOld(
+                f"Timestamp {ts} is too early, retry with a higher timestamp. History is kept from {self._floor} on "
+                f"(REACTOR_HISTORY_BYTES={self.limits.history_bytes})."
+            )
 
     def pin(self, ts: int) -> None:
         """Keep the history that a snapshot at `ts` needs, until `unpin`. Needed only across suspensions."""
@@ -298,7 +313,9 @@ class Database:
             raise Unavailable("The deployment is closed.")
 
     def _enqueue(self, record: Record, changes: list[Change]) -> None:
-        self._history.append((record.ts, changes))
+        size = HISTORY_ENTRY_BYTES * len(changes) + sum([len(write.value or b"") for write in record.writes])
+        self._history.append((record.ts, changes, size))
+        self._history_bytes += size
         self.publisher.enqueue(record)
 
     def _published(self, ts: int) -> None:
@@ -315,10 +332,19 @@ class Database:
 
     def _prune(self) -> None:
         self._prune_is_due = False
-        oldest = self._floor = max(self._floor, self.oldest_reader)
-        history = self._history
+        oldest = max(self._floor, self.oldest_reader)
+        history, durable = self._history, self.durable_ts
+        # Beyond the bound the oldest snapshots in use give way, but never what is not durable yet.
+        left = self._history_bytes
+        for commit_ts, _, size in history:
+            if commit_ts > durable or (commit_ts > oldest and left <= self.limits.history_bytes):
+                break
+            left -= size
+            oldest = max(oldest, commit_ts)
+        self._floor = oldest
         while history and history[0][0] <= oldest:
-            _, changes = history.popleft()
+            _, changes, size = history.popleft()
+            self._history_bytes -= size
             for index, key in changes:
                 index.history.forget(key, oldest)
         self.write_log.truncate(oldest)

@@ -23,6 +23,9 @@ Step = Generator[None, None, T]  # yields where the transaction may be suspended
 _Ended = tuple[Any, BaseException | None]  # what a handler returned, or what it raised
 
 
+EXCLUSIVE_SECONDS: Final = 1.0  # how long the last attempt of a mutation may keep everybody else waiting
+
+
 class AttemptEnded(BaseException):
     """Thrown into a handler whose transaction can't commit any more. Not an `Exception`, so that nobody catches it."""
 
@@ -93,6 +96,7 @@ class Execution:
 
     __slots__ = (
         "_finished",
+        "_holding",
         "_in_task",
         "_revalidate",
         "ambient",
@@ -125,6 +129,7 @@ class Execution:
         self._finished = finished
         self._revalidate = revalidate
         self._in_task = False
+        self._holding: asyncio.TimerHandle | None = None
         self.coroutine: Coroutine[Any, Any, Any] | None = None
 
     def start(self, call: Callable[[], Any], is_async: bool) -> None:
@@ -187,6 +192,8 @@ class Execution:
             self.queue.suspend(self._resume)
         else:
             self._in_task = True
+            if self.is_exclusive:
+                self._hold()
             asyncio.get_running_loop().create_task(self._follow(coroutine, yielded), context=self.context)
         return None
 
@@ -197,6 +204,20 @@ class Execution:
         except BaseException as error:
             lost = error
         self._after_slice(self.context.run(self._drive, lost))
+
+    def _hold(self) -> None:
+        """Keep everybody else from running while tasks of this attempt go through the loop, but not for ever."""
+        self.queue.hold()
+        loop = asyncio.get_running_loop()
+        self._holding = loop.call_later(EXCLUSIVE_SECONDS, self._give_way, context=Context())
+
+    def _give_way(self) -> None:
+        """Let the others run again; this attempt takes its chances among them."""
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+            self.is_exclusive = False
+            self.queue.release()
 
     async def _follow(self, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:
         """Drive a handler that waits for something of asyncio's, such as `gather`, from a task."""
@@ -213,6 +234,7 @@ class Execution:
     def _end(self, result: Any, error: BaseException | None) -> None:
         if not self.is_alive:
             return
+        self._give_way()
         self.documents.record_scans()
         if error is None and self.unawaited:
             calls = sorted(self.unawaited, key=lambda call: call.where())

@@ -318,8 +318,9 @@ class _Query(_Run):
     def _revalidate(self) -> None:
         try:
             self.executor.database.check_open()
-        except Unavailable as closed:
-            raise AttemptEnded(str(closed)) from closed
+            self.executor.database.check_snapshot(self.transaction.begin_ts)
+        except (Unavailable, SnapshotTooOld) as lost:
+            raise AttemptEnded(str(lost)) from lost
 
     def _finished(self, result: Any, error: BaseException | None) -> None:
         executor, transaction = self.executor, self.transaction
@@ -422,6 +423,7 @@ class _Mutation(_Run):
         self.executor.stats.suspensions += 1
         try:
             self.executor.database.check_open()
+            self.executor.database.check_snapshot(self.transaction.begin_ts)
             self.executor.database.committer.validate(self.transaction)
         except (Unavailable, WriteConflict, SnapshotTooOld) as lost:
             raise AttemptEnded(str(lost)) from lost
@@ -490,7 +492,9 @@ class _Mutation(_Run):
         """Report the outcome once everything it saw and did is durable."""
         self._ran()
         done = self._done
-        self.executor.database.publisher.when_durable(rests_on, lambda: done(outcome))
+        self.executor.database.publisher.when_durable(
+            rests_on, lambda: done(outcome), lambda unknown: done(Refused(unknown))
+        )
 
 
 def _shown(function: RegisteredFunction) -> str:

@@ -25,6 +25,7 @@ class RunQueue:
         self._suspended: deque[Step] = deque()
         self._background: deque[Step] = deque()
         self._scheduled = False
+        self._is_held = False
         self.deadline = 0.0  # when the step that runs now should yield
 
     def request(self, step: Step) -> None:
@@ -50,6 +51,16 @@ class RunQueue:
         """Grant a slice to a step that is about to run outside a turn, such as a task that was resumed."""
         self.deadline = self._monotonic() + self._slice
 
+    def hold(self) -> None:
+        """Run no step until `release`."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._is_held = False
+        if len(self):
+            self._schedule()
+
     def __len__(self) -> int:
         return len(self._requests) + len(self._suspended) + len(self._background)
 
@@ -60,6 +71,9 @@ class RunQueue:
             asyncio.get_running_loop().call_soon(self._turn, context=Context())
 
     def _turn(self) -> None:
+        if self._is_held:
+            self._scheduled = False  # `release` schedules again
+            return
         monotonic, length = self._monotonic, self._slice
         now = monotonic()
         end = now + length
