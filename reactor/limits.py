@@ -83,8 +83,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         Knob("attempts", 1, 100, "REACTOR_MAX_COMMIT_ATTEMPTS", "runs of one mutation before the last, exclusive one"),
     ] = 5
     exclusive_run_ms: Annotated[
-        float, Knob("ms", 1, 10_000, "REACTOR_EXCLUSIVE_RUN_MS", "how long the last attempt may run without yielding")
-    ] = 50.0
+        float,
+        Knob(
+            "ms",
+            0,
+            10_000,
+            "REACTOR_EXCLUSIVE_RUN_MS",
+            "how long the last attempt of a mutation may keep all others waiting",
+        ),
+    ] = 1000.0
     tail_commits: Annotated[
         int, Knob("commits", 1, 1 << 24, "REACTOR_TAIL_COMMITS", "applied commits that may wait for the disk")
     ] = 20_000

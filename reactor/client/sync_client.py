@@ -52,9 +52,7 @@ class BlockingClient:
         """
         return self._thread.call(self._client.query, function, args, timeout=timeout)
 
-    def mutation(
-        self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
-    ) -> Any:
+    def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
         """Run a mutation exactly once and return its result, when the live queries of this client show its effects.
 
         Raises:

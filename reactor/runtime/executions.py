@@ -23,9 +23,6 @@ Step = Generator[None, None, T]  # yields where the transaction may be suspended
 _Ended = tuple[Any, BaseException | None]  # what a handler returned, or what it raised
 
 
-EXCLUSIVE_SECONDS: Final = 1.0  # how long the last attempt of a mutation may keep everybody else waiting
-
-
 class AttemptEnded(BaseException):
     """Thrown into a handler whose transaction can't commit any more. Not an `Exception`, so that nobody catches it."""
 
@@ -95,6 +92,7 @@ class Execution:
     """
 
     __slots__ = (
+        "_exclusive_until",
         "_finished",
         "_holding",
         "_in_task",
@@ -104,7 +102,6 @@ class Execution:
         "coroutine",
         "documents",
         "is_alive",
-        "is_exclusive",
         "pause_future",
         "queue",
         "unawaited",
@@ -124,7 +121,7 @@ class Execution:
         self.unawaited: set[Operation[Any]] = set()
         self.context = Context()
         self.is_alive = True
-        self.is_exclusive = False
+        self._exclusive_until: float | None = None
         self.pause_future: asyncio.Future[None] | None = None
         self._finished = finished
         self._revalidate = revalidate
@@ -159,8 +156,10 @@ class Execution:
 
     def pause(self) -> Generator[Any, None, None]:
         """Give up the rest of the slice; comes back when the run queue says so."""
-        if self.is_exclusive:
-            return
+        if self._exclusive_until is not None:
+            if self.queue.now() < self._exclusive_until:
+                return
+            self._give_way()
         self.documents.record_scans()
         if self._in_task or asyncio.current_task() is not None:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -192,8 +191,8 @@ class Execution:
             self.queue.suspend(self._resume)
         else:
             self._in_task = True
-            if self.is_exclusive:
-                self._hold()
+            if self._exclusive_until is not None:
+                self._hold(self._exclusive_until)
             asyncio.get_running_loop().create_task(self._follow(coroutine, yielded), context=self.context)
         return None
 
@@ -205,18 +204,22 @@ class Execution:
             lost = error
         self._after_slice(self.context.run(self._drive, lost))
 
-    def _hold(self) -> None:
-        """Keep everybody else from running while tasks of this attempt go through the loop, but not for ever."""
+    def be_exclusive(self, seconds: float) -> None:
+        """Let nobody else run before this attempt has ended, for at most `seconds` from now."""
+        self._exclusive_until = self.queue.now() + seconds
+
+    def _hold(self, until: float) -> None:
+        """Stay exclusive while tasks of this attempt go through the loop."""
         self.queue.hold()
-        loop = asyncio.get_running_loop()
-        self._holding = loop.call_later(EXCLUSIVE_SECONDS, self._give_way, context=Context())
+        left = max(0.0, until - self.queue.now())
+        self._holding = asyncio.get_running_loop().call_later(left, self._give_way, context=Context())
 
     def _give_way(self) -> None:
         """Let the others run again; this attempt takes its chances among them."""
+        self._exclusive_until = None
         if self._holding is not None:
             self._holding.cancel()
             self._holding = None
-            self.is_exclusive = False
             self.queue.release()
 
     async def _follow(self, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:

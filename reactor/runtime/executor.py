@@ -262,7 +262,8 @@ class _Run(ABC):
             return
         documents = Documents(executor.database, transaction, version.project.schema)
         execution = Execution(executor.queue, documents, self.surroundings, self._finished, self._revalidate)
-        execution.is_exclusive = exclusive
+        if exclusive:
+            execution.be_exclusive(executor.database.limits.exclusive_run_ms / 1000)
         self.execution = execution
         handler = function.function.handler
         is_async = function.function.is_async

@@ -43,6 +43,10 @@ class RunQueue:
         self._background.append(step)
         self._schedule()
 
+    def now(self) -> float:
+        """Return the monotonic time in seconds that slices are measured by."""
+        return self._monotonic()
+
     def is_due(self) -> bool:
         """Whether the running step has used up its slice."""
         return self._monotonic() >= self.deadline

@@ -552,3 +552,25 @@ async def test_the_number_of_tables_is_limited(monkeypatch: pytest.MonkeyPatch) 
         database.create_table("c")
     assert database.table("c") is None
     await database.close()
+
+
+@pytest.mark.asyncio
+async def test_history_is_bounded_and_the_oldest_snapshot_gives_way() -> None:
+    """A reader that never ends must not keep every version of a hot document alive."""
+    database = await opened(limits=Limits(history_bytes=5_000))
+    database.create_table("notes")
+    (note,) = add(database)
+    await database.publisher.drain()
+    old = database.durable_ts
+    database.pin(old)
+    for number in range(100):
+        work = Work(database)
+        work.patch(note, {"number": number})
+        work.commit()
+        await database.publisher.drain()
+    assert database._history_bytes <= 5_000
+    with pytest.raises(SnapshotTooOld, match="REACTOR_HISTORY_BYTES=5000"):
+        database.check_snapshot(old)
+    database.check_snapshot(database.durable_ts)
+    database.unpin(old)
+    await database.close()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from reactor.limits import Limits
 from reactor.runtime.cache import LiveHandle, QueryResult
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
@@ -233,9 +235,12 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """Open a host, deploy `files`, and leave nothing of it behind."""
     clock = TestClock()
+    limits = limits or Limits()
+    if limits.exclusive_run_ms:  # a clock that ticks a second at each look must not end it
+        limits = msgspec.structs.replace(limits, exclusive_run_ms=1e12)
     storage = storage or FaultyPersistence(MemoryPersistence())
     host = await Host.open(
-        storage, clock=clock, rng=SeededRng(seed or len(storage.appended)), limits=limits or Limits(), redact=redact
+        storage, clock=clock, rng=SeededRng(seed or len(storage.appended)), limits=limits, redact=redact
     )
     bench = Bench(host, storage, clock, root)
     try:

@@ -373,11 +373,8 @@ async def test_the_last_attempt_is_exclusive_also_while_it_gathers(tmp_path: Pat
         assert bench.host.executor.stats.conflicts == 2
 
 
-async def test_an_exclusive_attempt_that_never_ends_stops_nobody_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reactor.runtime.executions.EXCLUSIVE_SECONDS", 0.0)
-    async with open_bench(tmp_path, APP, limits=Limits(max_commit_attempts=1)) as bench:
+async def test_an_exclusive_attempt_that_never_ends_stops_nobody_for_ever(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, APP, limits=Limits(max_commit_attempts=1, exclusive_run_ms=0)) as bench:
         foreign: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def waits() -> None:
