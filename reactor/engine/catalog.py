@@ -44,14 +44,15 @@ class Index:
 class Table:
     """One table: its number, its name, and its indexes by stored fields."""
 
-    __slots__ = ("by_id", "generation", "indexes", "name", "number", "row_key")
+    __slots__ = ("by_id", "indexes", "name", "number", "order", "row_key")
 
     def __init__(self, number: int, name: str, by_id: Index, by_creation_time: Index) -> None:
         self.number = number
         self.name = name
         self.by_id = by_id
         self.indexes: dict[tuple[str, ...], Index] = {BY_ID: by_id, BY_CREATION_TIME: by_creation_time}
-        self.generation = 0  # changes with `indexes`, so that keys computed earlier are known to be incomplete
+        # Another tuple whenever `indexes` changes, so that keys computed for the old one are known to be incomplete.
+        self.order: tuple[Index, ...] = (by_id, by_creation_time)
         self.row_key: bytes | None = None  # of its document in `_tables`; reading the table reads that key
 
     def __len__(self) -> int:
@@ -110,13 +111,13 @@ class Catalog:
         """Give `table` an index over stored `fields`, still empty; every commit from now on maintains it."""
         index = self._new_index(table.number, tuple(fields))
         table.indexes[index.fields] = index
-        table.generation += 1
+        table.order = tuple(table.indexes.values())
         return index
 
     def drop_index(self, table: Table, fields: tuple[str, ...]) -> None:
         """Forget an index that no schema version in use names."""
         index = table.indexes.pop(fields)
-        table.generation += 1
+        table.order = tuple(table.indexes.values())
         del self.by_index[index.id]
 
     def _new_index(self, table: int, fields: tuple[str, ...]) -> Index:

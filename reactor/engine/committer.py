@@ -118,7 +118,7 @@ def _apply(pending: PendingWrite, commit_ts: int, touched: list[tuple[IndexId, b
     """Move one document to its new state in every index of its table, keeping what stood there."""
     before, after = pending.before, pending.after
     before_keys, after_keys = pending.before_keys, pending.after_keys
-    for position, index in enumerate(pending.table.indexes.values()):
+    for position, index in enumerate(pending.order):
         old_key = before_keys[position] if before is not None else None
         new_key = after_keys[position] if after is not None else None
         if old_key is not None and old_key != new_key:

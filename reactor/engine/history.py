@@ -24,33 +24,33 @@ class History:
     round: a scan needs only these in order, since a key present on both sides is met in the index itself.
     """
 
-    __slots__ = ("_versions", "added", "removed")
+    __slots__ = ("_has_moved", "added", "removed", "versions")
 
     def __init__(self) -> None:
-        self._versions: dict[bytes, list[tuple[int, bytes | None]]] = {}
+        self.versions: dict[bytes, list[tuple[int, bytes | None]]] = {}  # empty: the latest state is the only one
         self.added: SortedMap[None] = SortedMap()
         self.removed: SortedMap[None] = SortedMap()
-
-    def __bool__(self) -> bool:
-        return bool(self._versions)
+        self._has_moved = False  # whether `added` or `removed` may hold anything
 
     def record(self, key: bytes, commit_ts: int, before: bytes | None, after: bytes | None) -> None:
         """Remember that the commit at `commit_ts` replaced `before` by `after` at `key`; None means absent."""
-        versions = self._versions.get(key)
+        versions = self.versions.get(key)
         if versions is None:
-            self._versions[key] = [(commit_ts, before)]
+            self.versions[key] = [(commit_ts, before)]
         else:
             versions.append((commit_ts, before))
         if after is None:
+            self._has_moved = True
             self.added.pop(key, None)
             self.removed[key] = None
         elif before is None:
+            self._has_moved = True
             self.removed.pop(key, None)
             self.added[key] = None
 
     def at(self, key: bytes, ts: int) -> bytes | object | None:
         """Return what stood at `key` at `ts`: a value, None for absent, or `LATEST` when nothing replaced it since."""
-        versions = self._versions.get(key)
+        versions = self.versions.get(key)
         if versions is None or versions[-1][0] <= ts:
             return LATEST
         if versions[0][0] > ts:
@@ -59,15 +59,17 @@ class History:
 
     def forget(self, key: bytes, through_ts: int) -> None:
         """Drop what commits up to `through_ts` replaced at `key`: no reader below them is left."""
-        versions = self._versions.get(key)
+        versions = self.versions.get(key)
         if versions is None or versions[0][0] > through_ts:
             return
         if versions[-1][0] > through_ts:
             del versions[: bisect_right(versions, through_ts, key=_commit_ts)]
         else:
-            del self._versions[key]
-            self.added.pop(key, None)
-            self.removed.pop(key, None)
+            del self.versions[key]
+            if self._has_moved:
+                self.added.pop(key, None)
+                self.removed.pop(key, None)
+                self._has_moved = bool(self.versions)
 
     def __len__(self) -> int:
-        return len(self._versions)
+        return len(self.versions)

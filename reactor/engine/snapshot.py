@@ -23,7 +23,7 @@ class Chunk(NamedTuple):
 
 def read_at(index: Index, key: bytes, ts: int) -> bytes | None:
     """Return the document at `key` as of `ts`, or None."""
-    if index.history:
+    if index.history.versions:
         value = index.history.at(key, ts)
         if value is not LATEST:
             return value  # type: ignore[return-value]  # LATEST is the only other object
@@ -41,7 +41,7 @@ def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: 
     base = index.entries.chunk(start, end, limit, reverse)
     last = base[-1][0] if len(base) == limit else None
     history = index.history
-    if not history:
+    if not history.versions:
         return Chunk(base, _resume(last, reverse))
     removed = history.removed.chunk(start, end, limit, reverse)
     if len(removed) == limit:
@@ -80,7 +80,7 @@ def count_at(index: Index, start: bytes, end: bytes | None, ts: int) -> int:
         raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
     history = index.history
     count = index.entries.count(start, end)
-    if history:
+    if history.versions:
         bound = len(history) + 1
         count -= sum(history.at(key, ts) is None for key, _ in history.added.chunk(start, end, bound, False))
         count += sum(

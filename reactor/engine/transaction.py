@@ -8,10 +8,10 @@ suspended. Used by the runtime through `ctx.db`, and by the server's own commits
 
 from bisect import bisect_left, insort
 from collections.abc import Generator
-from typing import Final
+from typing import Final, NamedTuple
 
 from reactor.engine.catalog import Catalog, Index, Table, id_key
-from reactor.engine.keyrange import KeyRange
+from reactor.engine.keyrange import IndexId, KeyRange
 from reactor.engine.readset import ReadSet
 from reactor.engine.snapshot import Chunk, Row, count_at, read_at, scan_at
 from reactor.errors import LimitExceeded
@@ -34,10 +34,10 @@ READ_ADVICE: Final = (
 class PendingWrite:
     """The staged change of one document: what stood there at begin, what shall stand there, and all its index keys.
 
-    `before_keys` and `after_keys` run parallel to `table.indexes` as it was at `generation`.
+    `before_keys` and `after_keys` run parallel to `order`, the indexes of the table when they were computed.
     """
 
-    __slots__ = ("after", "after_keys", "before", "before_keys", "generation", "id", "table")
+    __slots__ = ("after", "after_keys", "before", "before_keys", "id", "order", "table")
 
     def __init__(self, table: Table, document_id: str, before: bytes | None, before_keys: tuple[bytes, ...]) -> None:
         self.table = table
@@ -46,17 +46,27 @@ class PendingWrite:
         self.before_keys = before_keys
         self.after: bytes | None = None
         self.after_keys: tuple[bytes, ...] = ()
-        self.generation = table.generation
+        self.order = table.order
+
+
+class Change(NamedTuple):
+    """One call of `put`, for the overlays of those indexes that are scanned afterwards."""
+
+    order: tuple[Index, ...]
+    old_keys: tuple[bytes, ...]  # parallel to `order`; empty when the document was not there
+    new_keys: tuple[bytes, ...]  # parallel to `order`; empty when it is deleted
+    data: bytes | None
 
 
 class Overlay:
     """Own writes of one transaction in one index: key to document bytes, or None where it removed an entry."""
 
-    __slots__ = ("entries", "keys")
+    __slots__ = ("entries", "keys", "seen")
 
     def __init__(self) -> None:
         self.entries: dict[bytes, bytes | None] = {}
         self.keys: list[bytes] = []
+        self.seen = 0  # changes of the transaction taken in so far
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Stage `value` at `key`."""
@@ -73,18 +83,18 @@ class Overlay:
 
 def index_keys(table: Table, document_id: str, document: dict[str, Value]) -> tuple[bytes, ...]:
     """Return the key of a document in every index of its table, in the order of `table.indexes`."""
-    return tuple([index.encoder(document) if index.fields else id_key(document_id) for index in table.indexes.values()])
+    return tuple([index.encoder(document) if index.fields else id_key(document_id) for index in table.order])
 
 
 def moved_keys(
-    table: Table, document_id: str, document: dict[str, Value], before: dict[str, Value], old: tuple[bytes, ...]
+    table: Table, document: dict[str, Value], before: dict[str, Value], old: tuple[bytes, ...]
 ) -> tuple[bytes, ...]:
     """Return the keys of a changed document, taking those from `old` whose fields were not changed.
 
     A field that still holds the very same object was not changed; equality would be wrong, since 0.0 == -0.0.
     """
     keys: list[bytes] = []
-    for index, key in zip(table.indexes.values(), old, strict=True):
+    for index, key in zip(table.order, old, strict=True):
         for name in index.top_fields:
             if document.get(name, undefined) is not before.get(name, undefined):
                 key = index.encoder(document)
@@ -97,6 +107,7 @@ class Transaction:
     """One attempt at a query or mutation, reading at `begin_ts`."""
 
     __slots__ = (
+        "_changes",
         "_overlays",
         "begin_ts",
         "bytes_read",
@@ -114,7 +125,8 @@ class Transaction:
         self.begin_ts = begin_ts
         self.reads = ReadSet()
         self.writes: dict[str, PendingWrite] = {}
-        self._overlays: dict[int, Overlay] = {}
+        self._changes: list[Change] = []
+        self._overlays: dict[IndexId, Overlay] = {}
         self.last_creation_ts = 0
         self.documents_read = 0
         self.bytes_read = 0
@@ -130,7 +142,8 @@ class Transaction:
             LimitExceeded: the transaction read too much.
         """
         key = id_key(document_id)
-        self.count_range()
+        if self.reads.recorded >= MAX_READS:
+            self.count_range()
         self.reads.add_point(table.by_id.id, key)
         pending = self.writes.get(document_id)
         value = pending.after if pending is not None else read_at(table.by_id, key, self.begin_ts)
@@ -147,7 +160,7 @@ class Transaction:
         start, end = keys.start, keys.end
         while True:
             chunk = scan_at(index, start, end, chunk_size, reverse, self.begin_ts)
-            overlay = self._overlays.get(index.id)
+            overlay = self._overlay(index) if self._changes else None
             if overlay is not None:
                 low = chunk.resume if reverse and chunk.resume is not None else start
                 high = chunk.resume if not reverse and chunk.resume is not None else end
@@ -165,7 +178,7 @@ class Transaction:
         self.count_range()
         self.reads.add_range(index.id, keys)
         count = count_at(index, keys.start, keys.end, self.begin_ts)
-        overlay = self._overlays.get(index.id)
+        overlay = self._overlay(index) if self._changes else None
         if overlay is not None:
             for key in overlay.between(keys.start, keys.end):
                 stood = read_at(index, key, self.begin_ts) is not None
@@ -211,7 +224,7 @@ class Transaction:
                 "TooManyBytesWritten", "Too many bytes written in a single function execution (limit: 16 MiB)"
             )
         pending = self.writes.get(document_id)
-        if pending is not None and pending.generation != table.generation:
+        if pending is not None and pending.order is not table.order:
             self._recompute(pending)
         if pending is None:
             stored = read_at(table.by_id, id_key(document_id), self.begin_ts)
@@ -224,24 +237,33 @@ class Transaction:
         if document is None:
             new_keys: tuple[bytes, ...] = ()
         elif old_keys and before is not None:
-            new_keys = moved_keys(table, document_id, document, before, old_keys)
+            new_keys = moved_keys(table, document, before, old_keys)
         else:
             new_keys = index_keys(table, document_id, document)
         pending.after = data
         pending.after_keys = new_keys
-        for position, index in enumerate(table.indexes.values()):
-            overlay = self._overlays.get(index.id)
-            if overlay is None:
-                overlay = self._overlays[index.id] = Overlay()
+        self._changes.append(Change(table.order, old_keys, new_keys, data))
+
+    def _overlay(self, index: Index) -> Overlay:
+        """Return own writes as `index` shows them; made on demand, since most indexes are not read after a write."""
+        overlay = self._overlays.get(index.id)
+        if overlay is None:
+            overlay = self._overlays[index.id] = Overlay()
+        for order, old_keys, new_keys, data in self._changes[overlay.seen :]:
+            if index not in order:
+                continue
+            position = order.index(index)
             if old_keys and (not new_keys or old_keys[position] != new_keys[position]):
                 overlay.put(old_keys[position], None)
             if new_keys:
                 overlay.put(new_keys[position], data)
+        overlay.seen = len(self._changes)
+        return overlay
 
     def settle_keys(self) -> None:
         """Bring the keys of every staged write up to the indexes its table has now."""
         for pending in self.writes.values():
-            if pending.generation != pending.table.generation:
+            if pending.order is not pending.table.order:
                 self._recompute(pending)
 
     def _recompute(self, pending: PendingWrite) -> None:
@@ -249,7 +271,7 @@ class Transaction:
         before, after = pending.before, pending.after
         pending.before_keys = index_keys(table, pending.id, decode_object(before)) if before is not None else ()
         pending.after_keys = index_keys(table, pending.id, decode_object(after)) if after is not None else ()
-        pending.generation = table.generation
+        pending.order = table.order
 
     # Bounds.
 

@@ -41,6 +41,8 @@ class TableDefinition:
         self.vector_indexes: tuple[VectorIndexDefinition, ...] = ()
         self.enforced = without_system_fields(validator)
         self._is_checked = not isinstance(validator, Anything)
+        self._named: tuple[IndexDefinition, ...] | None = None  # the indexes that `_stored_fields` was made from
+        self._stored_fields: dict[str, tuple[str, ...]] = {}
 
     def index(self, name: str, fields: Sequence[str], *, staged: bool = False) -> Self:
         """Add an ordered index. `_creationTime` and `_id` follow `fields` by themselves."""
@@ -75,7 +77,10 @@ class TableDefinition:
 
     def stored_fields(self, name: str) -> tuple[str, ...] | None:
         """Return the key fields, without `_id`, of the ordered index open to queries under `name`."""
-        return next((i.stored_fields for i in self.indexes if i.name == name and not i.staged), None)
+        if self._named is not self.indexes:
+            self._named = self.indexes
+            self._stored_fields = {index.name: index.stored_fields for index in self.indexes if not index.staged}
+        return self._stored_fields.get(name)
 
     def unchecked(self) -> "TableDefinition":
         """Return the same table for a schema without validation: documents are viewed, but none is refused."""

@@ -565,7 +565,7 @@ async def test_history_is_bounded_and_the_oldest_snapshot_gives_way() -> None:
     database.pin(old)
     for number in range(100):
         work = Work(database)
-        work.patch(note, {"number": number})
+        work.patch("notes", note, {"number": number})
         work.commit()
         await database.publisher.drain()
     assert database._history_bytes <= 5_000

@@ -85,7 +85,7 @@ def test_what_everybody_is_past_leaves_nothing_behind(made: tuple[Index, list[St
     for key in KEYS:
         index.history.forget(key, len(states))
 
-    assert not index.history
+    assert not index.history.versions
     assert len(index.history) == len(index.history.added) == len(index.history.removed) == 0
 
 
@@ -100,7 +100,7 @@ def test_forgetting_a_hot_key_costs_its_versions_once() -> None:
     for through in (count // 2, count):
         for _ in range(through):  # once for each commit, as the database does; quadratic, this takes minutes
             index.history.forget(b"hot", through)
-    assert not index.history
+    assert not index.history.versions
 
 
 def test_a_chunk_is_bounded_though_everything_was_deleted() -> None:
