@@ -47,14 +47,18 @@ def compile_range(index_name: str, fields: Sequence[str], bounds: Sequence[Bound
     """
     if not bounds:
         return EVERYTHING
-    if len(bounds) <= len(fields) and all(
-        bound.operator == "eq" and bound.field == field for bound, field in zip(bounds, fields, strict=False)
-    ):
-        return prefix_range(b"".join([encode_value_key(bound.value) for bound in bounds]))
+    allowed = (*fields, "_id")
+    head = b""
+    for (operator, name, value), field in zip(bounds, allowed, strict=False):
+        if operator != "eq" or name != field:
+            break
+        head += encode_value_key(value)
+    else:
+        if len(bounds) <= len(allowed):
+            return prefix_range(head)  # the common case: equalities in order
     equalities: dict[str, Bound] = {}
     lower: Bound | None = None
     upper: Bound | None = None
-    allowed = (*fields, "_id")
     for bound in bounds:
         if bound.field not in allowed:
             raise RangeError(

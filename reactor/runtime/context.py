@@ -48,7 +48,10 @@ class IndexRange:
         return self._add("lte", field, value)
 
     def _add(self, operator: str, field: str, value: object) -> Self:
-        self.bounds.append(Bound(operator, field, value if value is undefined else normalise(value).value))
+        # ASCII text is its own normal form.
+        if value is not undefined and not (type(value) is str and value.isascii()):
+            value = normalise(value).value
+        self.bounds.append(Bound(operator, field, value))
         return self
 
 

@@ -75,7 +75,7 @@ class Documents:
             UnknownTable: the schema has no such table.
         """
         table, definition = self._table(table_name, create=True)
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise InvalidArgument("Invalid argument `value` for `db.insert`: Value must be an Object")
         database, transaction = self._database, self.transaction
         document_id = database.ids.next(table.number)
@@ -93,7 +93,7 @@ class Documents:
             DocumentNotFound: there is no such document.
             DocumentInvalid: the schema does not allow the merged document.
         """
-        if not isinstance(fields, Mapping):
+        if type(fields) is not dict and not isinstance(fields, Mapping):
             raise InvalidArgument("Invalid argument `value` for `db.patch`: Value must be an Object")
         table, definition, before, stored = self._existing("patch", "Update", table_name, document_id)
         merged = {**before, **fields}
@@ -109,7 +109,7 @@ class Documents:
             DocumentNotFound: there is no such document.
             DocumentInvalid: the schema does not allow the new document.
         """
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise InvalidArgument("Invalid argument `value` for `db.replace`: Value must be an Object")
         table, definition, before, stored = self._existing("replace", "Replace", table_name, document_id)
         self._replace(table, definition, before, stored, value)

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from types import CodeType
+from types import CodeType, GeneratorType
 from typing import Any, Final, Generic, TypeVar
 
 from reactor.errors import DeterminismError, UnawaitedCallError
@@ -48,11 +48,12 @@ class Operation(Generic[T]):
         self._work = None
         execution = self._execution
         try:
-            execution.check_alive()
+            if not execution.is_alive:
+                execution.check_alive()
             if execution.queue.is_due():
                 yield from execution.pause()
             result = work()
-            if isinstance(result, Generator):
+            if type(result) is GeneratorType:  # not `isinstance` of the ABC, which costs as much as a short step
                 step = result
                 while True:
                     try:
