@@ -116,11 +116,11 @@ def test_without_a_key_only_public_functions(project: Path, server: Server) -> N
 
 
 def test_a_failing_live_query_is_shown_and_watched_on(project: Path, server: Server) -> None:
-    watch = Program([*REACTOR, "run", "try_:absent", "--watch"], cwd=project)
+    watch = Program([*REACTOR, "run", "try_:coming", "--watch"], cwd=project)
     with running(watch):
-        watch.wait_for_line("absent", "err")
+        watch.wait_for_line("coming", "err")
         file = project / "functions" / "try_.py"
-        file.write_text(file.read_text() + "\n@query\nasync def absent(ctx):\n    return 'present'\n")
+        file.write_text(file.read_text() + "\n@query\nasync def coming(ctx):\n    return 'present'\n")
         watch.wait_for_line("present")
         assert watch.end() == 0
 
