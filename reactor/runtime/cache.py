@@ -185,7 +185,7 @@ class LiveQueries:
             return
         ts = self._round_ts = self._database.durable_ts
         self.stats.rounds += 1
-        self._database.pin(ts)
+        self._database.retention.pin(ts)
         due = [query for query in self._stale if not query.is_running]
         self._stale.clear()
         self._left_in_round = len(due) + 1
@@ -266,7 +266,7 @@ class LiveQueries:
     def _end_round(self) -> None:
         ts = self._round_ts
         assert ts is not None
-        self._database.unpin(ts)
+        self._database.retention.unpin(ts)
         self._round_ts = None
         for observer, earliest in list(self._wanting.items()):
             # An observer that was settled before this one may have ended it.

@@ -252,7 +252,7 @@ class _Run(ABC):
         self.version = version
         self.transaction = transaction
         self.surroundings = executor.ambient(kind)
-        executor.database.pin(transaction.begin_ts)
+        executor.database.retention.pin(transaction.begin_ts)
         try:
             function = self._find(version, kind)
             self.function = function
@@ -319,13 +319,13 @@ class _Query(_Run):
     def _revalidate(self) -> None:
         try:
             self.executor.database.check_open()
-            self.executor.database.check_snapshot(self.transaction.begin_ts)
+            self.executor.database.retention.check(self.transaction.begin_ts)
         except (Unavailable, SnapshotTooOld) as lost:
             raise AttemptEnded(str(lost)) from lost
 
     def _finished(self, result: Any, error: BaseException | None) -> None:
         executor, transaction = self.executor, self.transaction
-        executor.database.unpin(transaction.begin_ts)
+        executor.database.retention.unpin(transaction.begin_ts)
         value, error = self._encode(result, error)
         outcome: Outcome
         log_lines = executor.lines(self.surroundings)
@@ -424,7 +424,7 @@ class _Mutation(_Run):
         self.executor.stats.suspensions += 1
         try:
             self.executor.database.check_open()
-            self.executor.database.check_snapshot(self.transaction.begin_ts)
+            self.executor.database.retention.check(self.transaction.begin_ts)
             self.executor.database.committer.validate(self.transaction)
         except (Unavailable, WriteConflict, SnapshotTooOld) as lost:
             raise AttemptEnded(str(lost)) from lost
@@ -432,7 +432,7 @@ class _Mutation(_Run):
     def _finished(self, result: Any, error: BaseException | None) -> None:
         executor, transaction, call = self.executor, self.transaction, self.call
         database = executor.database
-        database.unpin(transaction.begin_ts)
+        database.retention.unpin(transaction.begin_ts)
         log_lines = executor.lines(self.surroundings)
         value, error = self._encode(result, error)
         try:

@@ -64,12 +64,12 @@ class Pusher:
                 try:
                     version, changed = self._switch(project, list(indexes.values()), since)
                 finally:
-                    database.unpin(since)
+                    database.retention.unpin(since)
             except BaseException:
                 self._drop_unused(indexes.values())
                 raise
             await database.durable(version.ts)
-            await database.no_reader_before(version.ts)
+            await database.retention.no_reader_before(version.ts)
             for retired in self._versions.retire(version.ts):
                 retired.project.release()
             self._drop_indexes(project.schema)
@@ -112,7 +112,7 @@ class Pusher:
         """
         database = self._database
         since = database.applied_ts
-        database.pin(since)
+        database.retention.pin(since)
         checked = 0
         try:
             change = compare_schemas(self._active_schema(), schema)
@@ -124,12 +124,12 @@ class Pusher:
             while len(entries := database.write_log.since(since)) > SETTLED:
                 newest = entries[-1].commit_ts
                 self._check_changed(schema, since)
-                database.pin(newest)
-                database.unpin(since)
+                database.retention.pin(newest)
+                database.retention.unpin(since)
                 since = newest
                 await asyncio.sleep(0)
         except BaseException:
-            database.unpin(since)
+            database.retention.unpin(since)
             raise
         return since, checked
 

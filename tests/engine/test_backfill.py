@@ -114,7 +114,7 @@ def test_changed_documents_are_those_written_and_still_there(made: list[Change],
     async def check() -> None:
         database = await opened()
         database.create_table("notes")
-        database.pin(database.applied_ts)
+        database.retention.pin(database.applied_ts)
         start = database.applied_ts
         for number, change in enumerate(made):
             if number == since:
@@ -143,7 +143,7 @@ async def test_a_walk_meets_every_document_that_stays() -> None:
     for number in range(10):
         do(database, ("insert", 0, number % 4))
     start = database.applied_ts
-    database.pin(start)
+    database.retention.pin(start)
     stays = contents(database)["notes"]
     seen: set[str] = set()
 
@@ -162,5 +162,5 @@ async def test_a_walk_meets_every_document_that_stays() -> None:
 
     assert counts == sorted(set(counts))
     assert seen >= {*stays, *contents(database)["notes"]}
-    database.unpin(start)
+    database.retention.unpin(start)
     await database.close()

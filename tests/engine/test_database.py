@@ -460,7 +460,7 @@ async def test_waiting_for_older_readers_ends_with_the_last_of_them() -> None:
     reader = Work(database)
     storage.hold()
     add(database)
-    waiting = asyncio.ensure_future(database.no_reader_before(database.applied_ts))
+    waiting = asyncio.ensure_future(database.retention.no_reader_before(database.applied_ts))
 
     reader.drop()
     await turns()
@@ -562,15 +562,15 @@ async def test_history_is_bounded_and_the_oldest_snapshot_gives_way() -> None:
     (note,) = add(database)
     await database.publisher.drain()
     old = database.durable_ts
-    database.pin(old)
+    database.retention.pin(old)
     for number in range(100):
         work = Work(database)
         work.patch("notes", note, {"number": number})
         work.commit()
         await database.publisher.drain()
-    assert database._history_bytes <= 5_000
+    assert database.retention.bytes <= 5_000
     with pytest.raises(SnapshotTooOld, match="REACTOR_HISTORY_BYTES=5000"):
-        database.check_snapshot(old)
-    database.check_snapshot(database.durable_ts)
-    database.unpin(old)
+        database.retention.check(old)
+    database.retention.check(database.durable_ts)
+    database.retention.unpin(old)
     await database.close()

@@ -93,7 +93,7 @@ class Work:
         self.database = database
         self.transaction = transaction if transaction is not None else database.begin_mutation()
         self._is_pinned = True
-        database.pin(self.begin_ts)
+        database.retention.pin(self.begin_ts)
 
     @property
     def begin_ts(self) -> int:
@@ -163,7 +163,7 @@ class Work:
         """Give the snapshot back."""
         if self._is_pinned:
             self._is_pinned = False
-            self.database.unpin(self.begin_ts)
+            self.database.retention.unpin(self.begin_ts)
 
     def _table(self, name: str) -> Table:
         table = self.database.table(name)

@@ -258,7 +258,7 @@ class LiveMachine(RuleBasedStateMachine):
                 self.do(lambda: self.bench.settle())
                 live = self.bench.host.live
                 assert len(live) == len(live._subscriptions) == len(live._stale) == len(live._settled_ts) == 0
-                assert not self.bench.host.database._pins
+                assert not len(self.bench.host.database.retention)
         finally:
             self.do(lambda: self.stack.aclose())
             self.loop.close()

@@ -360,7 +360,7 @@ def left(bench: Bench) -> dict[str, int]:
         "stale": len(live._stale),
         "wanting": len(live._wanting),
         "handles": len(live._handles),
-        "pins": len(bench.host.database._pins),
+        "pins": len(bench.host.database.retention),
     }
 
 

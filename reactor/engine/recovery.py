@@ -1,0 +1,84 @@
+"""Recovery: bringing a deployment's documents back into memory when it opens.
+
+Owns the order: tables, folded documents, then the log behind them. No reader exists yet, so no history is kept. Used by
+the database.
+"""
+
+from reactor.engine.catalog import TABLES, Catalog, Table, id_key
+from reactor.engine.folding import Folding
+from reactor.engine.sessions import SessionResult, SessionResults
+from reactor.engine.transaction import index_keys
+from reactor.limits import FIRST_USER_TABLE
+from reactor.storage.interface import LogState, Persistence, Record
+from reactor.values.stored import decode_object
+
+PAGE_RECORDS = 1000
+
+
+async def recover(
+    persistence: Persistence, state: LogState, catalog: Catalog, sessions: SessionResults, folding: Folding
+) -> None:
+    """Fill `catalog` and `sessions` from storage that was opened at `state`.
+
+    Raises:
+        StorageError: it can't be read.
+    """
+    system = catalog.by_name[TABLES].number
+    await _load(persistence, catalog.by_number[system])
+    _adopt_tables(catalog)
+    for number in await persistence.tables():
+        if number in catalog.by_number and number != system:
+            await _load(persistence, catalog.by_number[number])
+    after = state.floor
+    while records := await persistence.read(after, PAGE_RECORDS):
+        for record in records:
+            if record.session is not None and record.request is not None and record.result is not None:
+                result = SessionResult(record.result, record.log_lines, record.ts)
+                sessions.remember(record.session, record.request, result)
+            folding.found(record.ts, record.ts <= state.folded)
+            if record.ts > state.folded:
+                _replay(catalog, record)
+        after = records[-1].ts
+
+
+async def _load(persistence: Persistence, table: Table) -> None:
+    async for documents in persistence.load(table.number):
+        for stored in documents:
+            _place(table, stored.id, stored.value)
+
+
+def _place(table: Table, document_id: str, data: bytes | None) -> None:
+    """Let `data` stand for the document, or nothing."""
+    standing = table.by_id.entries.get(id_key(document_id))
+    if standing is not None:
+        keys = index_keys(table, document_id, decode_object(standing))
+        for index, key in zip(table.order, keys, strict=True):
+            index.entries.pop(key, None)
+    if data is not None:
+        keys = index_keys(table, document_id, decode_object(data))
+        for index, key in zip(table.order, keys, strict=True):
+            index.entries[key] = data
+
+
+def _replay(catalog: Catalog, record: Record) -> None:
+    system = catalog.by_name[TABLES].number
+    for write in record.writes:
+        _place(catalog.by_number[write.table], write.id, write.value)
+        if write.table == system:
+            _adopt_tables(catalog)
+
+
+def _adopt_tables(catalog: Catalog) -> None:
+    """Make the catalog agree with the documents of `_tables`."""
+    rows = catalog.by_name[TABLES].by_id.entries
+    for _, data in rows.chunk(b"", None, len(rows) + 1, False):
+        row = decode_object(data)
+        name, number, row_id = row["name"], row["number"], row["_id"]
+        assert isinstance(name, str)
+        assert isinstance(number, float)
+        assert isinstance(row_id, str)
+        table = catalog.by_number.get(int(number))
+        if table is None:
+            assert number >= FIRST_USER_TABLE
+            table = catalog.add_table(int(number), name)
+        table.row_key = id_key(row_id)
