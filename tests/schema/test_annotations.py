@@ -336,5 +336,8 @@ def test_what_arrives_can_be_given_back_unchanged(annotation: Any, data: st.Data
     arrived = value if spec.convert is None else spec.convert(value)
     returned = normalise(arrived if spec.unconvert is None else spec.unconvert(arrived)).value
     assert spec.validator.accepts(returned, None)
-    missing_defaults = repr(returned).replace(", 'y': 0.0", "").replace("-0.0", "0.0")
-    assert missing_defaults == repr(value).replace(", 'y': 0.0", "").replace(", 'y': -0.0", "").replace("-0.0", "0.0")
+
+    def shown(given: object) -> str:  # a default that was missing is given back, and an int has no negative zero
+        return repr(given).replace("-0.0", "0.0").replace(", 'y': 0.0", "")
+
+    assert shown(returned) == shown(value)
