@@ -90,7 +90,7 @@ class Committer:
             if pending.before is None and pending.after is None:
                 continue
             tables[pending.table.number] = None
-            writes.append(DocumentWrite(pending.table.number, pending.id, pending.after, None))
+            writes.append(DocumentWrite(pending.table.number, pending.id, pending.after))
             _apply(pending, commit_ts, touched, changes)
         self._write_log.append(LogEntry(commit_ts, tuple(touched), tuple(tables), source))
         if session is not None and request is not None and result is not None:

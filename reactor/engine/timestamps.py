@@ -5,11 +5,8 @@ log). Used by the database; creation times are drawn in call order by every tran
 """
 
 import math
-from typing import NewType
 
 from reactor.ports import Clock
-
-Timestamp = NewType("Timestamp", int)  # nanoseconds since the Unix epoch
 
 
 class CommitClock:

@@ -406,7 +406,7 @@ class MutationCtx(QueryCtx):
 
 
 class ActionCtx:
-    """What an action receives as its first parameter."""
+    """What an action receives as its first parameter. Actions can be declared, but this version does not run them."""
 
 
 def make_context(

@@ -28,7 +28,6 @@ class DocumentWrite(msgspec.Struct, array_like=True, frozen=True, gc=False):
     table: int
     id: str
     value: bytes | None  # None is a tombstone
-    prev_ts: int | None  # timestamp of the version this one replaces; None when there was none
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -45,8 +45,7 @@ async def append_for_ever(persistence: SqlitePersistence, size: int, manner: str
     for count in range(1_000_000):
         first = max(end, FIRST_TS) + 3
         batch = [
-            Record(ts, "commit", (DocumentWrite(10_001, str(ts), b"x" * 300, None),))
-            for ts in range(first, first + size)
+            Record(ts, "commit", (DocumentWrite(10_001, str(ts), b"x" * 300),)) for ts in range(first, first + size)
         ]
         if manner == "before":
             reply(sender, batch[-1].ts)

@@ -5,9 +5,9 @@ from reactor.storage.interface import DocumentWrite, Persistence, Record, Stored
 TABLE = 10_001
 
 
-def write(id: str, value: bytes | None = b"value", *, table: int = TABLE, prev_ts: int | None = None) -> DocumentWrite:
+def write(id: str, value: bytes | None = b"value", *, table: int = TABLE) -> DocumentWrite:
     """A write of one document."""
-    return DocumentWrite(table, id, value, prev_ts)
+    return DocumentWrite(table, id, value)
 
 
 def commit(ts: int, *writes: DocumentWrite) -> Record:

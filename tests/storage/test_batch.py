@@ -17,9 +17,7 @@ RECORDS = st.builds(
     Record,
     ts=TIMESTAMPS,
     kind=st.sampled_from(["commit", "fence", "undo"]),
-    writes=st.lists(
-        st.builds(DocumentWrite, st.integers(0, 1 << 40), TEXT, st.none() | st.binary(), st.none() | TIMESTAMPS)
-    ).map(tuple),
+    writes=st.lists(st.builds(DocumentWrite, st.integers(0, 1 << 40), TEXT, st.none() | st.binary())).map(tuple),
     session=st.none() | TEXT,
     request=st.none() | st.integers(0, (1 << 32) - 1),
     result=st.none() | st.binary(),
@@ -49,7 +47,7 @@ def test_a_log_written_before_a_field_existed_is_readable() -> None:
 
     assert decode_batch(body) == [
         Record(7, "fence"),
-        Record(8, "commit", (DocumentWrite(1, "a", None, None),), session="session"),
+        Record(8, "commit", (DocumentWrite(1, "a", None),), session="session"),
     ]
 
 

@@ -24,7 +24,7 @@ async def test_every_field_of_a_record_comes_back(persistence: Persistence) -> N
     record = Record(
         ts=1_700_000_000_000_000_001,
         kind="commit",
-        writes=(DocumentWrite(10_001, "k1", b"\x00\xff", None), DocumentWrite(10_002, "k2", None, 17)),
+        writes=(DocumentWrite(10_001, "k1", b"\x00\xff"), DocumentWrite(10_002, "k2", None)),
         session="3f1c",
         request=4,
         result=b'{"a":1.0}',
@@ -33,7 +33,7 @@ async def test_every_field_of_a_record_comes_back(persistence: Persistence) -> N
         version=3,
     )
     fence = Record(ts=record.ts + 1, kind="fence")
-    undo = Record(ts=record.ts + 2, kind="undo", writes=(DocumentWrite(10_001, "k1", None, record.ts),))
+    undo = Record(ts=record.ts + 2, kind="undo", writes=(DocumentWrite(10_001, "k1", None),))
 
     assert await persistence.append([record, fence, undo], 0) is DONE
 
@@ -101,7 +101,7 @@ async def test_reading_pages_across_and_inside_batches(persistence: Persistence)
 
 async def test_folding_moves_the_oldest_records_into_documents(persistence: Persistence) -> None:
     await persistence.append([commit(1, write("a", b"1")), commit(2, write("b", b"2"), write("c", b"2"))], 0)
-    await persistence.append([commit(3, write("a", b"3", prev_ts=1)), commit(4, write("b", None, prev_ts=2))], 2)
+    await persistence.append([commit(3, write("a", b"3")), commit(4, write("b", None))], 2)
 
     first = await persistence.fold(1)
     after_first = await documents(persistence)

@@ -25,7 +25,6 @@ WRITES = st.builds(
     table=st.integers(1, 3),
     id=st.sampled_from("abcdef"),
     value=st.none() | st.binary(max_size=6000),
-    prev_ts=st.none() | st.integers(0, 100),
 )
 STEPS = st.lists(st.tuples(st.integers(1, 5), st.lists(WRITES, max_size=4)), min_size=1, max_size=6)
 
