@@ -32,7 +32,8 @@ class Call(msgspec.Struct, frozen=True):
     """One request to run a function.
 
     `args` is the single arguments object as wire JSON. `session` and `request` identify a mutation that a client may
-    send again. `request_id` is the 16 hex digits shown in error texts.
+    send again. `request_id` is the 16 hex digits shown in error texts. `journal` is where an earlier run of the same
+    query ended its page.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Call(msgspec.Struct, frozen=True):
     session: str | None = None
     request: int | None = None
     internal: bool = False  # may reach internal functions: admins, tests and the server itself
+    journal: str | None = None
 
 
 class Success(msgspec.Struct, frozen=True):

@@ -65,6 +65,7 @@ class QueryRun(msgspec.Struct, frozen=True):
     outcome: Outcome
     reads: ReadSet
     looked_at_identity: bool
+    journal: str | None = None  # where its page ended; another run with it ends there too
 
 
 class ExecutorStats(msgspec.Struct):
