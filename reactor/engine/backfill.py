@@ -7,7 +7,7 @@ is completed by looking again at whatever commits have changed since it began. U
 
 from collections.abc import Callable, Generator, Iterator
 
-from reactor.engine.catalog import Catalog, Index, Table
+from reactor.engine.catalog import Index, Table
 from reactor.engine.writelog import LogEntry
 from reactor.values.stored import decode_object
 from reactor.values.types import Value
@@ -19,13 +19,12 @@ def fill_index(table: Table, index: Index, chunk_size: int) -> Generator[int, No
     """Copy every document of `table` into `index`; yields after each chunk with the number copied so far."""
     copied = 0
     start = b""
-    entries = index.entries
-    encode = index.encoder
-    while rows := table.by_id.entries.chunk(start, None, chunk_size, False):
-        for _, data in rows:
-            entries[encode(decode_object(data))] = data
-        copied += len(rows)
-        start = rows[-1][0] + b"\x00"
+    keys, encode, documents = index.keys, index.encoder, table.documents
+    while chunk := table.by_id.keys.chunk(start, None, chunk_size):
+        for key in chunk:
+            keys.add(encode(decode_object(documents[key])))
+        copied += len(chunk)
+        start = chunk[-1] + b"\x00"
         yield copied
 
 
@@ -33,23 +32,22 @@ def walk_table(table: Table, check: CheckDocument, chunk_size: int) -> Generator
     """Call `check` with every document of `table`; yields after each chunk with the number checked so far."""
     checked = 0
     start = b""
-    while rows := table.by_id.entries.chunk(start, None, chunk_size, False):
-        for _, data in rows:
-            check(table, decode_object(data))
-        checked += len(rows)
-        start = rows[-1][0] + b"\x00"
+    while chunk := table.by_id.keys.chunk(start, None, chunk_size):
+        for key in chunk:
+            check(table, decode_object(table.documents[key]))
+        checked += len(chunk)
+        start = chunk[-1] + b"\x00"
         yield checked
 
 
-def changed_documents(catalog: Catalog, entries: list[LogEntry]) -> Iterator[tuple[Table, dict[str, Value]]]:
+def changed_documents(entries: list[LogEntry]) -> Iterator[tuple[Table, dict[str, Value]]]:
     """Yield the present state of each document that `entries` wrote and that still exists."""
     seen: set[bytes] = set()
     for entry in entries:
-        for index_id, key in entry.writes:
-            index = catalog.by_index.get(index_id)
-            if index is None or index.fields or key in seen:
+        for change in entry.changes:
+            if change.key in seen:
                 continue
-            seen.add(key)
-            data = index.entries.get(key)
+            seen.add(change.key)
+            data = change.table.documents.get(change.key)
             if data is not None:
-                yield catalog.by_number[index.table], decode_object(data)
+                yield change.table, decode_object(data)

@@ -1,16 +1,18 @@
 """Tables and their indexes: the latest applied state of every document, in memory.
 
-Owns the maps from index key to document bytes, and the numbering of tables and indexes. An index is identified by its
-table and stored fields, never by its name: names belong to a schema version and are resolved there, so a deploy can
-swap a name without rebuilding anything. Used by the database; nothing else writes to the maps.
+Owns the documents of each table, the sorted keys of each index, and the numbering of both. A document's bytes are kept
+once, by id; an index holds only keys, each of which ends with the id, so a document that changes in place touches no
+index. An index is identified by its table and stored fields, never by its name: names belong to a schema version and
+are resolved there, so a deploy can swap a name without rebuilding anything. Used by the database; nothing else writes
+here.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from reactor.engine.history import History
+from reactor.engine.history import History, Moves
 from reactor.engine.keyrange import IndexId
-from reactor.engine.sortedmap import SortedMap
+from reactor.engine.sortedkeys import SortedKeys
 from reactor.errors import LimitExceeded
 from reactor.limits import FIRST_USER_TABLE, MAX_TABLES
 from reactor.values.keys import IndexKeyEncoder
@@ -26,37 +28,38 @@ SYSTEM_TABLES: Final = {TABLES: 513, MODULES: 514, DEPLOYMENT: 515}
 
 
 class Index:
-    """One sorted map from key bytes to document bytes, with the history of recent changes."""
+    """The order of a table's documents by some fields: their keys, and which of these came and went recently."""
 
-    __slots__ = ("encoder", "entries", "fields", "history", "id", "table", "top_fields", "valid_from")
+    __slots__ = ("encoder", "fields", "id", "keys", "moves", "table", "top_fields", "valid_from")
 
-    def __init__(self, index_id: IndexId, table: int, fields: tuple[str, ...]) -> None:
+    def __init__(self, index_id: IndexId, table: "Table", fields: tuple[str, ...]) -> None:
         self.id = index_id
         self.table = table
         self.fields = fields  # stored fields; `_id` always follows
         self.top_fields = tuple(dict.fromkeys(field.partition(".")[0] for field in fields))
         self.encoder = IndexKeyEncoder(fields)
-        self.entries: SortedMap[bytes] = SortedMap()
-        self.history = History()
+        self.keys = SortedKeys()
+        self.moves = Moves()
         self.valid_from = 0  # snapshots older than this would see documents that were not there yet
 
 
 class Table:
-    """One table: its number, its name, and its indexes by stored fields."""
+    """One table: its number, its name, its documents, and its indexes by stored fields."""
 
-    __slots__ = ("by_id", "indexes", "name", "number", "order", "row_key")
+    __slots__ = ("by_id", "documents", "history", "indexes", "name", "number", "order", "row_key")
 
-    def __init__(self, number: int, name: str, by_id: Index, by_creation_time: Index) -> None:
+    def __init__(self, number: int, name: str, by_id: IndexId, by_creation_time: IndexId) -> None:
         self.number = number
         self.name = name
-        self.by_id = by_id
-        self.indexes: dict[tuple[str, ...], Index] = {BY_ID: by_id, BY_CREATION_TIME: by_creation_time}
-        # Another tuple whenever `indexes` changes, so that keys computed for the old one are known to be incomplete.
-        self.order: tuple[Index, ...] = (by_id, by_creation_time)
+        self.documents: dict[bytes, bytes] = {}  # by `id_key`: the stored form, in the latest applied state
+        self.history: History[bytes | None] = History()  # what stood there before; None: no document
+        self.by_id = Index(by_id, self, BY_ID)
+        self.indexes = {BY_ID: self.by_id, BY_CREATION_TIME: Index(by_creation_time, self, BY_CREATION_TIME)}
+        self.order: tuple[Index, ...] = tuple(self.indexes.values())  # by id first
         self.row_key: bytes | None = None  # of its document in `_tables`; reading the table reads that key
 
     def __len__(self) -> int:
-        return len(self.by_id.entries)
+        return len(self.documents)
 
 
 def id_key(document_id: str) -> bytes:
@@ -70,8 +73,7 @@ class Catalog:
     def __init__(self) -> None:
         self.by_name: dict[str, Table] = {}
         self.by_number: dict[int, Table] = {}
-        self.by_index: dict[IndexId, Index] = {}
-        self._next_index = 1
+        self._next_index = 0
         for name, number in SYSTEM_TABLES.items():
             self.add_table(number, name)
 
@@ -95,7 +97,7 @@ class Catalog:
 
     def add_table(self, number: int, name: str) -> Table:
         """Make the empty table `name`, with its two automatic indexes."""
-        table = Table(number, name, self._new_index(number, BY_ID), self._new_index(number, BY_CREATION_TIME))
+        table = Table(number, name, self._new_id(), self._new_id())
         self.by_name[name] = table
         self.by_number[number] = table
         return table
@@ -104,24 +106,19 @@ class Catalog:
         """Forget a table and its documents."""
         table = self.by_number.pop(number)
         del self.by_name[table.name]
-        for index in table.indexes.values():
-            del self.by_index[index.id]
 
     def add_index(self, table: Table, fields: Sequence[str]) -> Index:
         """Give `table` an index over stored `fields`, still empty; every commit from now on maintains it."""
-        index = self._new_index(table.number, tuple(fields))
+        index = Index(self._new_id(), table, tuple(fields))
         table.indexes[index.fields] = index
         table.order = tuple(table.indexes.values())
         return index
 
     def drop_index(self, table: Table, fields: tuple[str, ...]) -> None:
         """Forget an index that no schema version in use names."""
-        index = table.indexes.pop(fields)
+        del table.indexes[fields]
         table.order = tuple(table.indexes.values())
-        del self.by_index[index.id]
 
-    def _new_index(self, table: int, fields: tuple[str, ...]) -> Index:
-        index = Index(IndexId(self._next_index), table, fields)
+    def _new_id(self) -> IndexId:
         self._next_index += 1
-        self.by_index[index.id] = index
-        return index
+        return IndexId(self._next_index)

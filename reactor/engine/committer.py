@@ -7,17 +7,20 @@ What it applied is visible to mutations at once, and to everything else when the
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from reactor.engine.catalog import Catalog, Index
-from reactor.engine.keyrange import IndexId
+from reactor.engine.catalog import Index
+from reactor.engine.history import History
 from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.engine.timestamps import CommitClock
 from reactor.engine.transaction import PendingWrite, Transaction
-from reactor.engine.writelog import LogEntry, WriteLog
+from reactor.engine.writelog import DocumentChange, LogEntry, WriteLog
 from reactor.errors import WriteConflict
 from reactor.storage.interface import DocumentWrite, Record
+from reactor.values.types import undefined
 
-Change = tuple[Index, bytes]  # an index and a key whose history now holds an entry
+Kept = tuple[History[Any], bytes]  # a history, and a key it now holds something about
+Move = tuple[Index, bytes | None, bytes | None]  # an index, the key a document leaves, the key it takes
 
 
 class Committer:
@@ -25,13 +28,11 @@ class Committer:
 
     def __init__(
         self,
-        catalog: Catalog,
         clock: CommitClock,
         write_log: WriteLog,
         sessions: SessionResults,
-        enqueue: Callable[[Record, list[Change]], None],
+        enqueue: Callable[[Record, list[Kept]], None],
     ) -> None:
-        self._catalog = catalog
         self._clock = clock
         self._write_log = write_log
         self._sessions = sessions
@@ -51,7 +52,7 @@ class Committer:
             return
         entry = self._write_log.first_conflict(transaction.reads, transaction.begin_ts)
         if entry is not None:
-            tables = ", ".join(sorted({self._name(number) for number in entry.tables})) or "some"
+            tables = ", ".join(sorted({change.table.name for change in entry.changes})) or "some"
             who = f'A call to "{entry.source}" changed it. ' if entry.source else ""
             raise WriteConflict(
                 f'Documents read from or written to the "{tables}" table changed while this mutation was being run '
@@ -79,20 +80,29 @@ class Committer:
         if not transaction.writes:
             return transaction.begin_ts
         self.validate(transaction)
-        transaction.settle_keys()
+        moves = [_moves(pending) for pending in transaction.writes.values()]
         commit_ts = self._clock.next(transaction.last_creation_ts)
         # From here to the end nothing may raise or suspend: others must never see half a commit.
-        touched: list[tuple[IndexId, bytes]] = []
-        changes: list[Change] = []
+        changes: list[DocumentChange] = []
+        kept: list[Kept] = []
         writes: list[DocumentWrite] = []
-        tables: dict[int, None] = {}
-        for pending in transaction.writes.values():
-            if pending.before is None and pending.after is None:
+        for pending, moved in zip(transaction.writes.values(), moves, strict=True):
+            before, after = pending.before, pending.after
+            if before is None and after is None:
                 continue
-            tables[pending.table.number] = None
-            writes.append(DocumentWrite(pending.table.number, pending.id, pending.after))
-            _apply(pending, commit_ts, touched, changes)
-        self._write_log.append(LogEntry(commit_ts, tuple(touched), tuple(tables), source))
+            table, key = pending.table, pending.key
+            writes.append(DocumentWrite(table.number, pending.id, after))
+            changes.append(DocumentChange(table, key, before, after))
+            history = table.history
+            history.record(key, commit_ts, before)
+            kept.append((history, key))
+            if after is None:
+                del table.documents[key]
+            else:
+                table.documents[key] = after
+            if moved:
+                _move(moved, commit_ts, kept)
+        self._write_log.append(LogEntry(commit_ts, tuple(changes), source))
         if session is not None and request is not None and result is not None:
             self._sessions.remember(session, request, SessionResult(result, log_lines, commit_ts))
         record = Record(
@@ -106,28 +116,36 @@ class Committer:
             source=source,
             version=version,
         )
-        self._enqueue(record, changes)
+        self._enqueue(record, kept)
         return commit_ts
 
-    def _name(self, number: int) -> str:
-        table = self._catalog.by_number.get(number)
-        return table.name if table is not None else str(number)
+
+def _moves(pending: PendingWrite) -> list[Move]:
+    """Return where a document changes its place. In an index over none of the fields that changed, it stays."""
+    old, new = pending.old, pending.new
+    if old is None:
+        return [] if new is None else [(index, None, index.encoder(new)) for index in pending.table.order]
+    if new is None:
+        return [(index, index.encoder(old), None) for index in pending.table.order]
+    moves: list[Move] = []
+    for index in pending.table.order:
+        for name in index.top_fields:
+            # The very same object is the same value; equality would not do, since 0.0 == -0.0.
+            if old.get(name, undefined) is not new.get(name, undefined):
+                old_key, new_key = index.encoder(old), index.encoder(new)
+                if old_key != new_key:
+                    moves.append((index, old_key, new_key))
+                break
+    return moves
 
 
-def _apply(pending: PendingWrite, commit_ts: int, touched: list[tuple[IndexId, bytes]], changes: list[Change]) -> None:
-    """Move one document to its new state in every index of its table, keeping what stood there."""
-    before, after = pending.before, pending.after
-    before_keys, after_keys = pending.before_keys, pending.after_keys
-    for position, index in enumerate(pending.order):
-        old_key = before_keys[position] if before is not None else None
-        new_key = after_keys[position] if after is not None else None
-        if old_key is not None and old_key != new_key:
-            index.history.record(old_key, commit_ts, before, None)
-            index.entries.pop(old_key, None)
-            touched.append((index.id, old_key))
-            changes.append((index, old_key))
-        if new_key is not None and after is not None:
-            index.history.record(new_key, commit_ts, before if old_key == new_key else None, after)
-            index.entries[new_key] = after
-            touched.append((index.id, new_key))
-            changes.append((index, new_key))
+def _move(moves: list[Move], commit_ts: int, kept: list[Kept]) -> None:
+    for index, old_key, new_key in moves:
+        if old_key is not None:
+            index.keys.discard(old_key)
+            index.moves.record(old_key, commit_ts, True)
+            kept.append((index.moves, old_key))
+        if new_key is not None:
+            index.keys.add(new_key)
+            index.moves.record(new_key, commit_ts, False)
+            kept.append((index.moves, new_key))

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
-from reactor.engine.committer import Change, Committer
+from reactor.engine.committer import Committer, Kept
 from reactor.engine.folding import Folding
 from reactor.engine.publisher import Publisher
 from reactor.engine.recovery import recover
@@ -55,7 +55,7 @@ class Database:
         self.write_log = WriteLog(end, max(limits.write_log_commits, 2 * limits.tail_commits))
         self.publisher = publisher = Publisher(persistence, end, limits, spawn, self._published)
         self.retention = Retention(self.write_log, lambda: publisher.durable_ts, end, limits.history_bytes)
-        self.committer = Committer(catalog, self.commit_clock, self.write_log, sessions, self._enqueue)
+        self.committer = Committer(self.commit_clock, self.write_log, sessions, self._enqueue)
         self.on_publish: PublishHook = lambda ts, entries: None
         self._folding = folding
         self._is_open = True
@@ -82,7 +82,7 @@ class Database:
             )
             # A record at the start, so that no timestamp before a restart or a restore is ever given out again.
             opening = Record(ts=database.commit_clock.next(), kind="fence")
-            database.write_log.append(LogEntry(opening.ts, (), (), ""))
+            database.write_log.append(LogEntry(opening.ts, (), ""))
             database.publisher.enqueue(opening)
             database._ensure_deployment()
             await database.publisher.drain()
@@ -173,12 +173,13 @@ class Database:
         before: dict[str, Value] | None,
     ) -> None:
         """Stage any change of a system document."""
+        standing = table.documents.get(id_key(document_id))
         if document is None:
-            transaction.put(table, document_id, None, None, before)
+            transaction.put(table, document_id, None, None, before, standing)
             return
         normal = normalise(document).value
         assert isinstance(normal, dict)
-        transaction.put(table, document_id, normal, encode_stored(normal), before)
+        transaction.put(table, document_id, normal, encode_stored(normal), before, standing)
 
     def user_tables(self) -> list[Table]:
         """Return every user table."""
@@ -187,8 +188,7 @@ class Database:
     def system_documents(self, table_name: str) -> list[dict[str, Value]]:
         """Return every document of a system table in the latest applied state."""
         table = self.catalog.by_name[table_name]
-        rows = table.by_id.entries.chunk(b"", None, len(table) + 1, False)
-        return [decode_object(data) for _, data in rows]
+        return [decode_object(data) for _, data in sorted(table.documents.items())]
 
     def creation_time(self, transaction: Transaction) -> float:
         """Draw the `_creationTime` of a document that `transaction` inserts now."""
@@ -241,8 +241,8 @@ class Database:
         if not self._is_open:
             raise Unavailable("The deployment is closed.")
 
-    def _enqueue(self, record: Record, changes: list[Change]) -> None:
-        self.retention.applied(record, changes)
+    def _enqueue(self, record: Record, kept: list[Kept]) -> None:
+        self.retention.applied(record, kept)
         self.publisher.enqueue(record)
 
     def _published(self, ts: int) -> None:

@@ -7,7 +7,6 @@ the database.
 from reactor.engine.catalog import TABLES, Catalog, Table, id_key
 from reactor.engine.folding import Folding
 from reactor.engine.sessions import SessionResult, SessionResults
-from reactor.engine.transaction import index_keys
 from reactor.limits import FIRST_USER_TABLE
 from reactor.storage.interface import LogState, Persistence, Record
 from reactor.values.stored import decode_object
@@ -49,15 +48,17 @@ async def _load(persistence: Persistence, table: Table) -> None:
 
 def _place(table: Table, document_id: str, data: bytes | None) -> None:
     """Let `data` stand for the document, or nothing."""
-    standing = table.by_id.entries.get(id_key(document_id))
+    key = id_key(document_id)
+    standing = table.documents.pop(key, None)
     if standing is not None:
-        keys = index_keys(table, document_id, decode_object(standing))
-        for index, key in zip(table.order, keys, strict=True):
-            index.entries.pop(key, None)
+        document = decode_object(standing)
+        for index in table.order:
+            index.keys.discard(index.encoder(document))
     if data is not None:
-        keys = index_keys(table, document_id, decode_object(data))
-        for index, key in zip(table.order, keys, strict=True):
-            index.entries[key] = data
+        table.documents[key] = data
+        document = decode_object(data)
+        for index in table.order:
+            index.keys.add(index.encoder(document))
 
 
 def _replay(catalog: Catalog, record: Record) -> None:
@@ -70,8 +71,7 @@ def _replay(catalog: Catalog, record: Record) -> None:
 
 def _adopt_tables(catalog: Catalog) -> None:
     """Make the catalog agree with the documents of `_tables`."""
-    rows = catalog.by_name[TABLES].by_id.entries
-    for _, data in rows.chunk(b"", None, len(rows) + 1, False):
+    for data in catalog.by_name[TABLES].documents.values():
         row = decode_object(data)
         name, number, row_id = row["name"], row["number"], row["_id"]
         assert isinstance(name, str)

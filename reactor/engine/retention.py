@@ -1,6 +1,6 @@
 """Retention: which snapshots are in use, and how much history is kept for them.
 
-Owns the pins, the order in which commits left something in the history maps, and the floor below which nothing can be
+Owns the pins, the order in which commits left something in the history, and the floor below which nothing can be
 read. Promises that what a pinned snapshot needs stays until it is given back, or until the history would pass its bound
 in bytes: then the oldest snapshot fails as retriable. Used by the database, which reports commits, and by whoever holds
 a snapshot across a suspension.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Final
 
-from reactor.engine.committer import Change
+from reactor.engine.committer import Kept
 from reactor.engine.writelog import WriteLog
 from reactor.errors import SnapshotTooOld
 from reactor.storage.interface import Record
@@ -37,7 +37,7 @@ class Retention:
         self._durable_ts = durable_ts
         self._bound = history_bytes
         self._pins: dict[int, int] = {}
-        self._commits: deque[tuple[int, list[Change], int]] = deque()  # timestamp, changed keys, bytes
+        self._commits: deque[tuple[int, list[Kept], int]] = deque()  # timestamp, what history holds of it, bytes
         self._prune_is_due = False
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -87,10 +87,10 @@ class Retention:
             self._waiters.append(passed)
             await passed
 
-    def applied(self, record: Record, changes: list[Change]) -> None:
-        """Note what a commit left in the history maps."""
-        size = ENTRY_BYTES * len(changes) + sum([len(write.value or b"") for write in record.writes])
-        self._commits.append((record.ts, changes, size))
+    def applied(self, record: Record, kept: list[Kept]) -> None:
+        """Note what a commit left in the history."""
+        size = ENTRY_BYTES * len(kept) + sum([len(write.value or b"") for write in record.writes])
+        self._commits.append((record.ts, kept, size))
         self.bytes += size
 
     def published(self) -> None:
@@ -111,10 +111,10 @@ class Retention:
             oldest = max(oldest, commit_ts)
         self.floor = oldest
         while commits and commits[0][0] <= oldest:
-            _, changes, size = commits.popleft()
+            _, kept, size = commits.popleft()
             self.bytes -= size
-            for index, key in changes:
-                index.history.forget(key, oldest)
+            for history, key in kept:
+                history.forget(key, oldest)
         self._write_log.truncate(oldest)
 
     def _wake(self) -> None:

@@ -1,15 +1,16 @@
-"""A consistent view of the indexes at one timestamp.
+"""A consistent view of tables and indexes at one timestamp.
 
-Joins the latest state with the history map: whatever a later commit replaced is read from the history. Answers in
-bounded copies; no iterator survives a suspension or a call to user code, and a scan continues by key (`design.md` §4,
-7). Used by transactions.
+Joins the latest state with the history: whatever a later commit replaced is read from there. Answers in bounded
+copies; no iterator survives a suspension or a call to user code, and a scan continues by key (`design.md` §4, 7). Used
+by transactions.
 """
 
 from typing import NamedTuple
 
-from reactor.engine.catalog import Index
-from reactor.engine.history import LATEST
+from reactor.engine.catalog import Index, Table
+from reactor.engine.history import LATEST, Latest
 from reactor.errors import SnapshotTooOld
+from reactor.values.keys import ID_TAG
 
 Row = tuple[bytes, bytes]  # key, document bytes
 
@@ -21,13 +22,19 @@ class Chunk(NamedTuple):
     resume: bytes | None
 
 
-def read_at(index: Index, key: bytes, ts: int) -> bytes | None:
-    """Return the document at `key` as of `ts`, or None."""
-    if index.history.versions:
-        value = index.history.at(key, ts)
-        if value is not LATEST:
-            return value  # type: ignore[return-value]  # LATEST is the only other object
-    return index.entries.get(key)
+def read_at(table: Table, key: bytes, ts: int) -> bytes | None:
+    """Return the document with the id of `key` as of `ts`, or None."""
+    if table.history.versions:
+        value = table.history.at(key, ts)
+        if not isinstance(value, Latest):
+            return value
+    return table.documents.get(key)
+
+
+def stands_at(index: Index, key: bytes, ts: int) -> bool:
+    """Return whether the index had an entry at `key` as of `ts`."""
+    stood = index.moves.at(key, ts)
+    return key in index.keys if isinstance(stood, Latest) else stood
 
 
 def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: bool, ts: int) -> Chunk:
@@ -38,52 +45,49 @@ def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: 
     """
     if ts < index.valid_from:
         raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
-    base = index.entries.chunk(start, end, limit, reverse)
-    last = base[-1][0] if len(base) == limit else None
-    history = index.history
-    if not history.versions:
-        return Chunk(base, _resume(last, reverse))
-    removed = history.removed.chunk(start, end, limit, reverse)
-    if len(removed) == limit:
-        # Neither list may be followed past the end of the other one's part.
-        stop = removed[-1][0]
-        last = stop if last is None else max(last, stop) if reverse else min(last, stop)
+    keys = index.keys.chunk(start, end, limit, reverse)
+    last = keys[-1] if len(keys) == limit else None
+    moves = index.moves
+    if moves.versions:
+        removed = moves.removed.chunk(start, end, limit, reverse)
+        if len(removed) == limit:
+            # Neither list may be followed past the end of the other one's part.
+            stop = removed[-1]
+            last = stop if last is None else max(last, stop) if reverse else min(last, stop)
+        stood = moves.at
+        keys = [key for key in keys if stood(key, ts) is not False]
+        if removed:
+            keys += [key for key in removed if stood(key, ts) is True]
+            if last is not None:
+                keys = [key for key in keys if (key >= last if reverse else key <= last)]
+            keys.sort(reverse=reverse)
+    table = index.table
+    documents, history = table.documents, table.history
     rows: list[Row] = []
-    for key, latest in base:
-        value = history.at(key, ts)
-        if value is LATEST:
-            rows.append((key, latest))
-        elif value is not None:
-            rows.append((key, value))  # type: ignore[arg-type]
-    if removed:
-        for key, _ in removed:
-            value = history.at(key, ts)
-            if value is not None and value is not LATEST:
-                rows.append((key, value))  # type: ignore[arg-type]
-        if last is not None:
-            rows = [row for row in rows if (row[0] >= last if reverse else row[0] <= last)]
-        rows.sort(reverse=reverse)
-    return Chunk(rows, _resume(last, reverse))
-
-
-def _resume(last: bytes | None, reverse: bool) -> bytes | None:
-    return last if last is None or reverse else last + b"\x00"
+    if history.versions:
+        for key in keys:
+            at = key[key.rindex(ID_TAG) :]
+            value = history.at(at, ts)
+            # What stands in an index stands in its table, at every timestamp.
+            rows.append((key, documents[at] if value is LATEST else value))  # type: ignore[arg-type]
+    else:
+        for key in keys:
+            rows.append((key, documents[key[key.rindex(ID_TAG) :]]))
+    return Chunk(rows, last if last is None or reverse else last + b"\x00")
 
 
 def count_at(index: Index, start: bytes, end: bytes | None, ts: int) -> int:
-    """Return how many entries `[start, end)` has as of `ts`: a bisect difference, corrected by the history in it.
+    """Return how many entries `[start, end)` has as of `ts`: a bisect difference, corrected by the moves in it.
 
     Raises:
         SnapshotTooOld: the index was built after `ts`.
     """
     if ts < index.valid_from:
         raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
-    history = index.history
-    count = index.entries.count(start, end)
-    if history.versions:
-        bound = len(history) + 1
-        count -= sum(history.at(key, ts) is None for key, _ in history.added.chunk(start, end, bound, False))
-        count += sum(
-            history.at(key, ts) not in (None, LATEST) for key, _ in history.removed.chunk(start, end, bound, False)
-        )
+    moves = index.moves
+    count = index.keys.count(start, end)
+    if moves.versions:
+        bound = len(moves) + 1
+        count -= sum(moves.at(key, ts) is False for key in moves.added.chunk(start, end, bound))
+        count += sum(moves.at(key, ts) is True for key in moves.removed.chunk(start, end, bound))
     return count

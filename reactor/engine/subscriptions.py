@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from reactor.engine.intervaltree import Interval, IntervalTree
 from reactor.engine.keyrange import IndexId, KeyRange, RangeSet
 from reactor.engine.readset import ReadSet
+from reactor.engine.writelog import DocumentChange
 from reactor.values.keys import AFTER, field_ends
 
 S = TypeVar("S", bound=Hashable)
@@ -71,14 +72,16 @@ class Subscriptions(Generic[S]):
             self.visited += readers.collect(key, found)
         return found
 
-    def stale(self, writes: Iterable[tuple[IndexId, bytes]]) -> set[S]:
-        """Return the subscribers that read any of `writes`, given as in `LogEntry.writes`."""
+    def stale(self, changes: Iterable[DocumentChange]) -> set[S]:
+        """Return the subscribers that read what any of `changes` touches."""
         found: set[S] = set()
         readers_of = self._readers
-        for index, key in writes:
-            readers = readers_of.get(index)
-            if readers is not None:
-                self.visited += readers.collect(key, found)
+        for change in changes:
+            for index in change.table.order:
+                readers = readers_of.get(index.id)
+                if readers is not None:
+                    for key in change.keys(index):
+                        self.visited += readers.collect(key, found)
         return found
 
     def _exchange(self, subscriber: S, old: ReadSet, new: ReadSet) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from reactor.engine.catalog import Catalog, Index, Table, id_key
 from reactor.engine.keyrange import IndexId, KeyRange
 from reactor.engine.readset import ReadSet
-from reactor.engine.snapshot import Chunk, Row, count_at, read_at, scan_at
+from reactor.engine.snapshot import Chunk, Row, count_at, read_at, scan_at, stands_at
 from reactor.errors import LimitExceeded
 from reactor.limits import (
     MAX_BYTES_READ,
@@ -22,8 +22,7 @@ from reactor.limits import (
     MAX_DOCUMENTS_WRITTEN,
     MAX_READS,
 )
-from reactor.values.stored import decode_object
-from reactor.values.types import Value, undefined
+from reactor.values.types import Value
 
 READ_ADVICE: Final = (
     "Consider using smaller limits in your queries, paginating your queries, "
@@ -32,29 +31,31 @@ READ_ADVICE: Final = (
 
 
 class PendingWrite:
-    """The staged change of one document: what stood there at begin, what shall stand there, and all its index keys.
+    """The staged change of one document: what stood there at begin, and what shall stand there.
 
-    `before_keys` and `after_keys` run parallel to `order`, the indexes of the table when they were computed.
+    Both are here twice: as the bytes that are kept, and as the document that index keys are made of.
     """
 
-    __slots__ = ("after", "after_keys", "before", "before_keys", "id", "order", "table")
+    __slots__ = ("after", "before", "id", "key", "new", "old", "table")
 
-    def __init__(self, table: Table, document_id: str, before: bytes | None, before_keys: tuple[bytes, ...]) -> None:
+    def __init__(
+        self, table: Table, document_id: str, key: bytes, before: bytes | None, old: dict[str, Value] | None
+    ) -> None:
         self.table = table
         self.id = document_id
+        self.key = key
         self.before = before
-        self.before_keys = before_keys
+        self.old = old
         self.after: bytes | None = None
-        self.after_keys: tuple[bytes, ...] = ()
-        self.order = table.order
+        self.new: dict[str, Value] | None = None
 
 
-class Change(NamedTuple):
+class Staged(NamedTuple):
     """One call of `put`, for the overlays of those indexes that are scanned afterwards."""
 
-    order: tuple[Index, ...]
-    old_keys: tuple[bytes, ...]  # parallel to `order`; empty when the document was not there
-    new_keys: tuple[bytes, ...]  # parallel to `order`; empty when it is deleted
+    table: Table
+    old: dict[str, Value] | None
+    new: dict[str, Value] | None
     data: bytes | None
 
 
@@ -81,34 +82,12 @@ class Overlay:
         return self.keys[low:high]
 
 
-def index_keys(table: Table, document_id: str, document: dict[str, Value]) -> tuple[bytes, ...]:
-    """Return the key of a document in every index of its table, in the order of `table.indexes`."""
-    return tuple([index.encoder(document) if index.fields else id_key(document_id) for index in table.order])
-
-
-def moved_keys(
-    table: Table, document: dict[str, Value], before: dict[str, Value], old: tuple[bytes, ...]
-) -> tuple[bytes, ...]:
-    """Return the keys of a changed document, taking those from `old` whose fields were not changed.
-
-    A field that still holds the very same object was not changed; equality would be wrong, since 0.0 == -0.0.
-    """
-    keys: list[bytes] = []
-    for index, key in zip(table.order, old, strict=True):
-        for name in index.top_fields:
-            if document.get(name, undefined) is not before.get(name, undefined):
-                key = index.encoder(document)
-                break
-        keys.append(key)
-    return tuple(keys)
-
-
 class Transaction:
     """One attempt at a query or mutation, reading at `begin_ts`."""
 
     __slots__ = (
-        "_changes",
         "_overlays",
+        "_staged",
         "begin_ts",
         "bytes_read",
         "bytes_written",
@@ -125,7 +104,7 @@ class Transaction:
         self.begin_ts = begin_ts
         self.reads = ReadSet()
         self.writes: dict[str, PendingWrite] = {}
-        self._changes: list[Change] = []
+        self._staged: list[Staged] = []
         self._overlays: dict[IndexId, Overlay] = {}
         self.last_creation_ts = 0
         self.documents_read = 0
@@ -146,7 +125,7 @@ class Transaction:
             self.count_range()
         self.reads.add_point(table.by_id.id, key)
         pending = self.writes.get(document_id)
-        value = pending.after if pending is not None else read_at(table.by_id, key, self.begin_ts)
+        value = pending.after if pending is not None else read_at(table, key, self.begin_ts)
         if value is not None:
             self.count_document(len(value))
         return value
@@ -160,7 +139,7 @@ class Transaction:
         start, end = keys.start, keys.end
         while True:
             chunk = scan_at(index, start, end, chunk_size, reverse, self.begin_ts)
-            overlay = self._overlay(index) if self._changes else None
+            overlay = self._overlay(index) if self._staged else None
             if overlay is not None:
                 low = chunk.resume if reverse and chunk.resume is not None else start
                 high = chunk.resume if not reverse and chunk.resume is not None else end
@@ -178,10 +157,10 @@ class Transaction:
         self.count_range()
         self.reads.add_range(index.id, keys)
         count = count_at(index, keys.start, keys.end, self.begin_ts)
-        overlay = self._overlay(index) if self._changes else None
+        overlay = self._overlay(index) if self._staged else None
         if overlay is not None:
             for key in overlay.between(keys.start, keys.end):
-                stood = read_at(index, key, self.begin_ts) is not None
+                stood = stands_at(index, key, self.begin_ts)
                 count += (overlay.entries[key] is not None) - stood
         return count
 
@@ -203,11 +182,13 @@ class Transaction:
         document: dict[str, Value] | None,
         data: bytes | None,
         before: dict[str, Value] | None,
+        standing: bytes | None,
     ) -> None:
         """Stage `document`, whose stored form is `data`, or None to delete.
 
-        `before` is the document as this transaction saw it last, None when it was not there; the caller has read it, so
-        that the read set has it.
+        `before` is the document as this transaction saw it last, and `standing` its stored form, None when it was not
+        there; the caller has read it, so that the read set has it. A field that holds the very same object in
+        `document` and `before` counts as unchanged.
 
         Raises:
             LimitExceeded: the transaction wrote too much.
@@ -224,54 +205,30 @@ class Transaction:
                 "TooManyBytesWritten", "Too many bytes written in a single function execution (limit: 16 MiB)"
             )
         pending = self.writes.get(document_id)
-        if pending is not None and pending.order is not table.order:
-            self._recompute(pending)
         if pending is None:
-            stored = read_at(table.by_id, id_key(document_id), self.begin_ts)
-            assert (stored is None) == (before is None), "the caller has read what stands there; a new id is unused"
-            keys = index_keys(table, document_id, before) if before is not None else ()
-            pending = self.writes[document_id] = PendingWrite(table, document_id, stored, keys)
-            old_keys = keys
-        else:
-            old_keys = pending.after_keys if pending.after is not None else ()
-        if document is None:
-            new_keys: tuple[bytes, ...] = ()
-        elif old_keys and before is not None:
-            new_keys = moved_keys(table, document, before, old_keys)
-        else:
-            new_keys = index_keys(table, document_id, document)
+            key = id_key(document_id)
+            assert before is not None or key not in table.documents, "a new id is unused"
+            pending = PendingWrite(table, document_id, key, standing, before)
+            self.writes[document_id] = pending
         pending.after = data
-        pending.after_keys = new_keys
-        self._changes.append(Change(table.order, old_keys, new_keys, data))
+        pending.new = document
+        self._staged.append(Staged(table, before, document, data))
 
     def _overlay(self, index: Index) -> Overlay:
         """Return own writes as `index` shows them; made on demand, since most indexes are not read after a write."""
         overlay = self._overlays.get(index.id)
         if overlay is None:
             overlay = self._overlays[index.id] = Overlay()
-        for order, old_keys, new_keys, data in self._changes[overlay.seen :]:
-            if index not in order:
+        for table, old, new, data in self._staged[overlay.seen :]:
+            if table is not index.table:
                 continue
-            position = order.index(index)
-            if old_keys and (not new_keys or old_keys[position] != new_keys[position]):
-                overlay.put(old_keys[position], None)
-            if new_keys:
-                overlay.put(new_keys[position], data)
-        overlay.seen = len(self._changes)
+            new_key = index.encoder(new) if new is not None else None
+            if old is not None and (old_key := index.encoder(old)) != new_key:
+                overlay.put(old_key, None)
+            if new_key is not None:
+                overlay.put(new_key, data)
+        overlay.seen = len(self._staged)
         return overlay
-
-    def settle_keys(self) -> None:
-        """Bring the keys of every staged write up to the indexes its table has now."""
-        for pending in self.writes.values():
-            if pending.order is not pending.table.order:
-                self._recompute(pending)
-
-    def _recompute(self, pending: PendingWrite) -> None:
-        table = pending.table
-        before, after = pending.before, pending.after
-        pending.before_keys = index_keys(table, pending.id, decode_object(before)) if before is not None else ()
-        pending.after_keys = index_keys(table, pending.id, decode_object(after)) if after is not None else ()
-        pending.order = table.order
 
     # Bounds.
 

@@ -11,24 +11,47 @@ from typing import Final
 
 import msgspec
 
+from reactor.engine.catalog import Index, Table
 from reactor.engine.keyrange import IndexId
 from reactor.engine.readset import ReadSet
 from reactor.errors import SnapshotTooOld
 from reactor.limits import Limits
+from reactor.values.stored import decode_object
 
 DEFAULT_CAPACITY: Final = Limits().write_log_commits
 
 
-class LogEntry(msgspec.Struct, frozen=True, gc=False):
-    """All index writes of one commit, and the function that made them.
+class DocumentChange:
+    """What one commit did to one document, and which keys of which index that touches.
 
-    A document that moves within an index is there twice, under its old and its new key: leaving a range is as visible
-    as entering it. One that changed in place is there once.
+    A document that moves within an index touches it twice, at its old and at its new key: leaving a range is as visible
+    as entering it. One that changed in place touches it once. The keys are made when somebody asks, since most commits
+    are never held against a reader of most indexes.
     """
 
+    __slots__ = ("_keys", "after", "before", "key", "table")
+
+    def __init__(self, table: Table, key: bytes, before: bytes | None, after: bytes | None) -> None:
+        self.table = table
+        self.key = key  # see `catalog.id_key`
+        self.before = before
+        self.after = after
+        self._keys: dict[IndexId, tuple[bytes, ...]] = {table.by_id.id: (key,)}
+
+    def keys(self, index: Index) -> tuple[bytes, ...]:
+        """Return the keys of `index`, which is of this table, where an entry came, left, or has another document."""
+        keys = self._keys.get(index.id)
+        if keys is None:
+            both = [index.encoder(decode_object(data)) for data in (self.before, self.after) if data is not None]
+            keys = self._keys[index.id] = tuple(dict.fromkeys(both))
+        return keys
+
+
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """All changes of one commit, and the function that made them."""
+
     commit_ts: int
-    writes: tuple[tuple[IndexId, bytes], ...]  # key added to, removed from, or with another document in, an index
-    tables: tuple[int, ...]
+    changes: tuple[DocumentChange, ...]
     source: str
 
 
@@ -75,13 +98,14 @@ class WriteLog:
             return None
         points, ranges = reads.points, reads.ranges
         for entry in self._entries[self._position(since) :]:
-            for index, key in entry.writes:
-                keys = points.get(index)
-                if keys is not None and key in keys:
-                    return entry
-                spans = ranges.get(index)
-                if spans is not None and spans.contains(key):
-                    return entry
+            for change in entry.changes:
+                for index in change.table.order:
+                    keys, spans = points.get(index.id), ranges.get(index.id)
+                    if keys is None and spans is None:
+                        continue
+                    for key in change.keys(index):
+                        if (keys is not None and key in keys) or (spans is not None and spans.contains(key)):
+                            return entry
         return None
 
     def since(self, ts: int) -> Sequence[LogEntry]:

@@ -161,7 +161,7 @@ class LiveQueries:
         since = self._reported_ts + 1
         self._reported_ts = ts
         for entry in entries:
-            for query in self._subscriptions.stale(entry.writes):
+            for query in self._subscriptions.stale(entry.changes):
                 self._mark(query, since)
         if self._stale:
             self._kick()

@@ -83,7 +83,7 @@ class Documents:
         document, data = self._encode(table, definition, value, document_id, creation_time)
         # An insert has read that nothing stands there, so a parallel creation would conflict.
         transaction.get(table, document_id)
-        transaction.put(table, document_id, document, data, None)
+        transaction.put(table, document_id, document, data, None, None)
         return document_id
 
     def patch(self, table_name: str | None, document_id: object, fields: object) -> None:
@@ -120,8 +120,8 @@ class Documents:
         Raises:
             DocumentNotFound: there is no such document.
         """
-        table, _, before, _ = self._existing("delete", "Delete", table_name, document_id)
-        self.transaction.put(table, before["_id"], None, None, before)
+        table, _, before, stored = self._existing("delete", "Delete", table_name, document_id)
+        self.transaction.put(table, before["_id"], None, None, before, stored)
 
     def normalize_id(self, table_name: str, text: object) -> str | None:
         """Return `text` if it is an id of that table, whether or not the document exists; otherwise None."""
@@ -289,7 +289,7 @@ class Documents:
         document, data = self._encode(table, definition, value, before["_id"], before["_creationTime"])
         if data == stored:
             return  # an identical document is not a write
-        self.transaction.put(table, before["_id"], document, data, before)
+        self.transaction.put(table, before["_id"], document, data, before, stored)
 
     def _encode(
         self,

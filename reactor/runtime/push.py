@@ -101,9 +101,8 @@ class Pusher:
 
     def _drop_unused(self, indexes: Iterable[Index]) -> None:
         """Forget what a push that failed has built: it may be half filled, and no version names it."""
-        catalog = self._database.catalog
         for index in indexes:
-            catalog.drop_index(catalog.by_number[index.table], index.fields)
+            self._database.catalog.drop_index(index.table, index.fields)
 
     async def _check_documents(self, schema: Schema) -> tuple[int, int]:
         """Walk the tables that may hold documents the new schema refuses; return since when to look at the write log.
@@ -136,7 +135,7 @@ class Pusher:
     def _check_changed(self, schema: Schema, since: int) -> None:
         check = _DocumentCheck(schema, self._database, "New document")
         entries = list(self._database.write_log.since(since))
-        for table, document in changed_documents(self._database.catalog, entries):
+        for table, document in changed_documents(entries):
             check(table, document)
 
     def _switch(self, project: Project, indexes: list[Index], since: int) -> tuple[Version, list[str]]:

@@ -18,6 +18,9 @@ from reactor.values.types import Int64, Undefined, Value, undefined
 AFTER: Final = b"\xff"
 """What to append to a prefix to stand just past all its continuations."""
 
+ID_TAG: Final = b"\x10"
+"""Starts the last field of every index key, the id; that is base32 text, so this is the last such byte of the key."""
+
 _FLOAT_TAG = 0x0D
 _STRING_TAG = 0x10
 _BYTES_TAG = 0x11

@@ -3,8 +3,10 @@
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from reactor.engine.catalog import Table
 from reactor.engine.keyrange import EVERYTHING, IndexId, KeyRange, point, prefix
 from reactor.engine.readset import ReadSet
+from reactor.engine.writelog import DocumentChange
 from reactor.values.keys import AFTER, encode_key
 from reactor.values.types import Value
 
@@ -64,5 +66,16 @@ def read_sets(draw: DrawFn) -> ReadSet:
 
 
 def writes() -> SearchStrategy[list[tuple[IndexId, bytes]]]:
-    """What one commit wrote, as in `LogEntry.writes`."""
+    """Which keys of which index one commit touches."""
     return st.lists(st.tuples(st.sampled_from(INDEXES), keys()), max_size=4)
+
+
+def touching(written: list[tuple[IndexId, bytes]]) -> tuple[DocumentChange, ...]:
+    """Changes of documents in a table with `INDEXES` that touch just these keys."""
+    table = Table(10_001, "notes", *INDEXES)
+    changes = []
+    for index, key in written:
+        change = DocumentChange(table, key, None, b"")
+        change._keys = {**dict.fromkeys(INDEXES, ()), index: (key,)}
+        changes.append(change)
+    return tuple(changes)

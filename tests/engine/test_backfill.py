@@ -122,11 +122,10 @@ def test_changed_documents_are_those_written_and_still_there(made: list[Change],
             do(database, change)
         then = {entry.commit_ts: entry for entry in database.write_log.since(start)}
 
-        found = [document for _, document in changed_documents(database.catalog, list(then.values()))]
+        found = [document for _, document in changed_documents(list(then.values()))]
 
         standing = contents(database)["notes"]
-        by_id = table_of(database).by_id
-        written = {key for entry in then.values() for index, key in entry.writes if index == by_id.id}
+        written = {change.key for entry in then.values() for change in entry.changes}
         expected = {document_id for document_id in standing if b"\x10" + document_id.encode() + b"\x00" in written}
         assert sorted(str(document["_id"]) for document in found) == sorted(expected)
         assert all(document == standing[str(document["_id"])] for document in found)
@@ -157,7 +156,7 @@ async def test_a_walk_meets_every_document_that_stays() -> None:
         do(database, ("insert", 0, 1))
         do(database, ("patch", count, None))
     seen |= {
-        str(document["_id"]) for _, document in changed_documents(database.catalog, [*database.write_log.since(start)])
+        str(document["_id"]) for _, document in changed_documents([*database.write_log.since(start)])
     }
 
     assert counts == sorted(set(counts))

@@ -192,7 +192,7 @@ async def test_the_deployment_row_is_made_once(backend: Backend) -> None:
     assert row["version"] == 0
     assert again.system_documents(DEPLOYMENT) == [row]
     assert again.deployment_key == key
-    assert again.catalog.by_index[again.deployment_index].entries.get(key) is not None
+    assert key in again.catalog.by_name[DEPLOYMENT].documents
     await again.close()
 
 

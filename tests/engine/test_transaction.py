@@ -70,11 +70,11 @@ async def test_a_document_that_came_and_went_leaves_nothing(database: Database) 
     ts = work.commit()
 
     assert contents(database)["notes"] == {}
-    assert database.write_log.since(ts - 1)[0].writes == ()
+    assert database.write_log.since(ts - 1)[0].changes == ()
 
 
 async def test_writes_staged_before_an_index_existed_are_in_it(database: Database) -> None:
-    """Keys computed for fewer indexes than there are at the commit are computed again."""
+    """Keys are made for the indexes there are at the commit."""
     setup = Work(database)
     old, other = [setup.insert("notes", {"kind": 1, "other": 1}) for _ in range(2)]
     setup.commit()
@@ -88,7 +88,7 @@ async def test_writes_staged_before_an_index_existed_are_in_it(database: Databas
     work.commit()
 
     check_indexes(database)
-    assert len(index.entries) == 3
+    assert len(index.keys) == 3
 
 
 async def test_writes_staged_before_an_index_was_dropped_are_applied(database: Database) -> None:

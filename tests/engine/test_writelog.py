@@ -8,7 +8,7 @@ from reactor.engine.keyrange import EVERYTHING, IndexId
 from reactor.engine.readset import ReadSet
 from reactor.engine.writelog import LogEntry, WriteLog
 from reactor.errors import SnapshotTooOld
-from tests.engine.strategies import read_sets, writes
+from tests.engine.strategies import read_sets, touching, writes
 
 Writes = list[tuple[IndexId, bytes]]
 commits = st.lists(st.tuples(st.integers(1, 3), writes()), max_size=12)
@@ -17,7 +17,7 @@ HERE = IndexId(1)
 
 
 def entry(ts: int, written: Writes | None = None) -> LogEntry:
-    return LogEntry(ts, tuple(written or ()), (), "messages:send")
+    return LogEntry(ts, touching(written or []), "messages:send")
 
 
 def logged(floor: int, made: list[tuple[int, Writes]]) -> tuple[WriteLog, list[LogEntry]]:
@@ -35,8 +35,11 @@ def logged(floor: int, made: list[tuple[int, Writes]]) -> tuple[WriteLog, list[L
 @given(commits, st.integers(0, 40), read_sets())
 def test_first_conflict_equals_a_walk_over_all(made: list[tuple[int, Writes]], since: int, reads: ReadSet) -> None:
     log, entries = logged(0, made)
+    written = dict(zip((one.commit_ts for one in entries), (writes for _, writes in made), strict=True))
     conflicts = [
-        one for one in entries if one.commit_ts > since and any(reads.touches(index, key) for index, key in one.writes)
+        one
+        for one in entries
+        if one.commit_ts > since and any(reads.touches(index, key) for index, key in written[one.commit_ts])
     ]
 
     assert log.first_conflict(reads, since) == (conflicts[0] if conflicts else None)
@@ -111,8 +114,8 @@ def test_the_oldest_conflict_is_named() -> None:
     reads = ReadSet()
     reads.add_range(HERE, EVERYTHING)
     log.append(entry(1, [(IndexId(2), b"k")]))
-    log.append(LogEntry(2, ((HERE, b"k"),), (10_001,), "messages:send"))
-    log.append(LogEntry(3, ((HERE, b"k"),), (10_001,), "messages:edit"))
+    log.append(LogEntry(2, touching([(HERE, b"k")]), "messages:send"))
+    log.append(LogEntry(3, touching([(HERE, b"k")]), "messages:edit"))
 
     conflict = log.first_conflict(reads, 0)
 

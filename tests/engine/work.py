@@ -6,13 +6,14 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, Index, Table
+from reactor.engine.catalog import BY_CREATION_TIME, Index, Table
 from reactor.engine.database import Database
 from reactor.engine.query import Bound, compile_range
 from reactor.engine.transaction import Transaction
 from reactor.limits import Limits
 from reactor.storage.interface import Persistence
 from reactor.storage.memory import MemoryPersistence
+from reactor.values.keys import ID_TAG
 from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import Undefined, Value, undefined
 
@@ -121,7 +122,9 @@ class Work:
         """Remove an existing document."""
         before = self.get(table_name, document_id)
         assert before is not None
-        self.transaction.put(self._table(table_name), document_id, None, None, before)
+        self.transaction.put(
+            self._table(table_name), document_id, None, None, before, self._standing(document_id, before)
+        )
 
     def scan(
         self,
@@ -173,7 +176,11 @@ class Work:
     def _put(self, table: Table, document_id: str, fields: Mapping[str, object], before: Document | None) -> None:
         document = normalise({name: value for name, value in fields.items() if value is not undefined}).value
         assert isinstance(document, dict)
-        self.transaction.put(table, document_id, document, encode_stored(document), before)
+        standing = self._standing(document_id, before)
+        self.transaction.put(table, document_id, document, encode_stored(document), before, standing)
+
+    def _standing(self, document_id: str, before: Document | None) -> bytes | None:
+        return None if before is None else encode_stored(before)
 
 
 def bound(operator: str, field: str, value: object) -> Bound:
@@ -184,28 +191,32 @@ def bound(operator: str, field: str, value: object) -> Bound:
 def contents(database: Database) -> dict[str, dict[str, Document]]:
     """Every document of the latest applied state, by table and id."""
     return {
-        name: {str(document["_id"]): document for _, data in rows(table.by_id) for document in [decode_object(data)]}
+        name: {str(document["_id"]): document for document in map(decode_object, table.documents.values())}
         for name, table in database.catalog.by_name.items()
     }
 
 
+def keys_of(index: Index) -> list[bytes]:
+    """Every key of an index in the latest applied state."""
+    return index.keys.chunk(b"", None, len(index.keys) + 1)
+
+
 def rows(index: Index) -> list[tuple[bytes, bytes]]:
-    """Every entry of an index in the latest applied state."""
-    return index.entries.chunk(b"", None, len(index.entries) + 1)
+    """Every entry of an index in the latest applied state, with its document."""
+    return [(key, index.table.documents[key[key.rindex(ID_TAG) :]]) for key in keys_of(index)]
 
 
 def check_indexes(database: Database) -> None:
     """Every index holds exactly the documents of its table, each under its key."""
     for table in database.catalog.by_number.values():
-        documents = [data for _, data in rows(table.by_id)]
-        for fields, index in table.indexes.items():
-            if fields != BY_ID:
-                assert rows(index) == sorted((index.encoder(decode_object(data)), data) for data in documents)
+        for index in table.indexes.values():
+            assert keys_of(index) == sorted(index.encoder(decode_object(data)) for data in table.documents.values())
 
 
 def kept_history(database: Database) -> int:
-    """How many index keys have old values in memory."""
-    return sum(len(index.history) for index in database.catalog.by_index.values())
+    """How many documents and index keys have a past in memory."""
+    tables = database.catalog.by_number.values()
+    return sum(len(table.history) + sum(len(index.moves) for index in table.order) for table in tables)
 
 
 async def turns(count: int = 5) -> None:

@@ -158,7 +158,7 @@ async def test_gather_over_calls_keeps_their_order(bench: Bench) -> None:
         return [document["name"] for document in documents]
 
     assert await bench.run(gathers) == [str(at) for at in range(20)]
-    rows = bench.host.database.catalog.by_name["items"].indexes[("_creationTime",)].entries
+    rows = bench.host.database.catalog.by_name["items"].documents
     assert len(rows) == 20
 
 

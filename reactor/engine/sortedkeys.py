@@ -1,79 +1,107 @@
-"""A map sorted by key bytes: the one place where an index's entries are kept.
+"""A sorted set of key bytes: the order in which an index holds its documents.
 
-Owns a dict for lookups and, for order, the same keys in a counted list of sorted blocks: half to a quarter of what
-sortedcontainers costs for a short scan, the most frequent operation (`reference/performance.md` §1.3). Promises that no
-iterator escapes: a scan copies a bounded chunk and is continued by key, because an iterator over something that changes
-silently loses entries. Used by snapshots and by the history.
+Owns that order as a counted list of sorted blocks: half to a quarter of what sortedcontainers costs for a short scan,
+the most frequent operation (`reference/performance.md` §1.3). Promises that no iterator escapes: a scan copies a
+bounded chunk and is continued by key, because an iterator over something that changes silently loses entries. Used by
+the catalog and by the history.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable
-from typing import ClassVar, Generic, TypeVar
-
-V = TypeVar("V")
+from typing import ClassVar
 
 
-class SortedMap(Generic[V]):
-    """Key bytes to values, in key order.
+class SortedKeys:
+    """A set of key bytes, in order.
 
-    A lookup is O(1). A change moves pointers within one block and searches the list of blocks; a count adds O(log n).
+    A change or a question searches the list of blocks and one block; a change moves pointers within one block.
     """
 
-    __slots__ = ("_blocks", "_counts", "_maxes", "_values")
+    __slots__ = ("_blocks", "_counts", "_length", "_maxes")
 
     most: ClassVar[int] = 1024  # keys in a block before it is split
     least: ClassVar[int] = 128  # keys in a block before it joins a neighbour
 
-    def __init__(self, items: Iterable[tuple[bytes, V]] = ()) -> None:
-        self._values: dict[bytes, V] = {}
+    def __init__(self, keys: Iterable[bytes] = ()) -> None:
         self._blocks: list[list[bytes]] = []  # none empty
         self._maxes: list[bytes] = []  # the last key of each block
         # Fenwick tree over the lengths of the blocks. Empty until a count asks for it, and again when blocks come or
         # go: an index that nobody counts pays nothing.
         self._counts: list[int] = []
-        self.bulk_load(items)
+        self._length = 0
+        self.replace(keys)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return self._length
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._values
-
-    def __setitem__(self, key: bytes, value: V) -> None:
-        if key not in self._values:
-            self._insert(key)
-        self._values[key] = value
-
-    def get(self, key: bytes, default: V | None = None) -> V | None:
-        """Return the value at `key`, or `default`."""
-        return self._values.get(key, default)
-
-    def pop(self, key: bytes, default: V | None = None) -> V | None:
-        """Remove `key` and return its value, or `default` when it is not there."""
-        if key not in self._values:
-            return default
         at = bisect_left(self._maxes, key)
+        if at == len(self._maxes):
+            return False
         block = self._blocks[at]
-        del block[bisect_left(block, key)]
+        return block[bisect_left(block, key)] == key
+
+    def replace(self, keys: Iterable[bytes]) -> None:
+        """Hold `keys` instead, given in any order, none twice; far cheaper than one by one."""
+        ordered = sorted(keys)
+        self._length = len(ordered)
+        length = max(1, self.most * 3 // 4)  # room to grow before the first split
+        self._blocks = [ordered[at : at + length] for at in range(0, len(ordered), length)]
+        self._maxes = [block[-1] for block in self._blocks]
+        self._counts = []
+
+    def add(self, key: bytes) -> None:
+        """Put `key` in, if it is not there."""
+        blocks, maxes = self._blocks, self._maxes
+        at = bisect_left(maxes, key)
+        if at < len(maxes):
+            block = blocks[at]
+            position = bisect_left(block, key)
+            if block[position] == key:
+                return
+            block.insert(position, key)
+        elif maxes and len(blocks[-1]) < self.most:
+            at -= 1
+            blocks[at].append(key)
+            maxes[at] = key
+        else:
+            # Keys that only grow, such as creation times, fill their blocks to the brim.
+            blocks.append([key])
+            maxes.append(key)
+            self._counts = []
+        self._length += 1
+        if len(blocks[at]) > self.most:
+            self._split(at)
+        elif self._counts:
+            self._recount(at, 1)
+
+    def discard(self, key: bytes) -> None:
+        """Take `key` out, if it is there."""
+        at = bisect_left(self._maxes, key)
+        if at == len(self._maxes):
+            return
+        block = self._blocks[at]
+        position = bisect_left(block, key)
+        if block[position] != key:
+            return
+        del block[position]
+        self._length -= 1
         if len(block) < self.least:
             self._join(at)
         else:
             self._maxes[at] = block[-1]
             if self._counts:
                 self._recount(at, -1)
-        return self._values.pop(key)
 
-    def chunk(self, start: bytes, end: bytes | None, limit: int, reverse: bool = False) -> list[tuple[bytes, V]]:
-        """Return up to `limit` entries of [start, end), from the low end or, with `reverse`, from the high end.
+    def chunk(self, start: bytes, end: bytes | None, limit: int, reverse: bool = False) -> list[bytes]:
+        """Return up to `limit` keys of [start, end), from the low end or, with `reverse`, from the high end.
 
-        `end` of `None` is unbounded. Continue forwards from the last key + `b"\\x00"`, backwards with the last key as
+        `end` of `None` is unbounded. Continue forwards from the last key + `b"\x00"`, backwards with the last key as
         `end`.
         """
         if end is not None and start >= end:
             return []
-        keys = self._keys_down(start, end, limit) if reverse else self._keys_up(start, end, limit)
-        values = self._values
-        return [(key, values[key]) for key in keys]
+        return self._down(start, end, limit) if reverse else self._up(start, end, limit)
 
     def count(self, start: bytes, end: bytes | None) -> int:
         """Return the number of entries in [start, end)."""
@@ -89,21 +117,7 @@ class SortedMap(Generic[V]):
             found += self._keys_before(high) - self._keys_before(low)
         return found - bisect_left(blocks[low], start)
 
-    def bulk_load(self, items: Iterable[tuple[bytes, V]]) -> None:
-        """Add many entries at once, in any order; far cheaper than one by one."""
-        added = dict(items)
-        if len(added) * 8 < len(self._values):
-            for key, value in added.items():
-                self[key] = value
-            return
-        self._values.update(added)
-        keys = sorted(self._values)
-        length = max(1, self.most * 3 // 4)  # room to grow before the first split
-        self._blocks = [keys[at : at + length] for at in range(0, len(keys), length)]
-        self._maxes = [block[-1] for block in self._blocks]
-        self._counts = []
-
-    def _keys_up(self, start: bytes, end: bytes | None, limit: int) -> list[bytes]:
+    def _up(self, start: bytes, end: bytes | None, limit: int) -> list[bytes]:
         blocks, maxes = self._blocks, self._maxes
         found: list[bytes] = []
         at = bisect_left(maxes, start)
@@ -121,7 +135,7 @@ class SortedMap(Generic[V]):
             if at == len(blocks) or len(found) >= limit:
                 return found
 
-    def _keys_down(self, start: bytes, end: bytes | None, limit: int) -> list[bytes]:
+    def _down(self, start: bytes, end: bytes | None, limit: int) -> list[bytes]:
         blocks, maxes = self._blocks, self._maxes
         found: list[bytes] = []
         if not maxes:
@@ -143,26 +157,6 @@ class SortedMap(Generic[V]):
                 return found
             at -= 1
             high = len(blocks[at])
-
-    def _insert(self, key: bytes) -> None:
-        blocks, maxes = self._blocks, self._maxes
-        at = bisect_left(maxes, key)
-        if at < len(maxes):
-            insort(blocks[at], key)
-        elif maxes and len(blocks[-1]) < self.most:
-            at -= 1
-            blocks[at].append(key)
-            maxes[at] = key
-        else:
-            # Keys that only grow, such as creation times, fill their blocks to the brim.
-            blocks.append([key])
-            maxes.append(key)
-            self._counts = []
-            return
-        if len(blocks[at]) > self.most:
-            self._split(at)
-        elif self._counts:
-            self._recount(at, 1)
 
     def _split(self, at: int) -> None:
         block = self._blocks[at]
