@@ -74,6 +74,7 @@ class ExecutorStats(msgspec.Struct):
     mutations: int = 0
     queries: int = 0
     conflicts: int = 0
+    exclusive: int = 0  # last attempts, which run before anybody else may
     suspensions: int = 0
 
 
@@ -264,6 +265,7 @@ class _Run(ABC):
         documents = Documents(executor.database, transaction, version.project.schema)
         execution = Execution(executor.queue, documents, self.surroundings, self._finished, self._revalidate)
         if exclusive:
+            executor.stats.exclusive += 1
             execution.be_exclusive(executor.database.limits.exclusive_run_ms / 1000)
         self.execution = execution
         handler = function.function.handler
