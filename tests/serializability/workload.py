@@ -106,6 +106,14 @@ async def transfer(ctx, source, target, amount):
     return [first["version"], second["version"], moves]
 
 
+@mutation(args={"stops": v.boolean()})
+async def increment(ctx, stops):
+    counter = await ctx.db.query("accounts").first()
+    if stops:
+        await asyncio.gather(nothing(), nothing())
+    await ctx.db.patch(counter["_id"], {"version": counter["version"] + 1})
+
+
 @query
 async def balances(ctx):
     return [[one["name"], one["balance"], one["version"]] async for one in ctx.db.query("accounts")]
@@ -225,6 +233,31 @@ async def move_money(
         reads = {one: int(version) for one, _, version in last}
         history.append(Transaction("last", begin, time.monotonic(), reads))
         return history, totals, counted(deployment, len(history), seconds)
+
+
+async def count_up(
+    folder: Path, clients: int, each: int, limits: Limits | None = None
+) -> tuple[float, list[float], Counts]:
+    """Let `clients` add one to the same document `each` times, every second time stopping between read and write.
+
+    Returns what it holds at the end, and how many seconds each call took, shortest first.
+    """
+    took: list[float] = []
+
+    async def work(url: str) -> None:
+        async with Client(url) as client:
+            for turn in range(each):
+                begin = time.monotonic()
+                await client.mutation("work:increment", {"stops": turn % 2 == 0})
+                took.append(time.monotonic() - begin)
+
+    async with served(folder, limits=limits) as (deployment, url):
+        await deployment.mutation("work:open_accounts", {"count": 1})
+        started = time.monotonic()
+        await asyncio.gather(*[work(url) for _ in range(clients)])
+        seconds = time.monotonic() - started
+        ((_, _, version),) = await deployment.query("work:balances")
+        return version, sorted(took), counted(deployment, clients * each, seconds)
 
 
 def counted(deployment: Deployment, transactions: int, seconds: float) -> Counts:
