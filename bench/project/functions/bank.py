@@ -3,10 +3,10 @@
 from reactor import mutation, query, v
 
 
-@mutation(args={"count": v.integer(), "balance": v.number()})
-async def open_accounts(ctx, count, balance):
-    for number in range(count):
-        await ctx.db.insert("accounts", {"name": f"account-{number}", "balance": balance})
+@mutation(args={"first": v.integer(), "count": v.integer(), "balance": v.number()})
+async def open_accounts(ctx, first, count, balance):
+    for number in range(first, first + count):
+        await ctx.db.insert("accounts", {"name": f"account-{number:06d}", "balance": balance})
 
 
 @mutation(args={"source": v.string(), "target": v.string(), "amount": v.number()}, returns=v.boolean())
@@ -21,7 +21,10 @@ async def transfer(ctx, source, target, amount):
     return True
 
 
-@query(returns=v.number())
-async def total(ctx):
-    balances = [account["balance"] async for account in ctx.db.query("accounts")]
-    return sum(balances)
+@query(args={"first": v.integer(), "count": v.integer()}, returns=v.number())
+async def total(ctx, first, count):
+    """Return the sum of the balances of some accounts; all are more than one query may read."""
+    accounts = ctx.db.query("accounts").with_index(
+        "by_name", lambda q: q.gte("name", f"account-{first:06d}").lt("name", f"account-{first + count:06d}")
+    )
+    return sum([account["balance"] async for account in accounts])
