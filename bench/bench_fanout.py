@@ -1,11 +1,13 @@
-"""Question: how long does one write take to reach 1,000 subscribers, and how many pushes a second leave?
+"""Question: how long does one write take to reach its subscribers among N, and how many pushes a second leave?
 
-Three workloads, each divided by raw sockets on the same stack, taken in turn in the same run:
-- `one_of_many`: N connections, each with a live query of its own; a write touches one. Median time from sending the
-  mutation to the push, over the median echo round trip. Also with a tenth of the connections: it must not grow with N.
-- `all`: N connections share one live query; every write reaches all. Deliveries a second over those of a raw broadcast.
-- `all_latency`: the same, median time until the last subscriber has it, over the broadcast's.
-Every counted delivery carries the number of its write. Prints JSON. Options: connections writes, by default 1000 50.
+For N = 100, 1,000 and 10,000 connections with a live query each, two workloads, divided by raw sockets on the same
+stack, taken in turn in the same run:
+- k = 1: each live query is another one; a write touches one. Median time from sending the mutation to the push, over
+  the median echo round trip. It must not grow with N.
+- k = N: all share one live query; every write reaches all. Deliveries a second over those of a raw broadcast to as
+  many, and the median time until the last one has it, over the broadcast's.
+Every counted delivery carries the number of its write. Prints JSON with medians.
+Options: rounds writes N..., by default 3 50 100 1000 10000.
 """
 
 import asyncio
@@ -129,38 +131,40 @@ async def echo(port: int, writes: int) -> float:
     return median(latencies)
 
 
-async def main(connections: int, writes: int) -> dict[str, Any]:
-    rounds: list[dict[str, float]] = []
+async def main(rounds: int, writes: int, sizes: list[int]) -> dict[str, Any]:
+    found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     with tempfile.TemporaryDirectory() as data, echo_server() as echo_port, reactor_server(data) as port:
         await measure(port, 10, 10, shared=True)  # warm-up
-        for _ in range(3):
-            trip = await echo(echo_port, writes)
-            few = await measure(port, connections // 10, writes, shared=False)
-            many = await measure(port, connections, writes, shared=False)
-            raw = await broadcast(echo_port, connections, writes)
-            everyone = await measure(port, connections, writes, shared=True)
-            rounds.append(
-                {
-                    "echo_ms": trip,
-                    "one_of_many_ms": many["p50_ms"],
-                    "one_of_many_over_echo": many["p50_ms"] / trip,
-                    "growth_from_a_tenth": many["p50_ms"] / few["p50_ms"],
-                    "all_per_second": everyone["deliveries_per_second"],
-                    "broadcast_per_second": raw["deliveries_per_second"],
-                    "all_over_broadcast": everyone["deliveries_per_second"] / raw["deliveries_per_second"],
-                    "all_ms": everyone["p50_ms"],
-                    "all_latency_over_broadcast": everyone["p50_ms"] / raw["p50_ms"],
-                }
-            )
+        for _ in range(rounds):
+            for size in sizes:
+                to_all = max(5, min(writes, 50_000 // size))
+                trip = await echo(echo_port, writes)
+                one = await measure(port, size, writes, shared=False)
+                raw = await broadcast(echo_port, size, to_all)
+                everyone = await measure(port, size, to_all, shared=True)
+                found[size].append(
+                    {
+                        "echo_ms": trip,
+                        "one_ms": one["p50_ms"],
+                        "one_over_echo": one["p50_ms"] / trip,
+                        "all_per_second": everyone["deliveries_per_second"],
+                        "broadcast_per_second": raw["deliveries_per_second"],
+                        "all_over_broadcast": everyone["deliveries_per_second"] / raw["deliveries_per_second"],
+                        "all_ms": everyone["p50_ms"],
+                        "all_latency_over_broadcast": everyone["p50_ms"] / raw["p50_ms"],
+                    }
+                )
+    medians = {size: {name: median(one[name] for one in found[size]) for name in found[size][0]} for size in sizes}
     return {
         "question": "push to one of N and to all of N subscribers, over raw echo and broadcast on the same stack",
-        "connections": connections,
         "writes": writes,
-        **{name: median(result[name] for result in rounds) for name in rounds[0]},
-        "rounds": rounds,
+        "cases": [{"subscribers": size, **medians[size]} for size in sizes],
+        "growth_of_one": medians[sizes[-1]]["one_ms"] / medians[sizes[0]]["one_ms"],
+        "rounds": [{"subscribers": size, **one} for size in sizes for one in found[size]],
     }
 
 
 if __name__ == "__main__":
-    connections, writes = (int(given) for given in [*sys.argv[1:], *["1000", "50"][len(sys.argv) - 1 :]])
-    report("fanout", run(main(connections, writes)))
+    given = [int(option) for option in sys.argv[1:]]
+    rounds, writes, *sizes = [*given, *[3, 50, 100, 1000, 10_000][len(given) :]]
+    report("fanout", run(main(rounds, writes, sizes)))
