@@ -43,6 +43,7 @@ MAX_BYTES_WRITTEN: Final = 16 * MIB
 MAX_ARGS_BYTES: Final = 16 * MIB
 MAX_RESULT_BYTES: Final = 16 * MIB
 MAX_CALL_DEPTH: Final = 8
+MAX_CLOCK_AGE_SECONDS: Final = 17  # of a kept result that shows a time, for who is new
 MAX_LOG_LINES: Final = 256
 MAX_LOG_LINE_BYTES: Final = 32_768
 
@@ -143,6 +144,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     queries_per_connection: Annotated[
         int, Knob("queries", 1, 1 << 20, "REACTOR_QUERIES_PER_CONNECTION", "live queries of one socket")
     ] = 10_000
+    result_cache_bytes: Annotated[
+        int,
+        Knob("bytes", 0, 1 << 40, "REACTOR_RESULT_CACHE_BYTES", "results of queries kept that nobody subscribes to"),
+    ] = 100 * MIB
+    live_rounds: Annotated[
+        int,
+        Knob(
+            "rounds",
+            1,
+            1000,
+            "REACTOR_LIVE_ROUNDS",
+            "timestamps that observers are brought to at once: so many for new ones, half as many for others",
+        ),
+    ] = 4
+    live_runs: Annotated[
+        int, Knob("runs", 1, 1000, "REACTOR_LIVE_RUNS", "suspended runs of live queries in each of these rounds")
+    ] = 20
     transitions_unsent: Annotated[
         int, Knob("transitions", 1, 1000, "REACTOR_TRANSITIONS_UNSENT", "transitions waiting in one socket's buffer")
     ] = 2

@@ -1,331 +1,249 @@
-"""Live queries: each distinct one computed once, its result shared by everybody who subscribed.
+"""Live queries: what observers subscribe to, kept up to date for them.
 
-Owns the results, which of them are stale, and the rounds in which stale ones are rerun. Promises that a result is
-exactly what a fresh run at its timestamp gives; that a commit between a run and its registration is not lost; that a
-result computed for one identity never reaches another unless the run looked at none; and that all handles of one
-observer are at one timestamp when `settled` is called. Used by the sessions of the server (`design.md` §4, 11 and 12).
-
-A round reruns, at one fixed snapshot, whatever was stale when it began. Commits that are published meanwhile belong to
-the next round, so a stream of commits can delay nobody for ever.
+Owns the observers, what they subscribe to, and when rounds begin. Promises that a result is exactly what a fresh run at
+its timestamp gives; that all handles of one observer are at one timestamp when `settled` is called; that who asks is
+settled at a timestamp not before the durable one of then; and that neither a commit that makes many queries stale nor a
+query with many observers keeps anybody waiting for longer than a slice. Used by the sessions of the server (`design.md`
+§4, 11 and 12).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Iterator
+from contextvars import Context
+from itertools import islice
+from typing import Final
 
 import msgspec
 
 from reactor.engine.database import Database
-from reactor.engine.subscriptions import Subscriptions
-from reactor.engine.writelog import LogEntry
-from reactor.errors import Error, SnapshotTooOld
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Refused, Success
-from reactor.runtime.executor import Executor, QueryRun
+from reactor.ports import Clock
+from reactor.runtime.calls import Call
+from reactor.runtime.executor import Executor
+from reactor.runtime.results import Results, ResultStats, SharedQuery
+from reactor.runtime.rounds import Hooks, LiveHandle, Observer, Place, Round
 from reactor.runtime.runqueue import RunQueue
-from reactor.values.json import decode_json, encode_json
 
-Key = tuple[str, bytes, bool, str | None]  # path, canonical arguments, may reach internal functions, identity
-
-
-class QueryResult(msgspec.Struct, frozen=True):
-    """What a live query gave: `value` (wire JSON), or the `error`. `version` changes when the content does."""
-
-    value: bytes | None
-    error: Failure | None
-    log_lines: tuple[str, ...]
-    version: int
-    journal: str | None = None
-
-
-class Observer(Protocol):
-    """Who subscribes: one client connection, or one in-process subscription."""
-
-    def settled(self, ts: int) -> None:
-        """All results of this observer are those of timestamp `ts`; called with `ts` never decreasing."""
-
-
-class LiveHandle:
-    """One subscription of one observer."""
-
-    __slots__ = ("call", "observer", "query")
-
-    def __init__(self, observer: Observer, call: Call, query: "LiveQuery") -> None:
-        self.observer = observer
-        self.call = call
-        self.query = query
-
-    @property
-    def result(self) -> QueryResult | None:
-        """The newest result, or None before the first run ended."""
-        return self.query.result
-
-    def valid_at(self, ts: int) -> bool:
-        """Whether `result` is what a run at `ts` gives."""
-        return self.query.valid_at(ts)
-
-
-class LiveQuery:
-    """One distinct (function, arguments, identity if the function looks at it), with its newest result."""
-
-    __slots__ = ("call", "handles", "is_running", "key", "result", "result_ts", "stale_since")
-
-    def __init__(self, key: Key, call: Call) -> None:
-        self.key = key
-        self.call = call
-        self.handles: dict[LiveHandle, None] = {}
-        self.result: QueryResult | None = None
-        self.result_ts = 0
-        self.stale_since: int | None = None  # from this timestamp on the result may differ
-        self.is_running = False
-
-    def valid_at(self, ts: int) -> bool:
-        """Whether `result` is what a run at `ts` gives."""
-        return self.result is not None and self.result_ts <= ts and (self.stale_since is None or ts < self.stale_since)
-
-
-class LiveStats(msgspec.Struct):
-    """Counters since start."""
-
-    first_runs: int = 0
-    reruns: int = 0
-    rounds: int = 0
+OVERLOAD_RETRY_SECONDS: Final = 0.5
+PLACES_PER_ROUND: Final = 5_000  # the rest take the next one: it takes a while to write down more
 
 
 class LiveQueries:
     """All live queries of the deployment."""
 
-    def __init__(self, database: Database, executor: Executor, queue: RunQueue, seed: int) -> None:
+    def __init__(self, database: Database, executor: Executor, queue: RunQueue, clock: Clock, seed: int) -> None:
         self._database = database
-        self._executor = executor
         self._queue = queue
-        self._queries: dict[Key, LiveQuery] = {}
-        self._subscriptions: Subscriptions[LiveQuery] = Subscriptions(seed)
-        self._by_identity: set[str] = set()  # paths of functions that have looked at the identity
-        self._stale: dict[LiveQuery, None] = {}
-        self._wanting: dict[Observer, int] = {}  # observer -> earliest timestamp it wants to settle at
-        self._handles: dict[Observer, dict[LiveHandle, None]] = {}
-        self._settled_ts: dict[Observer, int] = {}
-        self._reported_ts = database.durable_ts
-        self._round_ts: int | None = None
-        self._left_in_round = 0
+        self.results = Results(database, executor, clock, seed)
+        self.results.on_stale = self._touch
+        self.results.on_split = self._split
+        self._places: dict[Observer, Place] = {}
+        self._handles: dict[SharedQuery, dict[LiveHandle, None]] = {}
+        self._newcomers: dict[Place, None] = {}  # who waits for a first result, first come first
+        self._wanting: dict[Place, None] = {}  # who waits for another one
+        self._touched: dict[SharedQuery, int] = {}  # stale queries whose observers have not been told to want a round
+        self._spreading: Iterator[LiveHandle] = iter(())
+        self._spread_ts = 0
+        self._is_spreading = False
         self._is_kicked = False
-        self.stats = LiveStats()
-        database.on_publish = self._published
+        self._rounds: dict[Round, None] = {}
+        self._hooks = Hooks(self._moved, self._left, self._overloaded, self._ended)
 
     def __len__(self) -> int:
-        return len(self._queries)
+        """How many distinct queries are subscribed to."""
+        return len(self._handles)
+
+    @property
+    def stats(self) -> ResultStats:
+        """Counters since start."""
+        return self.results.stats
 
     @property
     def visited(self) -> int:
         """How many interval tree nodes commits have looked at so far."""
-        return self._subscriptions.visited
+        return self.results.subscriptions.visited
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody waits for anything."""
+        return not (self._newcomers or self._wanting or self._touched or self._is_spreading or self._rounds)
 
     def subscribe(self, call: Call, observer: Observer, journal: str | None = None) -> LiveHandle:
         """Keep the result of `call` up to date for `observer`, and settle it as soon as there is one.
 
-        `journal` is what a client kept from an earlier connection; this version has no paginated queries, so it is
-        accepted and not used.
+        `journal` is what a client kept from an earlier connection: where its page ended.
         """
-        query = self._query_for(call)
-        handle = LiveHandle(observer, call, query)
-        query.handles[handle] = None
-        self._handles.setdefault(observer, {})[handle] = None
-        self.request_settle(observer)
+        if journal is not None:
+            call = msgspec.structs.replace(call, journal=journal)
+        place = self._place(observer)
+        query = self.results.find(call)
+        handle = LiveHandle(call, place, query, self._database.durable_ts)
+        self._attach(handle, query)
+        place.handles[handle] = None
+        place.is_new = True
+        self._want_unless_shown(place, handle.since)
         return handle
 
     def unsubscribe(self, handle: LiveHandle) -> None:
-        """End one subscription; a live query that nobody is left for is forgotten."""
-        handles = self._handles.get(handle.observer)
-        if handles is None or handle not in handles:
+        """End one subscription."""
+        place = handle.place
+        if handle not in place.handles:
             return
-        del handles[handle]
-        if not handles:
-            del self._handles[handle.observer]
-        self._leave(handle.query, handle)
+        del place.handles[handle]
+        if handle.is_awaited and place.round is not None:
+            place.round.arrive(handle)
+        self._detach(handle)
 
     def forget(self, observer: Observer) -> None:
         """End everything of an observer that is gone."""
-        for handle in self._handles.pop(observer, {}):
-            self._leave(handle.query, handle)
-        self._wanting.pop(observer, None)
-        self._settled_ts.pop(observer, None)
+        place = self._places.pop(observer, None)
+        if place is None:
+            return
+        place.is_gone = True
+        if place.round is not None:
+            place.round.leave(place)
+        self._newcomers.pop(place, None)
+        self._wanting.pop(place, None)
+        handles, place.handles = place.handles, {}
+        for handle in handles:
+            self._detach(handle)
 
     def request_settle(self, observer: Observer) -> None:
         """Call `observer.settled` once, soon, at a timestamp not before the durable one of now."""
-        self._wanting[observer] = self._database.durable_ts
+        self._want_unless_shown(self._place(observer), self._database.durable_ts)
+
+    def _place(self, observer: Observer) -> Place:
+        place = self._places.get(observer)
+        if place is None:
+            place = self._places[observer] = Place(observer)
+        return place
+
+    # Which handles a query has.
+
+    def _attach(self, handle: LiveHandle, query: SharedQuery) -> None:
+        self.results.hold(query)
+        handle.query = query
+        handles = self._handles.get(query)
+        if handles is None:
+            self._handles[query] = {handle: None}
+        else:
+            handles[handle] = None
+
+    def _detach(self, handle: LiveHandle) -> None:
+        query = handle.query
+        handles = self._handles[query]
+        del handles[handle]
+        if not handles:
+            del self._handles[query]
+            self._touched.pop(query, None)
+        self.results.release(query)
+
+    def _moved(self, query: SharedQuery) -> bool:
+        """Join the handles of `query` to the query that has the same key by now, if there is another."""
+        home = self.results.home(query)
+        if home is query:
+            return False
+        touched = self._touched.get(query)
+        for handle in list(self._handles.get(query, ())):
+            self._detach(handle)
+            self._attach(handle, home)
+        if touched is not None:
+            self._touch(home, touched)
+        return True
+
+    def _split(self, query: SharedQuery) -> None:
+        """Give each handle of `query` the one of its own identity."""
+        for handle in list(self._handles.get(query, ())):
+            own = self.results.find(msgspec.structs.replace(handle.call, journal=query.key.journal))
+            if own.result is None and own.previous is None:
+                own.previous = query.result
+            self._detach(handle)
+            self._attach(handle, own)
+            if handle.place.round is None:  # else it looks for this one there
+                self._want(handle.place)
+
+    # From stale queries to observers.
+
+    def _touch(self, query: SharedQuery, ts: int) -> None:
+        """The commits up to `ts` made `query` stale. Its observers, of which there may be many, are told in slices."""
+        if query in self._handles:
+            self._touched[query] = ts
+            if not self._is_spreading:
+                self._is_spreading = True
+                self._queue.background(self._spread)
+
+    def _spread(self) -> None:
+        is_due = self._queue.is_due
+        while True:
+            for handle in self._spreading:
+                if handle.place.settled_ts < self._spread_ts:
+                    self._want_unless_shown(handle.place, self._spread_ts)
+                if is_due():
+                    self._queue.background(self._spread)
+                    return
+            if not self._touched:
+                break
+            query = next(iter(self._touched))
+            self._spread_ts = self._touched.pop(query)
+            self._spreading = iter(list(self._handles[query]))
+        self._is_spreading = False
+
+    # From observers to rounds.
+
+    def _want_unless_shown(self, place: Place, ts: int) -> None:
+        """Have a place settled at `ts` or later, unless the round it is in does that."""
+        if place.round is None or place.round.ts < ts:
+            self._want(place)
+
+    def _want(self, place: Place) -> None:
+        if place.is_gone:
+            return
+        if place.round is not None:
+            place.wants = True
+            return
+        if place.is_new:
+            self._wanting.pop(place, None)
+            self._newcomers[place] = None
+        else:
+            self._wanting[place] = None
         self._kick()
 
-    # From commits to reruns.
-
-    def _published(self, ts: int, entries: Sequence[LogEntry]) -> None:
-        """Mark what the newly durable commits made stale, and begin a round."""
-        since = self._reported_ts + 1
-        self._reported_ts = ts
-        for entry in entries:
-            for query in self._subscriptions.stale(entry.changes):
-                self._mark(query, since)
-        if self._stale:
-            self._kick()
-
-    def _mark(self, query: LiveQuery, since: int) -> None:
-        if query.stale_since is None:
-            query.stale_since = since
-        self._stale[query] = None
-        for handle in query.handles:
-            self._wanting.setdefault(handle.observer, 0)
-
     def _kick(self) -> None:
-        """See to it that a round begins, in a step of its own."""
-        if self._round_ts is None and not self._is_kicked:
+        """See to it that rounds begin, in a step of their own."""
+        if not self._is_kicked:
             self._is_kicked = True
-            self._queue.request(self._begin_round)
+            self._queue.request(self._begin)
 
-    def _begin_round(self) -> None:
+    def _begin(self) -> None:
         self._is_kicked = False
-        if self._round_ts is not None:
-            return
-        ts = self._round_ts = self._database.durable_ts
+        limit = self._database.limits.live_rounds
+        urgent = sum([this.is_urgent for this in self._rounds])
+        others = len(self._rounds) - urgent
+        if self._newcomers and urgent < limit:
+            self._begin_round(self._newcomers, is_urgent=True)
+        if self._wanting and others < (limit + 1) // 2:
+            self._begin_round(self._wanting, is_urgent=False)
+
+    def _begin_round(self, waiting: dict[Place, None], *, is_urgent: bool) -> None:
+        places = list(islice(waiting, PLACES_PER_ROUND))
+        for place in places:
+            del waiting[place]
+        ts, limits = self._database.durable_ts, self._database.limits
+        begun = Round(ts, places, self.results, self._queue, limits.live_runs, self._hooks, is_urgent=is_urgent)
+        self._rounds[begun] = None
         self.stats.rounds += 1
         self._database.retention.pin(ts)
-        due = [query for query in self._stale if not query.is_running]
-        self._stale.clear()
-        self._left_in_round = len(due) + 1
-        for query in due:
-            self._start_in_round(query, ts)
-        self._one_less()
+        begun.go_on()
 
-    def _start_in_round(self, query: LiveQuery, ts: int) -> None:
-        query.is_running = True
+    def _left(self, place: Place) -> None:
+        if place.wants:
+            place.wants = False
+            self._want(place)
 
-        def step() -> None:
-            if query.handles:
-                self._run(query, ts)
-            else:
-                query.is_running = False
-                self._one_less()
+    def _overloaded(self, place: Place) -> None:
+        asyncio.get_running_loop().call_later(OVERLOAD_RETRY_SECONDS, self._left, place, context=Context())
 
-        # Somebody is waiting for a first result in person; a rerun comes after all requests.
-        if query.result is None:
-            self._queue.request(step)
-        else:
-            self._queue.background(step)
-
-    def _run(self, query: LiveQuery, ts: int) -> None:
-        shared = query.key[3] is None
-        call = query.call
-        if query.result is None:
-            self.stats.first_runs += 1
-        else:
-            self.stats.reruns += 1
-            if shared:
-                call = msgspec.structs.replace(call, identity=ANONYMOUS)
-        self._executor.run_query(call, ts, lambda run: self._ran(query, ts, call, run))
-
-    def _ran(self, query: LiveQuery, ts: int, call: Call, run: QueryRun) -> None:
-        query.is_running = False
-        if query.handles:
-            if run.looked_at_identity and query.key[3] is None:
-                self._split(query)
-            else:
-                self._accept(query, ts, run)
-        self._one_less()
-
-    def _accept(self, query: LiveQuery, ts: int, run: QueryRun) -> None:
-        outcome, old = run.outcome, query.result
-        if isinstance(outcome, Refused):
-            if isinstance(outcome.error, SnapshotTooOld):
-                self._mark(query, query.stale_since or ts)  # again, at a newer timestamp
-                return
-            outcome = self._executor.failure(query.call, outcome.error, ts, None, ())
-        if isinstance(outcome, Success):
-            value, error = outcome.value, None
-        else:
-            # Without the exception, whose traceback would keep an old version of the project alive.
-            value, error = None, msgspec.structs.replace(outcome, error=None)
-        if old is None or not _same(old, value, error, outcome.log_lines):
-            query.result = QueryResult(value, error, outcome.log_lines, 1 if old is None else old.version + 1)
-        query.result_ts = ts
-        query.stale_since = None
-        self._subscriptions.register(query, run.reads)
-        # The last look at the write log and the registration are one step: what is published later finds the
-        # registration, what was published since the snapshot is found here.
-        try:
-            missed = self._database.write_log.first_conflict(run.reads, ts)
-        except SnapshotTooOld:
-            self._mark(query, ts + 1)  # more commits than are remembered: nobody knows
-            return
-        if missed is not None and missed.commit_ts <= self._reported_ts:
-            self._mark(query, missed.commit_ts)
-        else:
-            self._stale.pop(query, None)  # what made it stale meanwhile was no longer read by this run
-
-    def _one_less(self) -> None:
-        self._left_in_round -= 1
-        if self._left_in_round == 0:
-            self._end_round()
-
-    def _end_round(self) -> None:
-        ts = self._round_ts
-        assert ts is not None
-        self._database.retention.unpin(ts)
-        self._round_ts = None
-        for observer, earliest in list(self._wanting.items()):
-            # An observer that was settled before this one may have ended it.
-            if observer in self._wanting and earliest <= ts and self._can_settle(observer, ts):
-                del self._wanting[observer]
-                self._settled_ts[observer] = ts
-                observer.settled(ts)
-        if self._stale or any(earliest > ts for earliest in self._wanting.values()):
+    def _ended(self, ended: Round) -> None:
+        del self._rounds[ended]
+        self._database.retention.unpin(ended.ts)
+        if self._newcomers or self._wanting:
             self._kick()
-
-    def _can_settle(self, observer: Observer, ts: int) -> bool:
-        return self._settled_ts.get(observer, 0) <= ts and all(
-            handle.query.valid_at(ts) for handle in self._handles.get(observer, ())
-        )
-
-    # Which query a call belongs to.
-
-    def _query_for(self, call: Call) -> LiveQuery:
-        path, args, internal = self._shared_key(call)
-        identity = call.identity.key if path in self._by_identity else None
-        key = (path, args, internal, identity)
-        query = self._queries.get(key)
-        if query is None:
-            query = self._queries[key] = LiveQuery(key, call)
-            self._stale[query] = None
-        return query
-
-    def _shared_key(self, call: Call) -> tuple[str, bytes, bool]:
-        path, args = call.path, bytes(call.args)
-        try:
-            function = self._executor.versions.latest().project.registry.lookup(path)
-            path = path if function is None else function.path
-            args = encode_json(decode_json(args))
-        except Error:
-            pass  # the run will say what is wrong, in terms of what was typed
-        return path, args, call.internal
-
-    def _split(self, query: LiveQuery) -> None:
-        """The function has turned out to look at the identity: discard the run, and give each identity its own."""
-        self._by_identity.add(query.key[0])
-        handles = list(query.handles)
-        for handle in handles:
-            self._leave(query, handle)
-        for handle in handles:
-            handle.query = self._query_for(handle.call)
-            handle.query.handles[handle] = None
-            self._wanting.setdefault(handle.observer, 0)
-
-    def _leave(self, query: LiveQuery, handle: LiveHandle) -> None:
-        query.handles.pop(handle, None)
-        if not query.handles:
-            self._subscriptions.unregister(query)
-            self._stale.pop(query, None)
-            if self._queries.get(query.key) is query:
-                del self._queries[query.key]
-
-
-def _same(old: QueryResult, value: bytes | None, error: Failure | None, log_lines: Iterable[str]) -> bool:
-    """Whether a rerun gave what clients already have; the request id in an error text does not count."""
-    if old.value != value or old.log_lines != tuple(log_lines) or (old.error is None) != (error is None):
-        return False
-    return old.error is None or error is None or (old.error.detail, old.error.data) == (error.detail, error.data)

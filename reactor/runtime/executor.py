@@ -66,6 +66,7 @@ class QueryRun(msgspec.Struct, frozen=True):
     reads: ReadSet
     looked_at_identity: bool
     journal: str | None = None  # where its page ended; another run with it ends there too
+    clock_ns: int | None = None  # the time it saw, if it looked at the clock
 
 
 class ExecutorStats(msgspec.Struct):
@@ -92,6 +93,8 @@ class Executor:
         self._clock = clock
         self._rng = rng
         self._waiting = 0
+        # Answers a query from a kept result, if there is one; the results take this over.
+        self.answer: Callable[[Call, int | None, Done], None] = self._answer_anew
 
     def submit_mutation(self, call: Call, done: Done, ran: Callable[[], None] = _nothing) -> None:
         """Run a mutation; `done` gets its outcome when everything it rests on is durable.
@@ -104,7 +107,7 @@ class Executor:
 
     def submit_query(self, call: Call, done: Done, ts: int | None = None) -> None:
         """Run a query once, at `ts` or at the durable timestamp."""
-        self.queue.request(lambda: self.run_query(call, ts, lambda run: done(run.outcome)))
+        self.queue.request(lambda: self.answer(call, ts, done))
 
     def submit_any(self, call: Call, done: Done) -> None:
         """Run a function as the kind it is registered as. For administrators."""
@@ -119,7 +122,7 @@ class Executor:
             if function is not None and function.function.kind == "mutation":
                 _Mutation(self, call, done).begin()
             else:
-                self.run_query(call, None, lambda run: done(run.outcome))
+                self.answer(call, None, done)
 
         self.queue.request(begin)
 
@@ -133,6 +136,9 @@ class Executor:
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
         """Run the first slice of a query now; `finished` may be called before this returns."""
         _Query(self, call, ts, finished).begin()
+
+    def _answer_anew(self, call: Call, ts: int | None, done: Done) -> None:
+        self.run_query(call, ts, lambda run: done(run.outcome))
 
     # What attempts share.
 
@@ -342,7 +348,9 @@ class _Query(_Run):
             outcome = Refused(error.__cause__)
         else:
             outcome = Refused(Unavailable(f"The query was stopped: {type(error).__name__}"))
-        self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity))
+        surroundings = self.surroundings
+        clock_ns = surroundings.now_ns if surroundings.looked_at_clock else None
+        self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity, clock_ns=clock_ns))
 
 
 class _Mutation(_Run):

@@ -59,7 +59,7 @@ class Host:
         self.queue = RunQueue(limits.slice_ms, clock.monotonic)
         self.versions = Versions()
         self.executor = Executor(database, self.versions, self.queue, clock, rng, redact=redact)
-        self.live = LiveQueries(database, self.executor, self.queue, int.from_bytes(rng.token_bytes(8), "big"))
+        self.live = LiveQueries(database, self.executor, self.queue, clock, int.from_bytes(rng.token_bytes(8), "big"))
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
 

@@ -13,9 +13,10 @@ from typing import Any
 from reactor.auth.identity import user_identity
 from reactor.client.subscription import Subscription
 from reactor.errors import Error, ReactorError, Unavailable
-from reactor.runtime.cache import LiveHandle, QueryResult
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused
 from reactor.runtime.references import function_path, parse_path
+from reactor.runtime.results import QueryResult
+from reactor.runtime.rounds import LiveHandle
 from reactor.server.backend import Backend, OpenBackend
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from reactor.limits import Limits
-from reactor.runtime.cache import LiveHandle
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Success
 from reactor.runtime.executor import QueryRun
+from reactor.runtime.rounds import LiveHandle
 from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, wire
 from tests.sizes import size
 
@@ -257,7 +257,9 @@ class LiveMachine(RuleBasedStateMachine):
                     self.do(partial(self.bench.host.live.forget, watcher))
                 self.do(lambda: self.bench.settle())
                 live = self.bench.host.live
-                assert len(live) == len(live._subscriptions) == len(live._stale) == len(live._settled_ts) == 0
+                assert live.is_settled
+                assert len(live) == len(live._places) == 0
+                assert len(live.results.subscriptions) == len(live.results)
                 assert not len(self.bench.host.database.retention)
         finally:
             self.do(lambda: self.stack.aclose())
@@ -277,7 +279,7 @@ def test_the_check_can_fail() -> None:
         machine.subscribe(("app:named", {"name": "a"}), 0, ANONYMOUS)
         machine.settle()
         live = machine.bench.host.live
-        live._mark = lambda query, since: None  # type: ignore[method-assign]
+        live.results._mark = lambda query, since, ts: None  # type: ignore[method-assign]
         machine.mutate(("app:put", {"name": "a", "n": 1}))
         machine.do(lambda: machine.pending.pop())
         (handle,) = machine.watchers[0].handles

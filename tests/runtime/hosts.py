@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from reactor.limits import Limits
-from reactor.runtime.cache import LiveHandle, QueryResult
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
 from reactor.runtime.push import PushReport
+from reactor.runtime.results import QueryResult
+from reactor.runtime.rounds import LiveHandle
 from reactor.storage.memory import MemoryPersistence
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
@@ -164,7 +165,11 @@ class Bench:
             self.host.live.request_settle(probe)
             await probe.next()
             self.host.live.forget(probe)
-            if not self.host.live._stale and not self.host.live._wanting:
+            for _ in range(20):
+                if self.host.live.is_settled:
+                    break
+                await asyncio.sleep(0)
+            if self.host.live.is_settled:
                 return
         raise AssertionError("live queries don't come to rest")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reactor.errors import SnapshotTooOld
 from reactor.limits import Limits
 from reactor.runtime.calls import Call
 from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, wire
@@ -354,11 +355,10 @@ async def test_an_observer_with_nothing_new_is_left_alone(tmp_path: Path) -> Non
 def left(bench: Bench) -> dict[str, int]:
     live = bench.host.live
     return {
-        "queries": len(live._queries),
-        "subscriptions": len(live._subscriptions),
-        "readers": len(live._subscriptions._readers),
-        "stale": len(live._stale),
-        "wanting": len(live._wanting),
+        "queries": len(live.results._queries) - len(live.results),
+        "subscriptions": len(live.results.subscriptions) - len(live.results),
+        "touched": len(live._touched),
+        "wanting": len(live._wanting) + len(live._newcomers),
         "handles": len(live._handles),
         "pins": len(bench.host.database.retention),
     }
@@ -402,7 +402,7 @@ async def test_leaving_at_any_moment_of_a_round_leaves_nothing_behind(tmp_path: 
         await bench.settle()
         bench.clock.tick = 0.0
         assert set(left(bench).values()) == {0}
-        assert not bench.host.live._settled_ts
+        assert not bench.host.live._places
 
 
 async def test_leaving_and_coming_back_during_a_run_gives_the_new_state(tmp_path: Path) -> None:
@@ -464,22 +464,30 @@ async def test_more_commits_than_are_remembered_only_cost_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write log is bounded; a run that was suspended for too long can't be certified and is done again."""
-    from reactor.errors import SnapshotTooOld
-
-    async with open_bench(tmp_path, APP) as bench:
+    async with open_bench(tmp_path, APP, limits=Limits(scan_check_entries=1)) as bench:
+        for at in range(20):
+            await bench.mutation("app:put", name=f"n{at}", n=at)
         log = type(bench.host.database.write_log)
         original = log.first_conflict
         forgot = 0
 
         def forgetful(self: Any, reads: Any, since: int) -> Any:
             nonlocal forgot
-            forgot += 1
-            if forgot == 1:
-                raise SnapshotTooOld("forgotten")
+            if reads is watched.query.reads:
+                forgot += 1
+                if forgot == 1:
+                    raise SnapshotTooOld("forgotten")
             return original(self, reads, since)
 
         monkeypatch.setattr(log, "first_conflict", forgetful)
-        watcher = bench.watch("app:number", name="a")
+        bench.clock.tick = 1.0
+        watcher = bench.watch("app:all_of_them")
+        (watched,) = watcher.handles
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await bench.mutation("app:put", name="n0", n=100)
+        assert watched.result is None, "it is still running"
         await bench.settle()
-        assert watcher.settled_at
-        assert bench.host.executor.stats.queries == 2
+        bench.clock.tick = 0.0
+        assert forgot == 2
+        assert watcher.value == [100, *range(1, 20)]

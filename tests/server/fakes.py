@@ -10,8 +10,8 @@ from reactor.auth.admin_key import check, issue
 from reactor.auth.identity import admin_identity
 from reactor.limits import Limits
 from reactor.protocol.sync import decode_client_message, decode_ts
-from reactor.runtime.cache import QueryResult
 from reactor.runtime.calls import Call, Failure, Identity, Outcome, Refused, Success
+from reactor.runtime.results import QueryResult
 from reactor.server.sync.session import Session
 
 NAME = "test-instance"

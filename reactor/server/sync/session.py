@@ -45,9 +45,10 @@ from reactor.protocol.sync import (
     encode_ts,
     split_transition,
 )
-from reactor.runtime.cache import LiveHandle, Observer, QueryResult
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Success
 from reactor.runtime.references import parse_path
+from reactor.runtime.results import QueryResult
+from reactor.runtime.rounds import LiveHandle, Observer
 from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, NO_PROVIDER, refusal
 from reactor.server.text import printable
 
