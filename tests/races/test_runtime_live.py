@@ -1,12 +1,13 @@
 """A law of live queries: at every timestamp an observer is told, each of its results is that of a fresh run there.
 
-Mutations, subscriptions and their ends come in any order, the disk is slow at times, and slices end anywhere.
+Mutations, subscriptions and their ends, questions asked once, deploys and moves of the clock come in any order, the
+disk is slow at times, and slices end anywhere. What is asked once obeys the same law, whoever asked before.
 """
 
 import asyncio
 import tempfile
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from reactor.errors import SnapshotTooOld
 from reactor.limits import Limits
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Success
+from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
 from reactor.runtime.executor import QueryRun
 from reactor.runtime.rounds import LiveHandle
+from reactor.values.json import decode_json
 from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, wire
 from tests.sizes import size
 
@@ -95,10 +98,23 @@ async def mine(ctx):
     return "for nobody" if identity is None else "for " + identity["name"]
 
 @query
+async def seen_at(ctx, name: str):
+    item = await ctx.db.query("items").with_index("by_name", name=name).first()
+    return [None if item is None else item["n"], ctx.now()]
+
+@query
 async def only(ctx, name: str):
     return (await ctx.db.query("items").with_index("by_name", name=name).unique() or {}).get("n")
 """
 )
+
+# The same project after an edit: one function answers differently, and one looks at who is calling from the start.
+EDITED = {
+    name: text.replace("return sum(", "return 0.0 + sum(")
+    .replace('if secret is None:\n        return "for everybody"', "assert True")
+    .replace('[item["n"], item["name"]]', '[item["name"], item["n"]]')
+    for name, text in APP.items()
+}
 
 NAMES = st.sampled_from("abc")
 NUMBERS = st.integers(0, 5)
@@ -113,6 +129,7 @@ QUERIES = st.one_of(
     st.builds(lambda low: ("app:count", {"low": low}), NUMBERS),
     st.just(("app:mine", {})),
     st.builds(lambda name: ("app:only", {"name": name}), NAMES),
+    st.builds(lambda name: ("app:seen_at", {"name": name}), NAMES),
 )
 MUTATIONS = st.one_of(
     st.builds(lambda name, n: ("app:put", {"name": name, "n": n}), NAMES, NUMBERS),
@@ -134,7 +151,7 @@ class CheckingWatcher(Watcher):
         super().settled(ts)
         for handle in self.handles:
             fresh = fresh_run(self._bench, handle.call, ts)
-            if fresh != held(handle):
+            if not same(handle.call, fresh, held(handle)):
                 self.problems.append(f"{handle.call.path} at {ts}: {held(handle)!r} instead of {fresh!r}")
         sums = {held(handle) for handle in self.handles if handle.call.path == "app:total"}
         if sums - {b"200.0"}:
@@ -147,6 +164,14 @@ def held(handle: LiveHandle) -> bytes | str | None:
     return result.value if result.error is None else result.error.detail
 
 
+def same(call: Call, fresh: bytes | str | None, got: bytes | str | None) -> bool:
+    """Whether `got` is as good as a fresh run; the time it shows may be an earlier one."""
+    if call.path == "app:seen_at" and isinstance(fresh, bytes) and isinstance(got, bytes):
+        (now_n, now), (n, then) = decode_json(fresh), decode_json(got)  # type: ignore[misc]
+        return bool(n == now_n and then <= now)
+    return fresh == got
+
+
 def fresh_run(bench: Bench, call: Call, ts: int) -> bytes | str:
     """Run a query here and now, in one slice."""
     tick, bench.clock.tick = bench.clock.tick, 0.0
@@ -157,7 +182,8 @@ def fresh_run(bench: Bench, call: Call, ts: int) -> bytes | str:
     outcome = runs[0].outcome
     if isinstance(outcome, Success):
         return outcome.value
-    assert isinstance(outcome, Failure)
+    if isinstance(outcome, Refused):
+        raise outcome.error
     return outcome.detail
 
 
@@ -171,6 +197,8 @@ class LiveMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.watchers: list[CheckingWatcher] = []
         self.pending: list[asyncio.Future[Outcome]] = []
+        self.asked = 0
+        self.problems: list[str] = []
         self.is_held = False
 
     def do(self, work: Callable[[], Any]) -> Any:
@@ -195,6 +223,41 @@ class LiveMachine(RuleBasedStateMachine):
     @rule(query=QUERIES, at=st.integers(0, 2), identity=IDENTITIES)
     def subscribe(self, query: tuple[str, dict[str, Any]], at: int, identity: Identity) -> None:
         self.do(lambda: self.watchers[at].subscribe(*query, identity))
+
+    @rule(query=QUERIES, identity=IDENTITIES)
+    def ask(self, query: tuple[str, dict[str, Any]], identity: Identity) -> None:
+        """Ask once; the answer is that of a fresh run, for this identity, not before what was durable when asked."""
+        path, args = query
+        call = Call(path, wire(args), identity)
+        asked_at = self.bench.host.database.durable_ts
+
+        def done(outcome: Outcome) -> None:
+            self.asked -= 1
+            assert isinstance(outcome, Success | Failure)
+            now = self.bench.host.database.durable_ts
+            fresh = [fresh_run(self.bench, call, now)] if outcome.ts < now else []
+            with suppress(SnapshotTooOld):
+                fresh.append(fresh_run(self.bench, call, outcome.ts))
+            got = outcome.value if isinstance(outcome, Success) else outcome.detail
+            if not any(same(call, one, got) for one in fresh):
+                self.problems.append(f"{path} {args} for {identity.key!r}: {got!r} instead of {fresh}")
+            if outcome.ts < asked_at and not same(call, fresh[0], got):
+                self.problems.append(f"{path} answered of {outcome.ts}, asked at {asked_at}")
+
+        def submit() -> None:
+            self.bench.host.executor.submit_query(call, done)
+
+        self.asked += 1
+        self.do(submit)
+
+    @rule(seconds=st.sampled_from([1, 20]))
+    def wait(self, seconds: int) -> None:
+        self.bench.clock.wall += seconds * 1_000_000_000
+
+    @rule(files=st.sampled_from([APP, EDITED]))
+    def deploy(self, files: dict[str, str]) -> None:
+        self.release()
+        self.do(lambda: self.bench.push(files))
 
     @precondition(lambda self: any(watcher.handles for watcher in self.watchers))
     @rule(data=st.data())
@@ -239,13 +302,16 @@ class LiveMachine(RuleBasedStateMachine):
 
         self.do(rest)
         self.check()
+        assert not self.asked, "every question is answered"
         now = self.bench.host.database.durable_ts
         for watcher in self.watchers:
             for handle in watcher.handles:
                 assert handle.valid_at(now)
-                assert held(handle) == self.do(partial(fresh_run, self.bench, handle.call, now))
+                fresh = self.do(partial(fresh_run, self.bench, handle.call, now))
+                assert same(handle.call, fresh, held(handle))
 
     def check(self) -> None:
+        assert self.problems == []
         for watcher in self.watchers:
             assert watcher.problems == []
 

@@ -10,6 +10,7 @@ from reactor.errors import SnapshotTooOld
 from reactor.limits import Limits
 from reactor.runtime.calls import Call
 from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, wire
+from tests.sizes import size
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,6 +63,11 @@ async def sometimes(ctx):
 @query
 async def all_of_them(ctx):
     return [item["n"] async for item in ctx.db.query("items")]
+
+@query
+async def also(ctx, name: str, k: int):
+    item = await ctx.db.query("items").with_index("by_name", name=name).first()
+    return None if item is None else item["n"]
 
 @internal_query
 async def secret(ctx):
@@ -491,3 +497,87 @@ async def test_more_commits_than_are_remembered_only_cost_another_run(
         bench.clock.tick = 0.0
         assert forgot == 2
         assert watcher.value == [100, *range(1, 20)]
+
+
+# Many.
+
+
+async def test_who_is_new_does_not_wait_for_a_long_round(tmp_path: Path) -> None:
+    """One observer has many stale queries, each of many slices; another comes in the middle of their reruns."""
+    async with open_bench(tmp_path, APP, limits=Limits(scan_check_entries=1)) as bench:
+        for at in range(5):
+            await bench.mutation("app:put", name=f"n{at}", n=at)
+        busy = Watcher(bench.host)
+        for k in range(30):
+            busy.subscribe("app:also", {"name": "n0", "k": k})
+        await bench.settle()
+        bench.clock.tick = 1.0
+        await bench.mutation("app:put", name="n0", n=100)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert 0 < bench.host.live.stats.reruns < 30
+        new = bench.watch("app:number", name="n0")
+        assert await new.next() == [100]
+        assert len(busy.seen) == 1, "its round is still under way"
+        await bench.mutation("app:put", name="n1", n=100)
+        await bench.settle()
+        bench.clock.tick = 0.0
+        assert busy.values == [100] * 30
+
+
+async def test_a_commit_that_makes_thousands_stale_keeps_no_mutation_waiting(tmp_path: Path) -> None:
+    """Counted in looks at a clock that ticks: nothing that follows from a commit works on without looking."""
+    async with open_bench(tmp_path, APP) as bench:
+        watchers = [bench.watch("app:is_big", name="a") for _ in range(size(300, 5000))]
+        busy = Watcher(bench.host)
+        for at in range(size(200, 2000)):
+            busy.subscribe("app:also", {"name": "a", "k": at})
+        await bench.settle()
+        bench.clock.tick = 1.0
+        await bench.mutation("app:put", name="a", n=1000)
+        turns = 0
+        pending = bench.submit("mutation", "app:put", {"name": "b", "n": 1})
+        while not pending.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns < 20
+        assert not watchers[-1].values[0], "most have not been told yet"
+        bench.clock.tick = 0.0
+        await bench.settle()
+        assert {watcher.value for watcher in watchers} == {True}
+
+
+async def test_a_mistake_of_one_observer_is_not_the_others_business(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, APP) as bench:
+
+        class Broken:
+            def settled(self, ts: int) -> None:
+                raise RuntimeError("a mistake")
+
+        loop = asyncio.get_running_loop()
+        reported: list[Any] = []
+        loop.set_exception_handler(lambda _, context: reported.append(context.get("exception")))
+        broken = Broken()
+        bench.host.live.subscribe(Call("app:number", b'{"name":"a"}'), broken)
+        others = [bench.watch("app:number", name="a") for _ in range(3)]
+        await bench.settle()
+        assert [len(other.seen) for other in others] == [1, 1, 1]
+        assert [str(problem) for problem in reported] == ["a mistake"]
+
+
+async def test_who_keeps_asking_is_settled_all_the_same(tmp_path: Path) -> None:
+    """Commits and requests to be settled come faster than rounds end."""
+    async with open_bench(tmp_path, APP, limits=Limits(scan_check_entries=1)) as bench:
+        for at in range(10):
+            await bench.mutation("app:put", name=f"n{at}", n=at)
+        watcher = bench.watch("app:all_of_them")
+        await bench.settle()
+        bench.clock.tick = 1.0
+        seen = len(watcher.seen)
+        for n in range(60):
+            await bench.mutation("app:put", name="n0", n=n)
+            bench.host.live.request_settle(watcher)
+        assert len(watcher.seen) > seen + 5
+        await bench.settle()
+        bench.clock.tick = 0.0
+        assert watcher.value == [59, *range(1, 10)]
