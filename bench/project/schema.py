@@ -5,8 +5,8 @@ from reactor import define_schema, define_table, v
 schema = define_schema(
     {
         "accounts": define_table({"name": v.string(), "balance": v.number()}).index("by_name", ["name"]),
-        "messages": define_table({"channel": v.string(), "body": v.string(), "number": v.number()}).index(
-            "by_channel", ["channel"]
-        ),
+        "messages": define_table({"channel": v.string(), "body": v.string(), "number": v.number()})
+        .index("by_channel", ["channel"])
+        .index("by_number", ["number"]),
     }
 )

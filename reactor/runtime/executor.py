@@ -9,7 +9,7 @@ server.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -38,7 +38,7 @@ from reactor.runtime.context import make_context
 from reactor.runtime.decorators import Function
 from reactor.runtime.determinism import Ambient
 from reactor.runtime.documents import Documents
-from reactor.runtime.executions import AttemptEnded, Execution
+from reactor.runtime.executions import AttemptEnded, Execution, run_to_end
 from reactor.runtime.failures import failure_of
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.registry import RegisteredFunction, Registry
@@ -46,6 +46,7 @@ from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Version, Versions
 from reactor.values.json import decode_args, encode_json
 from reactor.values.size import format_size
+from reactor.values.stepwise import is_long, normalise_in_steps
 from reactor.values.stored import normalise
 
 Done = Callable[[Outcome], None]
@@ -188,12 +189,20 @@ class Executor:
         Raises:
             ReturnsInvalid: it is no value, too large, or not what the function declares.
         """
+        return run_to_end(self.encode_in_steps(function, result))
+
+    def encode_in_steps(self, function: RegisteredFunction, result: object) -> Generator[None, None, bytes]:
+        """Return what a handler returned as wire JSON, yielding now and then inside a long array.
+
+        Raises:
+            ReturnsInvalid: it is no value, too large, or not what the function declares.
+        """
         result = function.binder.result(result)
         validator = function.binder.returns
         if validator is not None and validator.needs_coercion:
             result = validator.coerce(result)
         try:
-            normal = normalise(result)
+            normal = (yield from normalise_in_steps(result)) if is_long(result) else normalise(result)
         except ValidationError as error:
             raise ReturnsInvalid(f"Function {_shown(function)} return value invalid: {error}") from None
         if validator is not None and not validator.accepts(normal.value, self.database.catalog):
@@ -333,9 +342,30 @@ class _Query(_Run):
             raise AttemptEnded(str(lost)) from lost
 
     def _finished(self, result: Any, error: BaseException | None) -> None:
+        if error is None and is_long(result):
+            assert self.function is not None
+            self._encode_on(self.executor.encode_in_steps(self.function, result))
+        else:
+            self._conclude(*self._encode(result, error))
+
+    def _encode_on(self, steps: Generator[None, None, bytes]) -> None:
+        """Encode a long result as far as the slice goes."""
+        queue = self.executor.queue
+        try:
+            while True:
+                next(steps)
+                if queue.is_due():
+                    queue.suspend(lambda: self._encode_on(steps))
+                    return
+        except StopIteration as stop:
+            value, error = stop.value, None
+        except Exception as problem:
+            value, error = b"null", problem
+        self._conclude(value, error)
+
+    def _conclude(self, value: bytes, error: BaseException | None) -> None:
         executor, transaction = self.executor, self.transaction
         executor.database.retention.unpin(transaction.begin_ts)
-        value, error = self._encode(result, error)
         outcome: Outcome
         log_lines = executor.lines(self.surroundings)
         if error is None:

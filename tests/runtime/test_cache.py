@@ -581,3 +581,47 @@ async def test_who_keeps_asking_is_settled_all_the_same(tmp_path: Path) -> None:
         await bench.settle()
         bench.clock.tick = 0.0
         assert watcher.value == [59, *range(1, 10)]
+
+
+async def test_what_is_subscribed_to_during_a_round_is_not_older_than_that(tmp_path: Path) -> None:
+    """Who has seen a write acknowledged, and then subscribes, must find it: also while a round of before goes on."""
+    async with open_bench(tmp_path, APP, limits=Limits(scan_check_entries=1)) as bench:
+        for at in range(30):
+            await bench.mutation("app:put", name=f"n{at}", n=at)
+        bench.clock.tick = 1.0
+        watcher = bench.watch("app:all_of_them")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await bench.mutation("app:put", name="n0", n=100)
+        assert watcher.seen == [], "the round is under way"
+        watcher.subscribe("app:number", {"name": "n0"})
+        await bench.settle()
+        bench.clock.tick = 0.0
+        assert [together[1].value for together in watcher.seen] == [b"100.0"]
+
+
+async def test_queries_that_become_one_lose_nobody(tmp_path: Path) -> None:
+    """Two results of one query, of different times, are rerun as one while observers of the old one are being told."""
+    files = project_files(
+        app=APP["functions/app.py"]
+        + """
+@query
+async def time_and(ctx, name: str):
+    item = await ctx.db.query("items").with_index("by_name", name=name).first()
+    return [None if item is None else item["n"], ctx.now()]
+"""
+    )
+    async with open_bench(tmp_path, files) as bench:
+        watchers = [bench.watch("app:time_and", name="a") for _ in range(60)]
+        await bench.settle()
+        bench.clock.wall += 20_000_000_000
+        watchers.append(bench.watch("app:time_and", name="a"))
+        await bench.settle()
+        assert len(bench.host.live) == 2
+        bench.clock.tick = 1.0
+        await bench.mutation("app:put", name="a", n=1)
+        bench.host.live.request_settle(watchers[0])
+        await bench.settle()
+        bench.clock.tick = 0.0
+        assert {watcher.value[0] for watcher in watchers} == {1}
+        assert len(bench.host.live) == 1

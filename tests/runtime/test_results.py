@@ -464,3 +464,33 @@ async def breaks(ctx):
         assert all(isinstance(outcome, Failure) for outcome in outcomes)
         assert runs(bench) == 1
         assert not bench.host.live.results._queries
+
+
+async def test_a_long_result_is_encoded_a_slice_at_a_time(tmp_path: Path) -> None:
+    files = project_files(
+        app="""
+@query
+async def many(ctx):
+    return [{"n": n} for n in range(2000)]
+
+@query
+async def broken(ctx):
+    return [*range(2000), object()]
+
+@query
+async def short(ctx):
+    return 1
+"""
+    )
+    async with open_bench(tmp_path, files) as bench:
+        bench.clock.tick = 1.0
+        order: list[str] = []
+        for path in ("app:many", "app:short", "app:broken", "app:short"):
+            bench.submit("query", path).add_done_callback(lambda _, path=path: order.append(path))
+        many = bench.submit("query", "app:many")
+        assert value_of(await many) == [{"n": n} for n in range(2000)]
+        broken = failure(await bench.submit("query", "app:broken"))
+        bench.clock.tick = 0.0
+        assert order[:2] == ["app:short", "app:short"]
+        assert "[2000]" in broken.detail
+        assert not len(bench.host.database.retention)
