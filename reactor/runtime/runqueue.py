@@ -1,9 +1,10 @@
 """The run queue: who goes next on the engine's thread.
 
 Owns the order of work: new requests first, then suspended transactions, then reruns of live queries and other
-background steps. Promises one slice per turn of the event loop (so sockets are served in between), and that each class
-of work that has something to do makes progress in every turn, so that none starves another. Used by the executor, the
-live queries and the push (`design.md` §4, 2).
+background steps. Promises that sockets are served between the slices of requests and those of anything else, so that
+an answer leaves before longer work goes on, and that each class of work that has something to do makes progress in
+every second turn of the event loop, so that none starves another. Used by the executor, the live queries and the push
+(`design.md` §4, 2).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ class RunQueue:
         self._background: deque[Step] = deque()
         self._scheduled = False
         self._is_held = False
+        self._others_are_next = False  # the last turn was one of requests
         self.deadline = 0.0  # when the step that runs now should yield
 
     def request(self, step: Step) -> None:
@@ -82,12 +84,16 @@ class RunQueue:
         now = monotonic()
         end = now + length
         try:
-            requests = self._requests
-            while requests and now < end:
-                self.deadline = now + length
-                requests.popleft()()
-                now = monotonic()
-            for waiting in (self._suspended, self._background):
+            requests, others = self._requests, (self._suspended, self._background)
+            if requests and not (self._others_are_next and any(others)):
+                self._others_are_next = True
+                while requests and now < end:
+                    self.deadline = now + length
+                    requests.popleft()()
+                    now = monotonic()
+                return
+            self._others_are_next = False
+            for waiting in others:
                 while waiting:
                     self.deadline = now + length
                     waiting.popleft()()
