@@ -5,7 +5,7 @@ a `SharedQuery` with users. One that nobody uses any more stays within a budget,
 a commit touches what it read. Promises that what is handed out for a timestamp is exactly what a run there gives (but
 for the clock: at most `MAX_CLOCK_AGE_SECONDS` old for who is new), that a commit between a run and its registration is
 not lost, and that a result never reaches another identity than the one it was computed for, unless its run looked at
-none. Used by the live queries and, through the executor, by everybody who asks once (`docs/design/08-results.md`).
+none. Used by the live queries and, through the executor, by everybody who asks once (`docs/design/10-kept-results.md`).
 """
 
 from collections.abc import Callable, Sequence

@@ -39,10 +39,6 @@ class LiveHandle:
         self.result: QueryResult | None = None
         self.is_awaited = False  # the place waits for this in a round
 
-    def valid_at(self, ts: int) -> bool:
-        """Whether `result` is what a run at `ts` gives."""
-        return self.result is not None and (self.place.settled_ts == ts or self.query.valid_at(ts))
-
 
 @final
 class Place:

@@ -306,7 +306,8 @@ class LiveMachine(RuleBasedStateMachine):
         now = self.bench.host.database.durable_ts
         for watcher in self.watchers:
             for handle in watcher.handles:
-                assert handle.valid_at(now)
+                assert handle.query.valid_at(now)
+                assert handle.query.result is handle.result
                 fresh = self.do(partial(fresh_run, self.bench, handle.call, now))
                 assert same(handle.call, fresh, held(handle))
 

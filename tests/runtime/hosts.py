@@ -196,7 +196,7 @@ class Watcher:
     def settled(self, ts: int) -> None:
         assert not self.settled_at or ts >= self.settled_at[-1]
         results = [handle.result for handle in self.handles]
-        assert all(handle.valid_at(ts) for handle in self.handles)
+        assert all(handle.place.settled_ts == ts for handle in self.handles)
         assert None not in results
         self.settled_at.append(ts)
         self.seen.append([result for result in results if result is not None])

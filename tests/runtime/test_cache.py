@@ -1,15 +1,18 @@
 """Live queries: computed once, shared, exact, and all at one timestamp."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reactor.errors import SnapshotTooOld
+from reactor.engine.readset import ReadSet
+from reactor.errors import Error, Overloaded, SnapshotTooOld
 from reactor.limits import Limits
-from reactor.runtime.calls import Call
-from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, wire
+from reactor.runtime.calls import Call, Refused
+from reactor.runtime.executor import QueryRun
+from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, value_of, wire
 from tests.sizes import size
 
 pytestmark = pytest.mark.asyncio
@@ -625,3 +628,34 @@ async def time_and(ctx, name: str):
         bench.clock.tick = 0.0
         assert {watcher.value[0] for watcher in watchers} == {1}
         assert len(bench.host.live) == 1
+
+
+@pytest.mark.parametrize("error", [SnapshotTooOld("gone"), Overloaded("TooBusy", "Try again.")])
+async def test_what_is_refused_is_no_result_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Error
+) -> None:
+    monkeypatch.setattr("reactor.runtime.cache.OVERLOAD_RETRY_SECONDS", 0.0)
+    async with open_bench(tmp_path, APP) as bench:
+        await bench.mutation("app:put", name="a", n=1)
+        executor = bench.host.executor
+        run_query, refusals = executor.run_query, 3
+
+        def refusing(call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
+            nonlocal refusals
+            if refusals:
+                refusals -= 1
+                finished(QueryRun(Refused(error), ReadSet(), False))
+            else:
+                run_query(call, ts, finished)
+
+        monkeypatch.setattr(executor, "run_query", refusing)
+        watcher = bench.watch("app:number", "app:is_big", name="a")
+        assert await watcher.next() == [1, False]
+        assert len(watcher.seen) == 1
+        assert refusals == 0
+        await bench.settle()
+
+        refusals = 1
+        outcome = await bench.submit("query", "app:number", {"name": "b"})
+        assert isinstance(outcome, Refused), "who asks once is told"
+        assert value_of(await bench.submit("query", "app:number", {"name": "b"})) is None
