@@ -603,31 +603,57 @@ async def test_what_is_subscribed_to_during_a_round_is_not_older_than_that(tmp_p
         assert [together[1].value for together in watcher.seen] == [b"100.0"]
 
 
+async def many_to_tell(bench: Bench) -> None:
+    """Keep the live queries busy with telling observers that something changed."""
+    for _ in range(60):
+        bench.watch("app:number", name="filler")
+    await bench.settle()
+
+
 async def test_queries_that_become_one_lose_nobody(tmp_path: Path) -> None:
-    """Two results of one query, of different times, are rerun as one while observers of the old one are being told."""
+    """Two results of one query, of different times, become one again before most observers know of the change."""
     files = project_files(
         app=APP["functions/app.py"]
         + """
 @query
-async def time_and(ctx, name: str):
+async def by_time(ctx):
+    name = "a" if ctx.now() < 1_750_000_010_000 else "b"
     item = await ctx.db.query("items").with_index("by_name", name=name).first()
-    return [None if item is None else item["n"], ctx.now()]
+    return [name, None if item is None else item["n"]]
 """
     )
     async with open_bench(tmp_path, files) as bench:
-        watchers = [bench.watch("app:time_and", name="a") for _ in range(60)]
+        watchers = [bench.watch("app:by_time") for _ in range(5)]
         await bench.settle()
         bench.clock.wall += 20_000_000_000
-        watchers.append(bench.watch("app:time_and", name="a"))
-        await bench.settle()
-        assert len(bench.host.live) == 2
+        late = bench.watch("app:by_time")
+        await many_to_tell(bench)
+        assert (len(bench.host.live), late.value) == (3, ["b", None])
         bench.clock.tick = 1.0
+        await bench.mutation("app:put", name="filler", n=1)
         await bench.mutation("app:put", name="a", n=1)
         bench.host.live.request_settle(watchers[0])
+        assert await watchers[0].next() == [["b", None]]
+        assert len(bench.host.live) == 2
+        assert watchers[4].value == ["a", None], "it has not been told yet"
         await bench.settle()
         bench.clock.tick = 0.0
-        assert {watcher.value[0] for watcher in watchers} == {1}
-        assert len(bench.host.live) == 1
+        assert [watcher.value for watcher in watchers] == [["b", None]] * 5
+
+
+async def test_a_query_that_is_split_loses_nobody(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, APP) as bench:
+        watchers = {name: bench.watch("app:sometimes", identity=user(name)) for name in ("ann", "bob", "cho")}
+        await many_to_tell(bench)
+        bench.clock.tick = 1.0
+        await bench.mutation("app:put", name="filler", n=1)
+        await bench.mutation("app:put", name="private", n=1)
+        bench.host.live.request_settle(watchers["ann"])
+        assert await watchers["ann"].next() == ["for ann"]
+        assert watchers["cho"].value == "for everybody", "it has not been told yet"
+        await bench.settle()
+        bench.clock.tick = 0.0
+        assert {name: watcher.value for name, watcher in watchers.items()} == {n: f"for {n}" for n in watchers}
 
 
 @pytest.mark.parametrize("error", [SnapshotTooOld("gone"), Overloaded("TooBusy", "Try again.")])
