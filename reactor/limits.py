@@ -146,6 +146,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     transitions_unsent: Annotated[
         int, Knob("transitions", 1, 1000, "REACTOR_TRANSITIONS_UNSENT", "transitions waiting in one socket's buffer")
     ] = 2
+    mutation_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            1,
+            3600,
+            "REACTOR_MUTATION_SECONDS",
+            "how long a mutation of a socket may go unanswered before the socket is closed and the client asks again",
+        ),
+    ] = 60.0
     ping_seconds: Annotated[
         float,
         Knob(
