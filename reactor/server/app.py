@@ -32,6 +32,7 @@ from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.http.api import Api
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
+from reactor.server.snapshots import Snapshots
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
@@ -141,10 +142,18 @@ class Deployment(Caller):
             raise
         self._credentials = credentials
         self._host = host
-        self._owner = os.getpid(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        self._owner = os.getpid(), loop
         self._backend = Backend(
             functions=host.executor,
             live=host.live,
+            snapshots=Snapshots(
+                pin=host.database.retention.pin,
+                unpin=host.database.retention.unpin,
+                durable_ts=lambda: host.database.durable_ts,
+                seconds=self.limits.snapshot_seconds,
+                later=loop.call_later,
+            ),
             durable_ts=lambda: host.database.durable_ts,
             check_admin=self._check_admin,
             submit_handler=self._submit_handler,
@@ -153,7 +162,9 @@ class Deployment(Caller):
 
     async def quiesce(self) -> None:
         """Take no new calls, answer those under way, and close every connection. Waits up to `shutdown_seconds`."""
-        self._backend = None
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.snapshots.close()
         await self._sync.close(CLOSE_CODE, CLOSE_REASON)
 
     async def close(self) -> None:
@@ -206,6 +217,7 @@ class Deployment(Caller):
         http = HttpApp(
             api=Api(self.backend, self._rng),
             sync=self._sync,
+            limits=self.limits,
             name=lambda: self.instance_name,
             version=version(),
             page=Page(self._registered) if page else None,

@@ -10,6 +10,7 @@ import msgspec
 
 from reactor.ports import Rng
 from reactor.runtime.calls import Call, Outcome
+from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, Live
 
 Done = Callable[[Outcome], None]
@@ -29,6 +30,7 @@ class Backend(msgspec.Struct, frozen=True):
 
     functions: Functions
     live: Live
+    snapshots: Snapshots
     durable_ts: Callable[[], int]
     check_admin: CheckAdmin
     submit_handler: Callable[[Handler, Call, Done], None]

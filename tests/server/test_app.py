@@ -298,6 +298,32 @@ async def test_http_calls(project: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_queries_at_a_lent_timestamp_see_one_state(project: Path) -> None:
+    deployment = Deployment(project, data=":memory:")
+
+    async def body(url: str) -> None:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            asked = {"path": "messages:list", "args": {"channel": "a"}}
+
+            async def at(ts: str) -> Any:
+                return (await client.post("/api/query_at_ts", json={**asked, "ts": ts})).json()["value"]
+
+            first = (await client.post("/api/query_ts")).json()["ts"]
+            for body in ("one", "two", "three"):
+                await deployment.mutation("messages:send", channel="a", body=body)
+            second = (await client.post("/api/query_ts")).json()["ts"]
+            await deployment.run(lambda ctx: ctx.db.insert("messages", {"channel": "a", "body": "four"}))
+            assert await at(second) == ["one", "two", "three"]
+            assert await at(first) == []
+            batch = {"queries": [asked, {**asked, "path": "messages:send"}, asked]}
+            results = (await client.post("/api/query_batch", json=batch)).json()["results"]
+            assert results[0]["value"] == results[2]["value"] == ["one", "two", "three", "four"]
+            assert "Trying to execute messages.js:send as Query" in results[1]["errorMessage"]
+
+    await served(deployment, body)
+
+
+@pytest.mark.asyncio
 async def test_close_codes_on_the_wire(project: Path) -> None:
     async def body(url: str) -> None:
         async with raw_client(url) as client:
