@@ -96,7 +96,7 @@ class Deployment(Caller):
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
         self._is_opening = False
         self._live_feeds: set[Feed] = set()
-        self._sync = SyncEndpoint(self._new_session, self.clock, self.limits)
+        self.sockets = SyncEndpoint(self._new_session, self.clock, self.limits)
         super().__init__(self.backend, self._live_feeds)
 
     # Opening and closing.
@@ -165,7 +165,7 @@ class Deployment(Caller):
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.snapshots.close()
-        await self._sync.close(CLOSE_CODE, CLOSE_REASON)
+        await self.sockets.close(CLOSE_CODE, CLOSE_REASON)
 
     async def close(self) -> None:
         """Answer what is under way, make it durable, and release the data. Closing twice is harmless."""
@@ -216,7 +216,7 @@ class Deployment(Caller):
         """
         http = HttpApp(
             api=Api(self.backend, self._rng),
-            sync=self._sync,
+            sync=self.sockets,
             limits=self.limits,
             name=lambda: self.instance_name,
             version=version(),

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from reactor.errors import ArgumentsInvalid, InvalidArgument, PushError, ReactorError, StorageError, Unavailable
 from reactor.limits import Limits
 from reactor.server.app import Deployment
-from reactor.server.run import bind, serve, url_of
 from tests.server.fakes import SECRET, add
-from tests.server.projects import MESSAGES, raw_client, write_project
+from tests.server.projects import MESSAGES, raw_client, served, write_project
 
 
 @pytest.fixture
@@ -30,17 +29,6 @@ def project(tmp_path: Path) -> Path:
 async def deployment(project: Path) -> AsyncIterator[Deployment]:
     async with Deployment(project, data=":memory:") as opened:
         yield opened
-
-
-async def served(deployment: Deployment, body: Callable[[str], Awaitable[None]], *, page: bool = False) -> None:
-    """Run `body(url)` while `deployment` is served on a real port."""
-    listener = bind("127.0.0.1", 0)
-    url = url_of(listener)
-
-    async def work() -> None:
-        await body(url)
-
-    await serve(deployment, listener, page=page, alongside=work)
 
 
 # In process.

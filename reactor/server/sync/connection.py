@@ -45,6 +45,11 @@ class SyncEndpoint:
         """How many connections are open."""
         return len(self._connections)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of messages that wait because their clients do not read."""
+        return sum([connection.outbox.waiting_bytes for connection in self._connections])
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one socket until it closes."""
         await receive()  # websocket.connect
