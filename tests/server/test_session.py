@@ -19,7 +19,7 @@ from reactor.errors import (
     WriteConflict,
 )
 from reactor.limits import MAX_TRANSITION_CHUNK_BYTES
-from reactor.protocol.sync import encode_ts
+from reactor.protocol.sync import decode_client_message, encode_ts
 from reactor.runtime.calls import Failure, Refused
 from tests.server.fakes import (
     ADMIN_KEY,
@@ -618,6 +618,56 @@ def test_any_client_clock_can_be_answered(client_ts: float) -> None:
     client.connect(clientTs=client_ts)
     client.modify()
     client.transition(1000)
+
+
+SCALARS = st.none() | st.booleans() | st.integers(0, 5) | st.text(max_size=5) | st.just(SESSION_ID)
+CHANGES = st.one_of(
+    st.builds(add, st.integers(0, 3), st.sampled_from(["m:f", "", "_system/a:b", "a//b"]), componentPath=SCALARS),
+    st.builds(remove, st.integers(0, 3)),
+)
+ANYTHING = st.fixed_dictionaries(
+    {"type": st.sampled_from(["Connect", "ModifyQuerySet", "Mutation", "Action", "Authenticate", "Event", "Ping"])},
+    optional={
+        "sessionId": SCALARS,
+        "connectionCount": SCALARS,
+        "maxObservedTimestamp": SCALARS | st.sampled_from([encode_ts(0), encode_ts(2**63 - 1)]),
+        "clientTs": SCALARS | st.floats(),
+        "baseVersion": st.integers(0, 2),
+        "newVersion": st.integers(0, 3),
+        "modifications": st.lists(CHANGES, max_size=4),
+        "requestId": st.integers(0, 3),
+        "udfPath": st.sampled_from(["m:f", "", "_system/a:b", "a//b"]) | st.text(max_size=9),
+        "args": st.sampled_from([[{}], [], [1], [{"a": [None]}]]),
+        "componentPath": SCALARS,
+        "tokenType": st.sampled_from(["User", "Admin", "None"]),
+        "value": SCALARS | st.just(ADMIN_KEY),
+        "impersonating": st.dictionaries(st.text(max_size=5) | st.just("issuer"), SCALARS, max_size=3),
+        "eventType": SCALARS,
+    },
+)
+
+
+@given(st.lists(ANYTHING, max_size=12))
+def test_nothing_a_client_says_raises_or_is_answered_out_of_turn(messages: list[dict[str, object]]) -> None:
+    client = Client()
+    asked: list[object] = []
+    for message in messages:
+        try:
+            decoded = decode_client_message(json.dumps(message))
+        except ProtocolError:
+            continue
+        is_open = client.outlet.closed is None
+        client.session.receive(decoded)
+        if is_open and message["type"] in ("Mutation", "Action"):
+            asked.append(message["requestId"])
+        for handle in client.live.open:
+            handle.result = handle.result or value(1)
+        client.settle(1000)
+        if client.outlet.closed is None and client.mutations.submitted:
+            client.mutations.submitted.pop()[1](success(1000))
+    answered = [m["requestId"] for m in client.outlet.sent if m["type"].endswith("Response")]
+    assert answered == asked[: len(answered)]
+    assert len(asked) - len(answered) <= (client.outlet.closed is not None)
 
 
 STEPS = st.lists(
