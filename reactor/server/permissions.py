@@ -18,19 +18,8 @@ TOKEN_EXPIRED: Final = "Convex token identity expired"
 NO_ACTIONS: Final = "Actions are not supported yet by this version of reactor. Use a query or a mutation."
 
 
-def refusal(path: str, component: str, identity: Identity, *, writes: bool) -> str | None:
-    """Return why `identity` may not call `path` in `component`, or None if nothing here forbids it."""
-    if identity.kind != "admin" and (path.startswith("_system/") or component):
-        return NO_PERMISSION
-    if writes and identity.read_only:
-        return f"{NO_PERMISSION} The admin key is read-only."
-    if component:
-        return f"Could not find component '{component}': this deployment has no components."
-    return None
-
-
 class Rights(msgspec.Struct, frozen=True):
-    """On whose behalf a connection calls. `denied` says why nothing is allowed, after a bad admin key."""
+    """On whose behalf calls are made. `denied` says why nothing is allowed, after a bad admin key."""
 
     identity: Identity = ANONYMOUS
     denied: str | None = None
@@ -39,7 +28,14 @@ class Rights(msgspec.Struct, frozen=True):
         """Return why `path` in `component` may not be called, or None if nothing here forbids it."""
         if self.denied is not None:
             return self.denied
-        return refusal(path, component, self.identity, writes=writes)
+        identity = self.identity
+        if identity.kind != "admin" and (path.startswith("_system/") or component):
+            return NO_PERMISSION
+        if writes and identity.read_only:
+            return f"{NO_PERMISSION} The admin key is read-only."
+        if component:
+            return f"Could not find component '{component}': this deployment has no components."
+        return None
 
     def check_component(self, component: str) -> None:
         """Refuse a call below the root component that no admin makes; who tried a bad key is answered instead.

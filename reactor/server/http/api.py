@@ -37,7 +37,7 @@ from reactor.runtime.references import parse_path
 from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.errors import HttpError
 from reactor.server.http.headers import client_version, identity
-from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, refusal
+from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, Rights
 from reactor.server.text import printable
 from reactor.values.json import Format, decode_json, encode_format, parse_format
 
@@ -123,7 +123,7 @@ class Api:
         asked = decode_function_request(await read_json(request))
         parse_path(asked.path)
         shape = self._shape(request, asked)
-        text = refusal(asked.path, asked.component_path or "", caller, writes=True) or NO_ACTIONS
+        text = Rights(caller).refusal(asked.path, asked.component_path or "", writes=True) or NO_ACTIONS
         return _encoded(_body(self._failed(request, text), shape))
 
     async def function(self, request: Request) -> Response:
@@ -162,7 +162,7 @@ class Api:
         self, request: Request, caller: Identity, asked: FunctionRequest, submit: Submit, *, writes: bool
     ) -> Success | Failure:
         parse_path(asked.path)
-        refused = refusal(asked.path, asked.component_path or "", caller, writes=writes)
+        refused = Rights(caller).refusal(asked.path, asked.component_path or "", writes=writes)
         if refused is not None:
             return self._failed(request, refused)
         call = Call(

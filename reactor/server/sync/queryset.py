@@ -63,7 +63,7 @@ class QuerySet:
         self._rng = rng
         self._limits = limits
         self._queries: dict[int, Query] = {}
-        self._removed: set[int] = set()
+        self.removed: set[int] = set()  # ids the client has not been told of yet
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class QuerySet:
     def clear(self) -> None:
         """Forget everything: the client is gone."""
         self._queries.clear()
-        self._removed.clear()
+        self.removed.clear()
         self._bytes = 0
 
     # To the client.
@@ -128,11 +128,10 @@ class QuerySet:
         for query, result in changes:
             query.sent = result
             modifications.append(_modification(query.id, result))
-        if self._removed:
-            for query_id in self._removed:
-                if query_id not in self._queries:
-                    modifications.append(QueryRemoved(query_id=query_id))
-            self._removed.clear()
+        for query_id in self.removed:
+            if query_id not in self._queries:
+                modifications.append(QueryRemoved(query_id=query_id))
+        self.removed.clear()
         if len(modifications) > 1:
             modifications.sort(key=_query_id)
         return modifications
@@ -177,7 +176,7 @@ class QuerySet:
         if query is None:
             raise Error(f"There is no query with id {message.query_id} on this connection.")
         self._bytes -= len(query.args) + len(query.path)
-        self._removed.add(query.id)
+        self.removed.add(query.id)
         self._unsubscribe(query.handle)
 
     def _subscribe(

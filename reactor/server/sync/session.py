@@ -260,7 +260,10 @@ class Session:
         check_path(message.udf_path)
         args = bytes(message.args[0])  # a copy: the message would stay alive with a view of it
         rights = self._rights
-        refused = self._refusal(message)
+        component = message.component_path or ""
+        if component:
+            rights.check_component(component)
+        refused = rights.refusal(message.udf_path, component, writes=True)
         if refused is not None:
             self._answer_failure(message.request_id, refused_failure(refused, self._request_id(message.request_id)))
             return
@@ -284,18 +287,13 @@ class Session:
         if self._has_expired():
             return
         check_path(message.udf_path)
-        text = (
-            f"[Request ID: {self._request_id(message.request_id)}] Server Error\n{self._refusal(message) or NO_ACTIONS}"
-        )
-        self._send(ActionResponse(request_id=message.request_id, success=False, result=encode_text(text)))
-        self._owe()
-
-    def _refusal(self, message: Mutation | Action) -> str | None:
-        """Return why what `message` asks for is not allowed, or None."""
         component = message.component_path or ""
         if component:
             self._rights.check_component(component)
-        return self._rights.refusal(message.udf_path, component, writes=True)
+        refused = self._rights.refusal(message.udf_path, component, writes=True)
+        text = f"[Request ID: {self._request_id(message.request_id)}] Server Error\n{refused or NO_ACTIONS}"
+        self._send(ActionResponse(request_id=message.request_id, success=False, result=encode_text(text)))
+        self._owe()
 
     # Mutations.
 
@@ -382,7 +380,8 @@ class Session:
             if self._expires_ns is not None and self._has_expired():
                 return
             self._transition(ts, changes)
-            self._finish_if_quiet()
+            if self._finish is not None:
+                self._finish_if_quiet()
 
     def _transition(self, ts: int, changes: list[Change]) -> None:
         query_set = self._query_set
@@ -391,7 +390,7 @@ class Session:
             Transition(
                 start_version=self._sent,
                 end_version=end,
-                modifications=query_set.report(changes),
+                modifications=query_set.report(changes) if changes or query_set.removed else (),
                 client_clock_skew=self._clock_skew,
                 server_ts=self._clock.now_ns(),
             )
