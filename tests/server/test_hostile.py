@@ -15,7 +15,7 @@ from tests.server.projects import RawClient, raw_client
 from tests.servers import Server, copy_fixture, running, start_serve
 from tests.sizes import size
 
-ROUNDS, WARM = size(40, 1000), size(20, 100)
+ROUNDS, WARM = size(24, 1000), size(12, 100)
 GROWTH = 1.05
 TIMEOUT_SECONDS = size(50, 900)
 
