@@ -383,6 +383,26 @@ async def test_mounting_in_another_application(project: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_mounting_beside_the_routes_of_a_host(project: Path) -> None:
+    """For clients that replace the path of their URL."""
+    deployment = Deployment(project, data=":memory:")
+    app = FastAPI(lifespan=deployment.lifespan)
+
+    @app.get("/hello")
+    async def hello() -> str:
+        return "from the host"
+
+    app.mount("", deployment.asgi())
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        app.router.lifespan_context(app),
+    ):
+        assert (await client.get("/hello")).json() == "from the host"
+        asked = {"path": "messages:list", "args": {"channel": "a"}}
+        assert (await client.post("/api/query", json=asked)).json()["value"] == []
+
+
+@pytest.mark.asyncio
 async def test_running_as_an_application_of_its_own(project: Path) -> None:
     deployment = Deployment(project, data=":memory:")
     app = deployment.asgi()
