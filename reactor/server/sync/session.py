@@ -15,16 +15,7 @@ from functools import partial
 
 from msgspec import UNSET, Raw
 
-from reactor.errors import (
-    Error,
-    Forbidden,
-    InvalidArgument,
-    LimitExceeded,
-    OutcomeUnknown,
-    Overloaded,
-    ProtocolError,
-    Unavailable,
-)
+from reactor.errors import Error, Forbidden, InvalidArgument, Overloaded
 from reactor.limits import MAX_CLOSE_REASON_BYTES, MAX_SAFE_INTEGER, MAX_TRANSITION_CHUNK_BYTES, Limits
 from reactor.ports import Clock, Rng
 from reactor.protocol.sync import (
@@ -43,16 +34,16 @@ from reactor.protocol.sync import (
     StateVersion,
     Transition,
     decode_ts,
-    encode_server_message,
     encode_text,
     encode_ts,
     split_transition,
 )
 from reactor.runtime.calls import Call, Failure, Outcome, Success
 from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, NO_PROVIDER, TOKEN_EXPIRED, Rights
+from reactor.server.sync.endings import ending_of
 from reactor.server.sync.ports import CheckAdmin, Live, Mutations, Outlet
 from reactor.server.sync.queryset import Change, QuerySet, check_path, refused_failure
-from reactor.server.text import printable
+from reactor.server.text import encode
 
 logger = logging.getLogger("reactor.sync")
 
@@ -140,18 +131,10 @@ class Session:
         """End the connection in the way `error` asks for."""
         if self.is_closed:
             return
-        if isinstance(error, ProtocolError | LimitExceeded | InvalidArgument):
-            # Bad requests. An official JS client then stops for good, so nothing that may pass by itself belongs here.
+        ending = ending_of(error)
+        if ending.is_fatal:
             self._send(FatalError(error=str(error)))
-            self._close(None, "")
-        elif isinstance(error, Forbidden):
-            self._send(FatalError(error=str(error)))
-            self._close(1000, error.rule)
-        elif error.retryable and not isinstance(error, OutcomeUnknown | Unavailable):
-            # "Try again later": the client waits according to the reason.
-            self._close(1013, getattr(error, "rule", error.code))
-        else:
-            self._close(1011, "InternalServerError")
+        self._close(ending.code, ending.reason)
 
     def drained(self) -> None:
         """The outlet has sent everything: a Transition that was held back may be made, from the newest state."""
@@ -418,11 +401,3 @@ class Session:
     def _finish_if_quiet(self) -> None:
         if self._finish is not None and not (self.is_closed or self._unanswered or self._owed):
             self._close(*self._finish)
-
-
-def encode(message: ServerMessage) -> bytes:
-    """Return the frame of a message, whatever text user code has put into its errors and log lines."""
-    try:
-        return encode_server_message(message)
-    except UnicodeEncodeError:
-        return encode_server_message(printable(message))
