@@ -51,6 +51,9 @@ MAX_LOG_LINE_BYTES: Final = 32_768
 MAX_TRANSITION_CHUNK_BYTES: Final = 5_000_000
 MAX_CLOSE_REASON_BYTES: Final = 123
 MAX_HTTP_BODY_BYTES: Final = 16 * MIB + 2000
+MAX_BATCH_QUERIES: Final = 1024
+MAX_BATCH_BYTES: Final = 64 * MIB  # of the results of one batch
+MAX_PARALLEL_QUERIES: Final = 20  # of one batch
 
 
 class Knob(NamedTuple):
@@ -164,18 +167,63 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     transitions_unsent: Annotated[
         int, Knob("transitions", 1, 1000, "REACTOR_TRANSITIONS_UNSENT", "transitions waiting in one socket's buffer")
     ] = 2
+    mutation_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            1,
+            3600,
+            "REACTOR_MUTATION_SECONDS",
+            "how long a mutation of a socket may go unanswered before the socket is closed and the client asks again",
+        ),
+    ] = 60.0
     ping_seconds: Annotated[
         float,
         Knob(
             "s", 0.05, 55, "REACTOR_PING_SECONDS", "silence after which the server sends Ping (clients give up at 60)"
         ),
     ] = 15.0
+    socket_ping_seconds: Annotated[
+        float,
+        Knob("s", 0.05, 3600, "REACTOR_SOCKET_PING_SECONDS", "time between two pings of the WebSocket protocol itself"),
+    ] = 5.0
     client_silence_seconds: Annotated[
         float, Knob("s", 1, 3600, "REACTOR_CLIENT_SILENCE_SECONDS", "silence after which a client counts as gone")
     ] = 120.0
     message_bytes: Annotated[
         int, Knob("bytes", 1 << 10, 1 << 32, "REACTOR_MESSAGE_BYTES", "largest WebSocket message accepted")
     ] = 17 * MIB
+    deflate_bytes: Annotated[
+        int,
+        Knob(
+            "bytes",
+            0,
+            1 << 32,
+            "REACTOR_DEFLATE_BYTES",
+            "smallest WebSocket message that is compressed for clients that offer it (0: none; above 1 MiB never)",
+        ),
+    ] = 1 * KIB
+    http_requests: Annotated[
+        int, Knob("requests", 1, 1 << 20, "REACTOR_HTTP_REQUESTS", "HTTP calls of functions that run at a time")
+    ] = 1_000
+    http_wait_seconds: Annotated[
+        float,
+        Knob("s", 0, 600, "REACTOR_HTTP_WAIT_SECONDS", "how long an HTTP call beyond those waits before it is refused"),
+    ] = 5.0
+    http_seconds: Annotated[
+        float,
+        Knob("s", 0.05, 3600, "REACTOR_HTTP_SECONDS", "how long an HTTP call may take to come in and be answered"),
+    ] = 300.0
+    snapshot_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0,
+            3600,
+            "REACTOR_SNAPSHOT_SECONDS",
+            "how long `/api/query_at_ts` can read at a timestamp that `/api/query_ts` gave",
+        ),
+    ] = 30.0
     shutdown_seconds: Annotated[
         float, Knob("s", 0, 600, "REACTOR_SHUTDOWN_SECONDS", "how long a shutdown waits for answers to leave")
     ] = 10.0

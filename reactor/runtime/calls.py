@@ -16,13 +16,14 @@ class Identity(msgspec.Struct, frozen=True):
     """Who is calling.
 
     `claims` are the client-visible camelCase claims of a user, also of one that an admin acts as. `key` tells two
-    identities apart in caches; it is empty for the anonymous one.
+    identities apart in caches; it is empty for the anonymous one. From `expires_ns` (wall clock) on, calls are refused.
     """
 
     kind: Literal["none", "user", "admin"] = "none"
     claims: Mapping[str, Any] | None = None
     key: str = ""
     read_only: bool = False
+    expires_ns: int | None = None
 
 
 ANONYMOUS: Final = Identity()

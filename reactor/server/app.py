@@ -32,6 +32,7 @@ from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.http.api import Api
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
+from reactor.server.snapshots import Snapshots
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
@@ -95,7 +96,7 @@ class Deployment(Caller):
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
         self._is_opening = False
         self._live_feeds: set[Feed] = set()
-        self._sync = SyncEndpoint(self._new_session, self.clock, self.limits)
+        self.sockets = SyncEndpoint(self._new_session, self.clock, self.limits)
         super().__init__(self.backend, self._live_feeds)
 
     # Opening and closing.
@@ -141,10 +142,18 @@ class Deployment(Caller):
             raise
         self._credentials = credentials
         self._host = host
-        self._owner = os.getpid(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        self._owner = os.getpid(), loop
         self._backend = Backend(
             functions=host.executor,
             live=host.live,
+            snapshots=Snapshots(
+                pin=host.database.retention.pin,
+                unpin=host.database.retention.unpin,
+                durable_ts=lambda: host.database.durable_ts,
+                seconds=self.limits.snapshot_seconds,
+                later=loop.call_later,
+            ),
             durable_ts=lambda: host.database.durable_ts,
             check_admin=self._check_admin,
             submit_handler=self._submit_handler,
@@ -153,8 +162,10 @@ class Deployment(Caller):
 
     async def quiesce(self) -> None:
         """Take no new calls, answer those under way, and close every connection. Waits up to `shutdown_seconds`."""
-        self._backend = None
-        await self._sync.close(CLOSE_CODE, CLOSE_REASON)
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.snapshots.close()
+        await self.sockets.close(CLOSE_CODE, CLOSE_REASON)
 
     async def close(self) -> None:
         """Answer what is under way, make it durable, and release the data. Closing twice is harmless."""
@@ -205,7 +216,8 @@ class Deployment(Caller):
         """
         http = HttpApp(
             api=Api(self.backend, self._rng),
-            sync=self._sync,
+            sync=self.sockets,
+            limits=self.limits,
             name=lambda: self.instance_name,
             version=version(),
             page=Page(self._registered) if page else None,

@@ -3,16 +3,16 @@
 They ask for it anew each time: a deployment that is not open has none.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from reactor.ports import Rng
-from reactor.runtime.calls import Call, Identity, Outcome
-from reactor.server.sync.session import Live
+from reactor.runtime.calls import Call, Outcome
+from reactor.server.snapshots import Snapshots
+from reactor.server.sync.ports import CheckAdmin, Live
 
-CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
 Done = Callable[[Outcome], None]
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -30,6 +30,7 @@ class Backend(msgspec.Struct, frozen=True):
 
     functions: Functions
     live: Live
+    snapshots: Snapshots
     durable_ts: Callable[[], int]
     check_admin: CheckAdmin
     submit_handler: Callable[[Handler, Call, Done], None]

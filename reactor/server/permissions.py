@@ -5,21 +5,43 @@ Used by the sync session and the HTTP API. Whether a function is public is the r
 
 from typing import Final
 
-from reactor.runtime.calls import Identity
+import msgspec
+
+from reactor.errors import Error
+from reactor.runtime.calls import ANONYMOUS, Identity
 
 NO_PROVIDER: Final = (
     "No auth provider found matching the given token (no providers configured). Check functions/auth_config.py."
 )
 NO_PERMISSION: Final = "You do not have permission to perform this operation."  # the official CLI looks for this text
+TOKEN_EXPIRED: Final = "Convex token identity expired"
 NO_ACTIONS: Final = "Actions are not supported yet by this version of reactor. Use a query or a mutation."
 
 
-def refusal(path: str, component: str, identity: Identity, *, writes: bool) -> str | None:
-    """Return why `identity` may not call `path` in `component`, or None if nothing here forbids it."""
-    if identity.kind != "admin" and (path.startswith("_system/") or component):
-        return NO_PERMISSION
-    if writes and identity.read_only:
-        return f"{NO_PERMISSION} The admin key is read-only."
-    if component:
-        return f"Could not find component '{component}': this deployment has no components."
-    return None
+class Rights(msgspec.Struct, frozen=True):
+    """On whose behalf calls are made. `denied` says why nothing is allowed, after a bad admin key."""
+
+    identity: Identity = ANONYMOUS
+    denied: str | None = None
+
+    def refusal(self, path: str, component: str, *, writes: bool) -> str | None:
+        """Return why `path` in `component` may not be called, or None if nothing here forbids it."""
+        if self.denied is not None:
+            return self.denied
+        identity = self.identity
+        if identity.kind != "admin" and (path.startswith("_system/") or component):
+            return NO_PERMISSION
+        if writes and identity.read_only:
+            return f"{NO_PERMISSION} The admin key is read-only."
+        if component:
+            return f"Could not find component '{component}': this deployment has no components."
+        return None
+
+    def check_component(self, component: str) -> None:
+        """Refuse a call below the root component that no admin makes; who tried a bad key is answered instead.
+
+        Raises:
+            Error: which ends the connection, as Convex does.
+        """
+        if self.identity.kind != "admin" and self.denied is None:
+            raise Error(f"Component {component!r} can only be named with an admin key.")

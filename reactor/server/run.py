@@ -19,6 +19,7 @@ import uvicorn
 
 from reactor.errors import InvalidArgument
 from reactor.server.app import Deployment
+from reactor.server.sync.websocket import websocket_protocol
 
 logger = logging.getLogger("reactor.server")
 
@@ -126,12 +127,12 @@ def _config(deployment: Deployment, page: bool) -> uvicorn.Config:
         deployment.asgi(page=page),
         loop="none",
         http="httptools",
-        ws="websockets-sansio",
+        ws=websocket_protocol(limits),
         ws_max_size=limits.message_bytes,
         # A client that answers no ping for this long is gone; JS clients say nothing else for hours.
-        ws_ping_interval=limits.ping_seconds,
+        ws_ping_interval=limits.socket_ping_seconds,
         ws_ping_timeout=limits.client_silence_seconds,
-        ws_per_message_deflate=False,
+        ws_per_message_deflate=False,  # uvicorn's; ours is in `websocket_protocol`
         lifespan="off",
         access_log=False,  # a URL may hold an admin key
         log_config=None,

@@ -4,6 +4,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from reactor.protocol.sync import ServerMessage, encode_server_message
+
 T = TypeVar("T")
 
 
@@ -18,3 +20,11 @@ def printable(value: T) -> T:
         fields = {name: printable(getattr(value, name)) for name in value.__struct_fields__}
         changed = msgspec.structs.replace(value, **fields)
     return changed  # type: ignore[no-any-return]
+
+
+def encode(message: ServerMessage) -> bytes:
+    """Return the frame of a message, whatever text user code has put into its errors and log lines."""
+    try:
+        return encode_server_message(message)
+    except UnicodeEncodeError:
+        return encode_server_message(printable(message))

@@ -155,9 +155,7 @@ async def test_a_walk_meets_every_document_that_stays() -> None:
         counts.append(count)
         do(database, ("insert", 0, 1))
         do(database, ("patch", count, None))
-    seen |= {
-        str(document["_id"]) for _, document in changed_documents([*database.write_log.since(start)])
-    }
+    seen |= {str(document["_id"]) for _, document in changed_documents([*database.write_log.since(start)])}
 
     assert counts == sorted(set(counts))
     assert seen >= {*stays, *contents(database)["notes"]}

@@ -133,14 +133,18 @@ class FakeMutations:
 class Client:
     """One session and its surroundings, driven by wire messages."""
 
-    def __init__(self, *, chunks: bool = False, durable_ts: int = 1000, **limits: Any) -> None:
+    def __init__(
+        self, *, chunks: bool = False, durable_ts: int = 1000, expires_ns: int | None = None, **limits: Any
+    ) -> None:
         self.outlet, self.live, self.mutations, self.clock = FakeOutlet(), FakeLive(), FakeMutations(), FakeClock()
         self.durable_ts = durable_ts
         self.session = Session(
             outlet=self.outlet,
             mutations=self.mutations,
             live=self.live,
-            check_admin=check_admin,
+            check_admin=lambda key, attributes: msgspec.structs.replace(
+                check_admin(key, attributes), expires_ns=expires_ns
+            ),
             durable_ts=lambda: self.durable_ts,
             clock=self.clock,
             rng=FakeRng(),
@@ -203,8 +207,9 @@ def remove(query_id: int) -> dict[str, Any]:
     return {"type": "Remove", "queryId": query_id}
 
 
-def value(content: Any, version: int = 1, log_lines: tuple[str, ...] = ()) -> QueryResult:
-    return QueryResult(value=msgspec.json.encode(content), error=None, log_lines=log_lines, version=version)
+def value(content: Any, version: int = 1, log_lines: tuple[str, ...] = (), journal: str | None = None) -> QueryResult:
+    encoded = msgspec.json.encode(content)
+    return QueryResult(value=encoded, error=None, log_lines=log_lines, version=version, journal=journal)
 
 
 def failed(text: str, version: int = 1, data: bytes | None = None, request_id: str = "0" * 16) -> QueryResult:

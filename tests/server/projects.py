@@ -1,12 +1,15 @@
 """A small project for tests of the server, and a raw sync client for its sockets."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+
+from reactor.server.app import Deployment
+from reactor.server.run import bind, serve, url_of
 
 SCHEMA = """
 from reactor import define_schema, define_table, v
@@ -53,6 +56,17 @@ def write_project(folder: Path) -> Path:
     (folder / "schema.py").write_text(SCHEMA)
     (folder / "functions" / "messages.py").write_text(MESSAGES)
     return folder
+
+
+async def served(deployment: Deployment, body: Callable[[str], Awaitable[None]], *, page: bool = False) -> None:
+    """Run `body(url)` while `deployment` is served on a real port."""
+    listener = bind("127.0.0.1", 0)
+    url = url_of(listener)
+
+    async def work() -> None:
+        await body(url)
+
+    await serve(deployment, listener, page=page, alongside=work)
 
 
 class RawClient:

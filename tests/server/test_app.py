@@ -3,8 +3,9 @@
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from reactor.errors import ArgumentsInvalid, InvalidArgument, PushError, ReactorError, StorageError, Unavailable
 from reactor.limits import Limits
 from reactor.server.app import Deployment
-from reactor.server.run import bind, serve, url_of
 from tests.server.fakes import SECRET, add
-from tests.server.projects import MESSAGES, raw_client, write_project
+from tests.server.projects import MESSAGES, raw_client, served, write_project
 
 
 @pytest.fixture
@@ -29,17 +29,6 @@ def project(tmp_path: Path) -> Path:
 async def deployment(project: Path) -> AsyncIterator[Deployment]:
     async with Deployment(project, data=":memory:") as opened:
         yield opened
-
-
-async def served(deployment: Deployment, body: Callable[[str], Awaitable[None]], *, page: bool = False) -> None:
-    """Run `body(url)` while `deployment` is served on a real port."""
-    listener = bind("127.0.0.1", 0)
-    url = url_of(listener)
-
-    async def work() -> None:
-        await body(url)
-
-    await serve(deployment, listener, page=page, alongside=work)
 
 
 # In process.
@@ -298,6 +287,32 @@ async def test_http_calls(project: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_queries_at_a_lent_timestamp_see_one_state(project: Path) -> None:
+    deployment = Deployment(project, data=":memory:")
+
+    async def body(url: str) -> None:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            asked = {"path": "messages:list", "args": {"channel": "a"}}
+
+            async def at(ts: str) -> Any:
+                return (await client.post("/api/query_at_ts", json={**asked, "ts": ts})).json()["value"]
+
+            first = (await client.post("/api/query_ts")).json()["ts"]
+            for body in ("one", "two", "three"):
+                await deployment.mutation("messages:send", channel="a", body=body)
+            second = (await client.post("/api/query_ts")).json()["ts"]
+            await deployment.run(lambda ctx: ctx.db.insert("messages", {"channel": "a", "body": "four"}))
+            assert await at(second) == ["one", "two", "three"]
+            assert await at(first) == []
+            batch = {"queries": [asked, {**asked, "path": "messages:send"}, asked]}
+            results = (await client.post("/api/query_batch", json=batch)).json()["results"]
+            assert results[0]["value"] == results[2]["value"] == ["one", "two", "three", "four"]
+            assert "Trying to execute messages.js:send as Query" in results[1]["errorMessage"]
+
+    await served(deployment, body)
+
+
+@pytest.mark.asyncio
 async def test_close_codes_on_the_wire(project: Path) -> None:
     async def body(url: str) -> None:
         async with raw_client(url) as client:
@@ -365,6 +380,26 @@ async def test_mounting_in_another_application(project: Path) -> None:
             assert (await client.post("/api/query", json=asked)).json()["value"] == []
             assert (await client.post("http://test/reactor//api/query", json=asked)).json()["value"] == []
         assert (await client.post("/api/query", json=asked)).status_code == 503
+
+
+@pytest.mark.asyncio
+async def test_mounting_beside_the_routes_of_a_host(project: Path) -> None:
+    """For clients that replace the path of their URL."""
+    deployment = Deployment(project, data=":memory:")
+    app = FastAPI(lifespan=deployment.lifespan)
+
+    @app.get("/hello")
+    async def hello() -> str:
+        return "from the host"
+
+    app.mount("", deployment.asgi())
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        app.router.lifespan_context(app),
+    ):
+        assert (await client.get("/hello")).json() == "from the host"
+        asked = {"path": "messages:list", "args": {"channel": "a"}}
+        assert (await client.post("/api/query", json=asked)).json()["value"] == []
 
 
 @pytest.mark.asyncio

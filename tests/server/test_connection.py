@@ -192,6 +192,38 @@ async def test_ping_after_silence() -> None:
     await task
 
 
+async def test_a_mutation_that_hangs_closes_the_socket_although_the_client_is_silent() -> None:
+    site, socket = Site(ping_seconds=0.05, mutation_seconds=1), Socket()
+    task = site.open(socket)
+    socket.say({"type": "Mutation", "requestId": 0, "udfPath": "m:f", "args": [{}]})
+    await socket.sent_messages(0)
+    while not site.mutations.submitted:
+        await settle()
+    site.clock.seconds += 0.06
+    await socket.sent_messages(1)  # a Ping: it was looked at
+    site.clock.seconds += 2
+    await task
+    assert socket.closes == [(1013, "SystemTimeoutError")]
+
+
+async def test_old_clients_are_told_to_upgrade() -> None:
+    for version, told in (("python-0.2.0", True), ("python-0.8.1", False)):
+        site, socket = Site(), Socket()
+        task = site.open(socket, headers=[(b"convex-client", version.encode())], path_params={})
+        socket.disconnect()
+        await task
+        assert (b"x-convex-deprecation-state", b"UpgradeRequired") in socket.sent[0]["headers"] or not told
+        assert bool(socket.sent[0]["headers"]) is told
+
+
+@pytest.mark.parametrize("version", ["npm-0.19.1", "python-0.0.2"])
+async def test_clients_of_another_age_are_refused(version: str) -> None:
+    site, socket = Site(), Socket()
+    await site.open(socket, headers=[(b"convex-client", version.encode())])
+    assert socket.sent[0]["status"] == 400
+    assert json.loads(socket.sent[1]["body"])["code"] == "ClientVersionUnsupported"
+
+
 async def test_a_client_that_never_reads_is_given_up() -> None:
     site, socket = Site(ping_seconds=0.05, client_silence_seconds=1.0), Socket()
     task = site.open(socket)

@@ -1,5 +1,6 @@
 """The HTTP API over a fake backend: bodies, headers, statuses, CORS, mounting."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from reactor.errors import Error, OutcomeUnknown, Unavailable, WriteConflict
-from reactor.limits import MAX_HTTP_BODY_BYTES
+from reactor.errors import Error, OutcomeUnknown, SnapshotTooOld, Unavailable, WriteConflict
+from reactor.limits import MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, Limits
+from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.backend import Backend
 from reactor.server.http.api import Api
 from reactor.server.http.router import HttpApp
+from reactor.server.snapshots import Snapshots
 from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
 
 pytestmark = pytest.mark.asyncio
@@ -29,9 +32,19 @@ class FakeFunctions:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Call]] = []
-        self.outcome: Outcome = Success(value=INT64, ts=5)
+        self.outcome: Outcome | None = Success(value=INT64, ts=5)  # None: no answer
+        self.asked_at: list[int | None] = []
+        self.unanswered: list[Callable[[Outcome], None]] = []
+        self._news = asyncio.Event()
+
+    async def waiting(self, count: int) -> None:
+        """Return once `count` calls have come that were not answered at once."""
+        while len(self.unanswered) < count:
+            self._news.clear()
+            await self._news.wait()
 
     def submit_query(self, call: Call, done: Callable[[Outcome], None], ts: int | None = None) -> None:
+        self.asked_at.append(ts)
         self._submit("query", call, done)
 
     def submit_mutation(self, call: Call, done: Callable[[Outcome], None]) -> None:
@@ -42,18 +55,30 @@ class FakeFunctions:
 
     def _submit(self, kind: str, call: Call, done: Callable[[Outcome], None]) -> None:
         self.calls.append((kind, call))
-        done(self.outcome)
+        if self.outcome is None:
+            self.unanswered.append(done)
+            self._news.set()
+        else:
+            done(self.outcome)
 
 
 class Site:
     """An HTTP client in front of the application."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", **limits: Any) -> None:
         self.functions = FakeFunctions()
+        self.pins: list[int] = []
         self.is_open = True
         backend = Backend(
             functions=self.functions,
             live=FakeLive(),
+            snapshots=Snapshots(
+                pin=self.pins.append,
+                unpin=self.pins.remove,
+                durable_ts=lambda: 5,
+                seconds=30,
+                later=asyncio.get_running_loop().call_later,
+            ),
             durable_ts=lambda: 5,
             check_admin=check_admin,
             submit_handler=lambda handler, call, done: None,
@@ -69,7 +94,12 @@ class Site:
             raise AssertionError("no sockets here")
 
         app: ASGIApp = HttpApp(
-            api=Api(opened, FakeRng()), sync=no_sockets, name=lambda: "my-instance", version="1.2.3", page=None
+            api=Api(opened, FakeRng()),
+            sync=no_sockets,
+            limits=Limits(**limits),
+            name=lambda: "my-instance",
+            version="1.2.3",
+            page=None,
         )
         if prefix:
             app = Starlette(routes=[Mount(prefix, app=app)])
@@ -310,13 +340,13 @@ async def test_closed_deployments_say_so() -> None:
 
 async def test_cors_on_answers_and_errors() -> None:
     site = Site()
-    for path in ("/api/query", "/api/nothing", "/version"):
+    for path in ("/api/query", "/api/nothing", "/version", "/", "/instance_name"):
         response = await site.client.get(path, headers={"origin": "http://app.test"})
         assert response.headers["access-control-allow-origin"] == "http://app.test"
         assert response.headers["access-control-allow-credentials"] == "true"
         assert response.headers["vary"] == "Origin"
     assert "access-control-allow-origin" not in (await site.client.get("/version")).headers
-    assert "access-control-allow-origin" not in (await site.client.get("/", headers={"origin": "x"})).headers
+    assert "access-control-allow-origin" not in (await site.client.get("/http/a", headers={"origin": "x"})).headers
 
 
 async def test_preflight() -> None:
@@ -333,3 +363,141 @@ async def test_preflight() -> None:
     assert response.headers["access-control-allow-headers"] == "authorization,convex-client,content-type"
     assert response.headers["access-control-allow-methods"] == "GET, POST, OPTIONS, PATCH, DELETE, PUT"
     assert response.headers["access-control-max-age"] == "86400"
+
+
+async def test_any_options_request_is_a_preflight() -> None:
+    response = await Site().client.options("/api/nothing")
+    assert response.status_code == 200
+    assert "access-control-allow-origin" not in response.headers
+    assert response.headers["access-control-allow-credentials"] == "true"
+
+
+async def test_a_timestamp_is_lent_and_asked_at() -> None:
+    site = Site()
+    lent = (await site.post("/api/query_ts", None)).json()
+    assert lent == {"ts": encode_ts(5)}
+    assert site.pins == [5]
+    body = {"path": "m:f", "args": {"a": 1}, "ts": lent["ts"], "format": "json"}
+    assert (await site.post("/api/query_at_ts", body)).json()["value"] == {"big": "10", "n": 1}
+    assert site.functions.asked_at == [5]
+    await failure(await site.post("/api/query_at_ts", {**body, "ts": encode_ts(6)}), 400, "InvalidTimestamp")
+    await failure(await site.post("/api/query_at_ts", {**body, "ts": "AA=="}), 400, "BadJsonBody")
+    site.functions.outcome = Refused(SnapshotTooOld("gone"))
+    await failure(await site.post("/api/query_at_ts", body), 503, "OutOfRetention")
+
+
+async def test_a_batch_is_at_one_timestamp_and_keeps_its_order() -> None:
+    site = Site()
+    site.functions.outcome = None
+    queries = [{"path": f"m:f{number}", "args": {}, "format": "convex_encoded_json"} for number in range(45)]
+    task = asyncio.create_task(site.post("/api/query_batch", {"queries": queries}))
+    answered = 0
+    while answered < len(queries):
+        await site.functions.waiting(answered + 1)
+        assert len(site.functions.unanswered) - answered <= 20
+        while answered < len(site.functions.unanswered):
+            assert site.pins == [5]
+            site.functions.unanswered[answered](Success(value=b"%d" % answered, ts=5))
+            answered += 1
+    results = (await task).json()["results"]
+    assert results == [{"status": "success", "value": number} for number in range(45)]
+    assert set(site.functions.asked_at) == {5}
+    assert [call.path for _, call in site.functions.calls] == [query["path"] for query in queries]
+    assert site.pins == []
+
+
+async def test_a_batch_with_a_bad_query_runs_nothing() -> None:
+    good = {"path": "m:f", "args": {}}
+    for bad, code in [
+        ({"path": "a/../b", "args": {}}, "BadConvexFunctionIdentifier"),
+        ({**good, "format": "xml"}, "BadFormat"),
+        ({**good, "args": 7}, "BadQueryArgs"),
+    ]:
+        site = Site()
+        await failure(await site.post("/api/query_batch", {"queries": [good, bad]}), 400, code)
+        assert site.functions.calls == []
+    too_many = {"queries": [good] * (MAX_BATCH_QUERIES + 1)}
+    await failure(await Site().post("/api/query_batch", too_many), 400, "TooManyQueries")
+    assert (await Site().post("/api/query_batch", {"queries": []})).json() == {"results": []}
+
+
+async def test_failures_in_a_batch_are_results_and_system_errors_are_not() -> None:
+    site = Site()
+    body = {"queries": [{"path": "m:f", "args": {}}, {"path": "_system/f", "args": {}}]}
+    first, second = (await site.post("/api/query_batch", body)).json()["results"]
+    assert (first["status"], second["status"]) == ("success", "error")
+    site.functions.outcome = Refused(SnapshotTooOld("gone"))
+    await failure(await site.post("/api/query_batch", body), 503, "OutOfRetention")
+    assert site.pins == []
+
+
+async def test_calls_beyond_the_limit_wait_and_are_refused() -> None:
+    site = Site(http_requests=2, http_wait_seconds=0)
+    site.functions.outcome = None
+    body = {"path": "m:f", "args": {}}
+    tasks = [asyncio.create_task(site.post("/api/query", body)) for _ in range(2)]
+    await site.functions.waiting(2)
+    message = await failure(await site.post("/api/mutation", body), 429, "TooManyConcurrentRequests")
+    assert "REACTOR_HTTP_REQUESTS" in message
+    assert (await site.client.get("/version")).status_code == 200
+    for answer in site.functions.unanswered:
+        answer(Success(value=b"1", ts=5))
+    assert {response.status_code for response in await asyncio.gather(*tasks)} == {200}
+    site.functions.outcome = Success(value=b"1", ts=5)
+    assert (await site.post("/api/query", body)).status_code == 200
+
+
+async def test_who_waits_goes_first_come_first_served() -> None:
+    site = Site(http_requests=1, http_wait_seconds=600)
+    site.functions.outcome = None
+    tasks = []
+    for number in range(4):
+        tasks.append(asyncio.create_task(site.post("/api/query", {"path": f"m:f{number}", "args": {}})))
+        for _ in range(30):
+            await asyncio.sleep(0)
+    tasks.pop(2).cancel()  # gone while it waited
+    for number, expected in enumerate(("m:f0", "m:f1", "m:f3")):
+        await site.functions.waiting(number + 1)
+        assert [call.path for _, call in site.functions.calls][-1] == expected
+        assert len(site.functions.unanswered) == number + 1
+        site.functions.unanswered[number](Success(value=b"1", ts=5))
+    assert {response.status_code for response in await asyncio.gather(*tasks)} == {200}
+
+
+async def test_a_call_that_is_not_answered_in_time_is_ended() -> None:
+    site = Site(http_seconds=0.05, http_requests=1)
+    site.functions.outcome = None
+    message = await failure(await site.post("/api/mutation", {"path": "m:f", "args": {}}), 408, "RequestTimeout")
+    assert "may still take effect" in message
+    site.functions.unanswered[0](Success(value=b"1", ts=5))  # nobody waits any more
+    site.functions.outcome = Success(value=b"1", ts=5)
+    assert (await site.post("/api/query", {"path": "m:f", "args": {}})).status_code == 200  # its place is free
+
+
+@pytest.mark.parametrize(
+    ("client", "status", "code"),
+    [
+        ("npm-0.19.1", 400, "ClientVersionUnsupported"),
+        ("python-0.0.2", 400, "ClientVersionUnsupported"),
+        ("npm-latest", 400, "InvalidClientVersion"),
+        ("1.2.3", 400, "InvalidClientVersion"),
+    ],
+)
+async def test_versions_that_are_refused(client: str, status: int, code: str) -> None:
+    body = {"path": "m:f", "args": {}, "format": "json"}
+    await failure(await Site().post("/api/query", body, convex_client=client), status, code)
+
+
+@pytest.mark.parametrize(
+    ("client", "state"),
+    [("python-0.2.0", "UpgradeRequired"), ("python-0.2.1", None), ("npm-1.48.0", None), ("npm-0.19.2", None)],
+)
+async def test_old_clients_are_told_to_upgrade(client: str, state: str | None) -> None:
+    response = await Site().post("/api/query", {"path": "m:f", "args": {}}, convex_client=client)
+    assert response.status_code == 200
+    assert response.headers.get("x-convex-deprecation-state") == state
+    assert ("x-convex-deprecation-message" in response.headers) == (state is not None)
+
+
+async def test_reports_of_clients_are_taken() -> None:
+    assert (await Site().post("/api/debug_event", {"event": "outage"})).status_code == 200

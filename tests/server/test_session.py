@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from reactor.errors import (
     WriteConflict,
 )
 from reactor.limits import MAX_TRANSITION_CHUNK_BYTES
-from reactor.protocol.sync import encode_ts
+from reactor.protocol.sync import decode_client_message, encode_ts
 from reactor.runtime.calls import Failure, Refused
 from tests.server.fakes import (
     ADMIN_KEY,
@@ -460,6 +461,103 @@ def test_journals_pass_through() -> None:
     assert [handle.journal for handle in client.live.open] == ["kept", None, None]
 
 
+def test_a_journal_goes_to_the_client_and_into_the_next_subscription() -> None:
+    client = Client()
+    client.modify(add(0, journal="first"))
+    (handle,) = client.live.open
+    assert handle.call.journal == "first"
+    handle.result = value(["page"], journal="second")
+    (modification,) = client.transition(1000)["modifications"]
+    assert modification["journal"] == "second"
+    client.authenticate("Admin", ADMIN_KEY)  # before a result under the new identity
+    client.authenticate("None")
+    assert [handle.journal for handle in client.live.handles] == ["first", "second", "second"]
+    (handle,) = client.live.open
+    handle.result = msgspec.structs.replace(failed("boom"), journal="third")
+    (modification,) = client.transition(1001)["modifications"]
+    assert (modification["type"], modification["journal"]) == ("QueryFailed", "third")
+
+
+@pytest.mark.parametrize("kind", ["Mutation", "Action"])
+def test_a_component_needs_an_admin_key(kind: str) -> None:
+    message = {"type": kind, "requestId": 0, "udfPath": "a:b", "args": [{}], "componentPath": "waitlist"}
+    stranger = Client()
+    stranger.receive(message)
+    assert stranger.outlet.sent == []
+    assert stranger.outlet.closed == (1011, "InternalServerError")
+    admin = Client()
+    admin.authenticate("Admin", ADMIN_KEY)
+    admin.receive(message)
+    assert "Could not find component 'waitlist'" in admin.outlet.sent[-1]["result"]
+
+
+ACTION = {"type": "Action", "requestId": 9, "udfPath": "a:b", "args": [{}]}
+
+
+@pytest.mark.parametrize("what", ["mutate", "modify", "action", "transition"])
+def test_an_expired_identity_ends_the_connection_with_the_version_last_sent(what: str) -> None:
+    client = Client(expires_ns=1_700_000_060_000_000_000)
+    client.connect()
+    client.authenticate("Admin", ADMIN_KEY)
+    client.modify(add(0))
+    client.live.open[0].result = value("a")
+    client.transition(1000)
+    client.mutate(0)
+    client.answer(success(1001))
+    client.clock.ns = 1_700_000_060_000_000_000
+    before = len(client.outlet.sent)
+    if what == "mutate":
+        client.mutate(1)
+    elif what == "modify":
+        client.modify()
+    elif what == "action":
+        client.receive(ACTION)
+    else:
+        client.settle(1001)
+    assert client.outlet.sent[before:] == [
+        {
+            "type": "AuthError",
+            "error": "Convex token identity expired",
+            "baseVersion": 1,
+            "authUpdateAttempted": False,
+        }
+    ]
+    assert client.outlet.closed == (None, "")
+    assert client.live.open == []
+    assert len(client.mutations.submitted) == 1
+
+
+def test_a_new_token_in_time_goes_on() -> None:
+    client = Client(expires_ns=1_700_000_060_000_000_000)
+    client.authenticate("Admin", ADMIN_KEY)
+    client.authenticate("None")
+    client.clock.ns += 3600 * 10**9
+    client.mutate(0)
+    client.receive(ACTION)
+    assert client.outlet.closed is None
+
+
+def test_a_mutation_that_is_not_answered_closes_the_connection() -> None:
+    client = Client(mutation_seconds=60)
+    client.connect()
+    assert client.session.watch(0.0) is None
+    client.mutate(0)
+    client.mutate(1)
+    assert client.session.watch(10.0) == 60
+    assert client.session.watch(65.0) == 5
+    client.mutations.submitted[0][1](success(1001))
+    assert client.session.watch(69.0) == 60  # the next one's time begins
+    assert client.session.watch(128.0) == 1
+    client.answer(success(1002))
+    assert client.session.watch(129.0) is None
+    client.mutate(2)
+    assert client.session.watch(500.0) == 60
+    assert client.session.watch(560.0) is None
+    assert client.outlet.closed == (1013, "SystemTimeoutError")
+    client.answer(success(1003))  # too late: the client asks again, and gets it then
+    assert [m["requestId"] for m in client.outlet.sent if m["type"] == "MutationResponse"] == [0, 1]
+
+
 def test_large_transitions_are_cut_for_clients_that_take_parts() -> None:
     content = "é" * (MAX_TRANSITION_CHUNK_BYTES * 3 // 4)
     for chunks in (True, False):
@@ -520,6 +618,56 @@ def test_any_client_clock_can_be_answered(client_ts: float) -> None:
     client.connect(clientTs=client_ts)
     client.modify()
     client.transition(1000)
+
+
+SCALARS = st.none() | st.booleans() | st.integers(0, 5) | st.text(max_size=5) | st.just(SESSION_ID)
+CHANGES = st.one_of(
+    st.builds(add, st.integers(0, 3), st.sampled_from(["m:f", "", "_system/a:b", "a//b"]), componentPath=SCALARS),
+    st.builds(remove, st.integers(0, 3)),
+)
+ANYTHING = st.fixed_dictionaries(
+    {"type": st.sampled_from(["Connect", "ModifyQuerySet", "Mutation", "Action", "Authenticate", "Event", "Ping"])},
+    optional={
+        "sessionId": SCALARS,
+        "connectionCount": SCALARS,
+        "maxObservedTimestamp": SCALARS | st.sampled_from([encode_ts(0), encode_ts(2**63 - 1)]),
+        "clientTs": SCALARS | st.floats(),
+        "baseVersion": st.integers(0, 2),
+        "newVersion": st.integers(0, 3),
+        "modifications": st.lists(CHANGES, max_size=4),
+        "requestId": st.integers(0, 3),
+        "udfPath": st.sampled_from(["m:f", "", "_system/a:b", "a//b"]) | st.text(max_size=9),
+        "args": st.sampled_from([[{}], [], [1], [{"a": [None]}]]),
+        "componentPath": SCALARS,
+        "tokenType": st.sampled_from(["User", "Admin", "None"]),
+        "value": SCALARS | st.just(ADMIN_KEY),
+        "impersonating": st.dictionaries(st.text(max_size=5) | st.just("issuer"), SCALARS, max_size=3),
+        "eventType": SCALARS,
+    },
+)
+
+
+@given(st.lists(ANYTHING, max_size=12))
+def test_nothing_a_client_says_raises_or_is_answered_out_of_turn(messages: list[dict[str, object]]) -> None:
+    client = Client()
+    asked: list[object] = []
+    for message in messages:
+        try:
+            decoded = decode_client_message(json.dumps(message))
+        except ProtocolError:
+            continue
+        is_open = client.outlet.closed is None
+        client.session.receive(decoded)
+        if is_open and message["type"] in ("Mutation", "Action"):
+            asked.append(message["requestId"])
+        for handle in client.live.open:
+            handle.result = handle.result or value(1)
+        client.settle(1000)
+        if client.outlet.closed is None and client.mutations.submitted:
+            client.mutations.submitted.pop()[1](success(1000))
+    answered = [m["requestId"] for m in client.outlet.sent if m["type"].endswith("Response")]
+    assert answered == asked[: len(answered)]
+    assert len(asked) - len(answered) <= (client.outlet.closed is not None)
 
 
 STEPS = st.lists(

@@ -15,24 +15,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reactor.errors import Forbidden, ProtocolError
-from reactor.limits import MAX_HTTP_BODY_BYTES
+from reactor.limits import MAX_BATCH_BYTES, MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, MAX_PARALLEL_QUERIES
 from reactor.ports import Rng
 from reactor.protocol.http import (
+    BatchResponse,
     FunctionRequest,
+    TsResponse,
     UdfFailure,
     UdfResponse,
     UdfSuccess,
     arguments_object,
     decode_function_request,
+    decode_query_at_ts_request,
+    decode_query_batch_request,
     decode_run_request,
     encode_body,
 )
-from reactor.runtime.calls import Call, Failure, Identity, Outcome, Refused
+from reactor.protocol.sync import encode_ts
+from reactor.runtime.calls import Call, Failure, Identity, Outcome, Refused, Success
 from reactor.runtime.references import parse_path
 from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.errors import HttpError
 from reactor.server.http.headers import client_version, identity
-from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, refusal
+from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, Rights
 from reactor.server.text import printable
 from reactor.values.json import Format, decode_json, encode_format, parse_format
 
@@ -60,6 +65,51 @@ class Api:
             asked = decode_function_request(await read_json(request))
         return await self._answer(request, backend, asked, backend.functions.submit_query, writes=False)
 
+    async def query_ts(self, request: Request) -> Response:
+        """POST `/api/query_ts`: the latest timestamp, at which queries can be asked for a while."""
+        backend = self._backend()
+        self._identity(request, backend)
+        return _json(encode_body(TsResponse(ts=encode_ts(backend.snapshots.lend()))))
+
+    async def query_at_ts(self, request: Request) -> Response:
+        """POST `/api/query_at_ts`: several of these see one state."""
+        backend = self._backend()
+        asked, ts = decode_query_at_ts_request(await read_json(request))
+        latest = backend.durable_ts()
+        if ts > latest:
+            raise HttpError(
+                400, "InvalidTimestamp", f"Timestamp {ts} is after the latest, {latest}. Take one from /api/query_ts."
+            )
+        return await self._answer(request, backend, asked, _at(backend, ts), writes=False)
+
+    async def query_batch(self, request: Request) -> Response:
+        """POST `/api/query_batch`: several queries at one timestamp."""
+        backend = self._backend()
+        caller = self._identity(request, backend)
+        batch = decode_query_batch_request(await read_json(request))
+        if len(batch) > MAX_BATCH_QUERIES:
+            raise HttpError(
+                400, "TooManyQueries", f"The batch has {len(batch)} queries, above the limit of {MAX_BATCH_QUERIES}."
+            )
+        shapes = [self._shape(request, asked) for asked in batch]
+        for asked in batch:
+            parse_path(asked.path)
+        bodies: list[UdfResponse] = []
+        size = 0
+        with backend.snapshots.latest() as ts:
+            submit = _at(backend, ts)
+            for start in range(0, len(batch), MAX_PARALLEL_QUERIES):
+                end = start + MAX_PARALLEL_QUERIES
+                calls = [self._outcome(request, caller, asked, submit, writes=False) for asked in batch[start:end]]
+                for outcome, shape in zip(await asyncio.gather(*calls), shapes[start:end], strict=True):
+                    bodies.append(_body(outcome, shape))
+                    size += len(outcome.value) if isinstance(outcome, Success) else len(outcome.message)
+                if size > MAX_BATCH_BYTES:
+                    raise HttpError(
+                        400, "TooLargeResult", f"The results of the batch take more than {MAX_BATCH_BYTES} bytes."
+                    )
+        return _encoded(BatchResponse(results=bodies))
+
     async def mutation(self, request: Request) -> Response:
         """POST `/api/mutation`. Over HTTP nothing tells a repeated mutation from a new one."""
         backend = self._backend()
@@ -72,8 +122,9 @@ class Api:
         caller = self._identity(request, backend)
         asked = decode_function_request(await read_json(request))
         parse_path(asked.path)
-        text = refusal(asked.path, asked.component_path or "", caller, writes=True) or NO_ACTIONS
-        return _respond(self._failed(request, text), ENCODED)
+        shape = self._shape(request, asked)
+        text = Rights(caller).refusal(asked.path, asked.component_path or "", writes=True) or NO_ACTIONS
+        return _encoded(_body(self._failed(request, text), shape))
 
     async def function(self, request: Request) -> Response:
         """POST `/api/function`: any function, internal ones too, for administrators."""
@@ -104,15 +155,16 @@ class Api:
         self, request: Request, backend: Backend, asked: FunctionRequest, submit: Submit, *, writes: bool
     ) -> Response:
         caller = self._identity(request, backend)
-        if asked.format is None:
-            name = client_version(request.headers.get("convex-client")).default_format
-        else:
-            name = asked.format
-        shape = parse_format(name)
+        shape = self._shape(request, asked)
+        return _encoded(_body(await self._outcome(request, caller, asked, submit, writes=writes), shape))
+
+    async def _outcome(
+        self, request: Request, caller: Identity, asked: FunctionRequest, submit: Submit, *, writes: bool
+    ) -> Success | Failure:
         parse_path(asked.path)
-        refused = refusal(asked.path, asked.component_path or "", caller, writes=writes)
+        refused = Rights(caller).refusal(asked.path, asked.component_path or "", writes=writes)
         if refused is not None:
-            return _respond(self._failed(request, refused), ENCODED)
+            return self._failed(request, refused)
         call = Call(
             path=asked.path,
             args=asked.args,
@@ -123,7 +175,14 @@ class Api:
         outcome = await outcome_of(submit, call)
         if isinstance(outcome, Refused):
             raise outcome.error
-        return _respond(outcome, shape)
+        return outcome
+
+    def _shape(self, request: Request, asked: FunctionRequest) -> Format:
+        """Return the form of the result: what is asked for, else what a client of this version expects."""
+        name = asked.format
+        if name is None:
+            name = client_version(request.headers.get("convex-client")).default_format
+        return parse_format(name)
 
     def _identity(self, request: Request, backend: Backend) -> Identity:
         return identity(request.headers.get("authorization"), request.query_params.get("adminKey"), backend.check_admin)
@@ -199,18 +258,25 @@ def _raw_tail(request: Request) -> str:
     return str(path).partition("/api/run/")[2]
 
 
-def _respond(outcome: Outcome, shape: Format) -> Response:
-    body: UdfResponse
+def _at(backend: Backend, ts: int) -> Submit:
+    return lambda call, done: backend.functions.submit_query(call, done, ts)
+
+
+def _body(outcome: Success | Failure, shape: Format) -> UdfResponse:
     if isinstance(outcome, Failure):
         data = UNSET if outcome.data is None else _shaped(outcome.data, shape)
-        body = UdfFailure(error_message=outcome.message, error_data=data, log_lines=outcome.log_lines)
-    else:
-        assert not isinstance(outcome, Refused)
-        body = UdfSuccess(value=_shaped(outcome.value, shape), log_lines=outcome.log_lines)
+        return UdfFailure(error_message=outcome.message, error_data=data, log_lines=outcome.log_lines)
+    return UdfSuccess(value=_shaped(outcome.value, shape), log_lines=outcome.log_lines)
+
+
+def _encoded(body: UdfResponse | BatchResponse) -> Response:
     try:
-        text = encode_body(body)
+        return _json(encode_body(body))
     except UnicodeEncodeError:
-        text = encode_body(printable(body))
+        return _json(encode_body(printable(body)))
+
+
+def _json(text: bytes) -> Response:
     return Response(text, media_type="application/json")
 
 

@@ -21,6 +21,8 @@ _SEMVER: Final = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+][0-9A-Za-z.+
 _PLAIN_SINCE: Final = {"npm": (1, 4, 1), "npm-cli": (1, 4, 1), "actions": (1, 4, 1), "python": (0, 5, 0)}
 # The newest clients that speak a protocol we do not.
 _UNSUPPORTED: Final = {"npm": (0, 19, 1), "python": (0, 0, 2)}
+# The newest clients that still work, but should be replaced.
+_UPGRADE_REQUIRED: Final = {"python": (0, 2, 0)}
 _CHUNKS_SINCE: Final = (1, 28, 0)
 
 CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
@@ -42,6 +44,16 @@ class ClientVersion(NamedTuple):
         """The format of results when a request names none."""
         since = _PLAIN_SINCE.get(self.name)
         return "convex_encoded_json" if since is not None and self.version < since else "json"
+
+    @property
+    def deprecation_headers(self) -> list[tuple[bytes, bytes]]:
+        """Response headers that make an old client warn its developer; empty for most."""
+        newest = _UPGRADE_REQUIRED.get(self.name)
+        if newest is None or self.version > newest:
+            return []
+        shown = ".".join(map(str, self.version))
+        text = f"The {self.name} client {shown} is too old for this server. Update it to a newer version."
+        return [(b"x-convex-deprecation-state", b"UpgradeRequired"), (b"x-convex-deprecation-message", text.encode())]
 
 
 def client_version(header: str | None, segment: str | None = None) -> ClientVersion:

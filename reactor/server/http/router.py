@@ -15,15 +15,18 @@ from starlette.routing import Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reactor.errors import Error
-from reactor.limits import MAX_HTTP_BODY_BYTES
+from reactor.limits import MAX_HTTP_BODY_BYTES, Limits
+from reactor.server.http.admission import Admission
 from reactor.server.http.api import Api, read_body
 from reactor.server.http.errors import HttpError, error_body, status_of
+from reactor.server.http.headers import client_version
 from reactor.server.http.paths import collapsed, route_path
 
 logger = logging.getLogger("reactor.http")
 
 RUNNING: Final = "This reactor deployment is running. See https://docs.convex.dev/ for the clients that talk to it."
 METHODS: Final = "GET, POST, OPTIONS, PATCH, DELETE, PUT"
+HEALTH_ROUTES: Final = frozenset({"/version", "/instance_name", "/instance_version", "/echo"})
 CORS_MAX_AGE_SECONDS: Final = 86400
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -32,13 +35,34 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class HttpApp:
     """The ASGI application of one deployment, without its lifespan."""
 
-    def __init__(self, *, api: Api, sync: ASGIApp, name: Callable[[], str], version: str, page: ASGIApp | None) -> None:
+    def __init__(
+        self,
+        *,
+        api: Api,
+        sync: ASGIApp,
+        limits: Limits,
+        name: Callable[[], str],
+        version: str,
+        page: ASGIApp | None,
+    ) -> None:
         """
         Args:
             sync: serves sockets.
             name: gives the instance name.
             page: serves `/` and what it needs, in place of a line of text.
         """
+
+        admission = Admission(limits)
+
+        def call(path: str, endpoint: Endpoint, *methods: str) -> Route:
+            async def admitted(request: Request) -> Response:
+                client = client_version(request.headers.get("convex-client"))
+                async with admission.call():
+                    response = await endpoint(request)
+                response.raw_headers.extend(client.deprecation_headers)
+                return response
+
+            return Route(path, admitted, methods=methods)
 
         async def say_version(request: Request) -> Response:
             return PlainTextResponse(version)
@@ -47,11 +71,15 @@ class HttpApp:
             return PlainTextResponse(name())
 
         self._routes = [
-            Route("/api/query", api.query, methods=["GET", "POST"]),
-            Route("/api/mutation", api.mutation, methods=["POST"]),
-            Route("/api/action", api.action, methods=["POST"]),
-            Route("/api/function", api.function, methods=["POST"]),
-            Route("/api/run/{path:path}", api.run, methods=["POST"]),
+            call("/api/query", api.query, "GET", "POST"),
+            call("/api/query_ts", api.query_ts, "POST"),
+            call("/api/query_at_ts", api.query_at_ts, "POST"),
+            call("/api/query_batch", api.query_batch, "POST"),
+            call("/api/mutation", api.mutation, "POST"),
+            call("/api/action", api.action, "POST"),
+            call("/api/function", api.function, "POST"),
+            call("/api/run/{path:path}", api.run, "POST"),
+            Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),
             Route("/instance_name", say_name),
@@ -67,9 +95,9 @@ class HttpApp:
         scope = {**scope, "path": collapsed(scope)}
         if scope["type"] == "http":
             path = route_path(scope)
-            if path.startswith("/api/") or path in ("/version", "/instance_name", "/instance_version"):
+            if path.startswith("/api/") or path in HEALTH_ROUTES or (path == "/" and self._page is None):
                 headers = dict(scope["headers"])
-                if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                if scope["method"] == "OPTIONS":
                     await _preflight(headers)(scope, receive, send)
                     return
                 send = _with_cors(send, headers)
@@ -127,6 +155,11 @@ def not_found(scope: Scope) -> HttpError:
 
 async def _running(request: Request) -> Response:
     return PlainTextResponse(RUNNING)
+
+
+async def _noted(request: Request) -> Response:
+    """Clients report long outages here. Nothing depends on it, and a 404 would be one more error in their console."""
+    return Response()
 
 
 async def _echo(request: Request) -> Response:

@@ -45,6 +45,11 @@ class SyncEndpoint:
         """How many connections are open."""
         return len(self._connections)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of messages that wait because their clients do not read."""
+        return sum([connection.outbox.waiting_bytes for connection in self._connections])
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one socket until it closes."""
         await receive()  # websocket.connect
@@ -55,7 +60,7 @@ class SyncEndpoint:
         except Error as error:
             await _deny(scope, send, error)
             return
-        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.accept", "headers": version.deprecation_headers})
         connection = Connection(session, outbox, self._clock, self._limits)
         self._connections.add(connection)
         try:
@@ -143,7 +148,8 @@ class Connection:
 
     def _watch(self) -> None:
         """Send Ping when nothing was sent for `ping_seconds`; drop a client that has not read for too long."""
-        silence = self._clock.monotonic() - self.outbox.last_sent
+        now = self._clock.monotonic()
+        silence = now - self.outbox.last_sent
         if self.outbox.is_idle:
             if silence >= self._limits.ping_seconds:
                 self.outbox.put(_PING)
@@ -152,6 +158,9 @@ class Connection:
             self.give_up()
             return
         wait = max(self._limits.ping_seconds - silence, 0.05)
+        answer_due = self.session.watch(now)
+        if answer_due is not None:
+            wait = max(min(wait, answer_due), 0.05)
         self._timer = asyncio.get_running_loop().call_later(wait, self._watch)
 
     def give_up(self) -> None:

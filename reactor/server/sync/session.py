@@ -1,28 +1,26 @@
 """One client's sync session: the rules of the protocol, without sockets or waiting.
 
-Owns the version triple, the query set, the queue of mutations and the identity of one WebSocket connection. Promises
-that Transitions chain exactly, that every one holds all queries at one timestamp, not before the last answered
-mutation, and that a result goes out only when it differs from the last one sent. Reaches the world through four ports:
-`Outlet` (messages out), `Mutations`, `LiveQueries`, and the check of admin keys. Driven by `connection`, by outcomes of
-mutations and by `settled`; none of these may be called from inside another thread.
+Owns the version triple, the queue of mutations and the identity of one WebSocket connection. Promises that Transitions
+chain exactly, that every one holds all queries at one timestamp, not before the last answered mutation, and that each
+request is answered once. What the client watches is the query set's. Reaches the world through the ports in `ports`.
+Driven by `connection`, by outcomes of mutations and by `settled`; none of these may be called from inside another
+thread.
 """
 
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
 
-import msgspec
+from msgspec import UNSET, Raw
 
-from reactor.errors import Error, Forbidden, InvalidArgument, LimitExceeded, OutcomeUnknown, ProtocolError, Unavailable
+from reactor.errors import Error, Forbidden, InvalidArgument, Overloaded
 from reactor.limits import MAX_CLOSE_REASON_BYTES, MAX_SAFE_INTEGER, MAX_TRANSITION_CHUNK_BYTES, Limits
 from reactor.ports import Clock, Rng
 from reactor.protocol.sync import (
     Action,
     ActionResponse,
-    Add,
     Authenticate,
     AuthError,
     ClientMessage,
@@ -32,74 +30,22 @@ from reactor.protocol.sync import (
     ModifyQuerySet,
     Mutation,
     MutationResponse,
-    QueryFailed,
-    QueryRemoved,
-    QueryUpdated,
     ServerMessage,
-    StateModification,
     StateVersion,
     Transition,
     decode_ts,
-    encode_server_message,
     encode_text,
     encode_ts,
     split_transition,
 )
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Success
-from reactor.runtime.references import parse_path
-from reactor.runtime.results import QueryResult
-from reactor.runtime.rounds import LiveHandle, Observer
-from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, NO_PROVIDER, refusal
-from reactor.server.text import printable
+from reactor.runtime.calls import Call, Failure, Outcome, Success
+from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, NO_PROVIDER, TOKEN_EXPIRED, Rights
+from reactor.server.sync.endings import ending_of
+from reactor.server.sync.ports import CheckAdmin, Live, Mutations, Outlet
+from reactor.server.sync.queryset import Change, QuerySet, check_path, refused_failure
+from reactor.server.text import encode
 
 logger = logging.getLogger("reactor.sync")
-
-CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
-
-
-class Outlet(Protocol):
-    """Where messages go; see `outbox`."""
-
-    transitions: int
-
-    def put(self, frame: bytes) -> None: ...
-    def put_transition(self, frames: list[bytes]) -> None: ...
-    def close(self, code: int | None, reason: str = "") -> None: ...
-    def wake(self) -> None: ...
-
-
-class Mutations(Protocol):
-    """Runs mutations: `ran` when one has run, `done` when it is durable; neither from inside `submit_mutation`."""
-
-    def submit_mutation(self, call: Call, done: Callable[[Outcome], None], ran: Callable[[], None]) -> None: ...
-
-
-class Live(Protocol):
-    """Keeps live queries; calls `settled` on the observer, never from inside these methods."""
-
-    def subscribe(self, call: Call, observer: Observer, journal: str | None) -> LiveHandle: ...
-    def unsubscribe(self, handle: LiveHandle) -> None: ...
-    def request_settle(self, observer: Observer) -> None: ...
-    def forget(self, observer: Observer) -> None: ...
-
-
-class Fixed:
-    """Stands for the live query of one that is refused before it runs: its failure never changes."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.result = QueryResult(value=None, error=failure, log_lines=(), journal=None, version=1)
-
-
-class Query(msgspec.Struct):
-    """One member of the query set."""
-
-    id: int
-    path: str
-    args: bytes
-    component: str
-    journal: str | None
-    handle: LiveHandle | Fixed
-    sent: QueryResult | None = None  # what the client holds
 
 
 class Session:
@@ -136,23 +82,23 @@ class Session:
 
         self._session: str | None = None
         self._clock_skew: int | None = None
-        self._identity = ANONYMOUS
-        self._no_permission: str | None = None  # why nothing is allowed, after a bad admin key
+        self._rights = Rights()
+        self._expires_ns: int | None = None
 
         self._sent = StateVersion()
-        self._received_query_set = 0
         self._received_identity = 0
         self._floor = 0  # no Transition may be older: timestamp of the last one sent and of the last answer
         self._owed = False  # something was received or answered that the next Transition must confirm
         self._held = False  # a Transition waits for the outlet to drain
 
-        self._queries: dict[int, Query] = {}
-        self._removed: set[int] = set()
-        self._query_bytes = 0
+        self._query_set = QuerySet(live, self, rng, limits)
 
         self._queue: deque[tuple[int, Call]] = deque()
         self._is_running = False  # one mutation at a time runs; the next need not wait until it is durable
         self._unanswered = 0  # mutations received, in whatever stage
+        self._answers = 0  # of mutations, so far
+        self._stuck_at = -1  # what `_answers` was when the mutation that is next to be answered was first seen waiting
+        self._stuck_since = 0.0
         self.queued_bytes = 0
 
         self._finish: tuple[int, str] | None = None
@@ -185,23 +131,40 @@ class Session:
         """End the connection in the way `error` asks for."""
         if self.is_closed:
             return
-        if isinstance(error, ProtocolError | LimitExceeded | InvalidArgument):
+        ending = ending_of(error)
+        if ending.is_fatal:
             self._send(FatalError(error=str(error)))
-            self._close(None, "")
-        elif isinstance(error, Forbidden):
-            self._send(FatalError(error=str(error)))
-            self._close(1000, error.rule)
-        elif error.retryable and not isinstance(error, OutcomeUnknown | Unavailable):
-            # "Try again later": the client waits according to the reason.
-            self._close(1013, getattr(error, "rule", error.code))
-        else:
-            self._close(1011, "InternalServerError")
+        self._close(ending.code, ending.reason)
 
     def drained(self) -> None:
         """The outlet has sent everything: a Transition that was held back may be made, from the newest state."""
         if self._held and not self.is_closed:
             self._held = False
             self._live.request_settle(self)
+
+    def watch(self, now: float) -> float | None:
+        """Close when the mutation to be answered next has waited for `mutation_seconds`.
+
+        To be called from time to time with the monotonic clock. It looks at counters that are kept anyway: a timer for
+        each mutation would cost more than the mutation's frame. So the time counts from the first look at it.
+
+        Returns:
+            In how many seconds to call at the latest, or None if no mutation waits.
+        """
+        if not self._unanswered or self.is_closed:
+            return None
+        if self._stuck_at != self._answers:
+            self._stuck_at, self._stuck_since = self._answers, now
+        left = self._stuck_since + self._limits.mutation_seconds - now
+        if left > 0:
+            return left
+        self.fail(
+            Overloaded(
+                "SystemTimeoutError",
+                f"A mutation was not answered within REACTOR_MUTATION_SECONDS={self._limits.mutation_seconds}.",
+            )
+        )
+        return None
 
     def finish(self, code: int, reason: str) -> None:
         """Take nothing more; close once what was received is answered and shown."""
@@ -215,7 +178,7 @@ class Session:
         self.is_closed = True
         self._queue.clear()
         self.queued_bytes = 0
-        self._queries.clear()
+        self._query_set.clear()
         self._live.forget(self)
 
     # Client messages.
@@ -231,111 +194,71 @@ class Session:
             self._close(1011, "InternalServerError")
 
     def _modify(self, message: ModifyQuerySet) -> None:
-        if message.base_version != self._received_query_set:
-            raise ProtocolError(
-                "BaseVersionMismatch",
-                f"Base version {message.base_version} passed up doesn't match the current version "
-                f"{self._received_query_set}",
-            )
-        for modification in message.modifications:
-            if isinstance(modification, Add):
-                if not self._add(modification):
-                    return
-            else:
-                query = self._queries.pop(modification.query_id, None)
-                if query is None:
-                    self._close(1011, "InternalServerError")
-                    return
-                self._query_bytes -= len(query.args) + len(query.path)
-                self._removed.add(query.id)
-                self._unsubscribe(query.handle)
-        self._received_query_set = message.new_version
-        self._owe()
-
-    def _add(self, message: Add) -> bool:
-        limits = self._limits
-        if message.query_id in self._queries:
-            self._close(1011, "InternalServerError")
-            return False
-        if len(self._queries) >= limits.queries_per_connection:
-            raise LimitExceeded(
-                "TooManyQueries",
-                f"This connection already has {len(self._queries)} live queries, the limit. "
-                "Subscribe to fewer, or raise REACTOR_QUERIES_PER_CONNECTION on the server.",
-            )
-        args = bytes(message.args[0])  # a copy: the message would stay alive with a view of it
-        # After a reconnect all live queries come in one message, so more than one message of them could never return.
-        self._query_bytes += len(args) + len(message.udf_path)
-        if self._query_bytes > limits.message_bytes:
-            raise LimitExceeded(
-                "TooManyQueries",
-                f"The arguments of this connection's live queries take {self._query_bytes} bytes in total, above "
-                f"REACTOR_MESSAGE_BYTES={limits.message_bytes}. Pass ids instead of large values.",
-            )
-        _check_path(message.udf_path)
-        component = message.component_path or ""
-        if component and self._identity.kind != "admin" and self._no_permission is None:
-            self._close(1011, "InternalServerError")
-            return False
-        journal = message.journal if isinstance(message.journal, str) else None
-        handle = self._subscribe(message.udf_path, args, component, journal)
-        self._queries[message.query_id] = Query(
-            id=message.query_id, path=message.udf_path, args=args, component=component, journal=journal, handle=handle
-        )
-        return True
+        if not self._has_expired():
+            self._query_set.modify(message, self._rights)
+            self._owe()
 
     def _authenticate(self, message: Authenticate) -> None:
         if message.base_version != self._received_identity:
             self._close(1011, "InternalServerError")
             return
-        identity, no_permission = ANONYMOUS, None
+        rights = Rights()
         if message.token_type == "User":
             self._refuse_token(NO_PROVIDER)
             return
         if message.token_type == "Admin":
             try:
-                identity = self._check_admin(message.value or "", message.acts_as)
+                rights = Rights(self._check_admin(message.value or "", message.acts_as))
             except Forbidden as error:
                 # Accepted, with no rights at all: the official CLI hangs on any other answer to a bad key, and prints
                 # one clean line when its query fails with this sentence.
-                no_permission = f"{NO_PERMISSION} {error}"
+                rights = Rights(denied=f"{NO_PERMISSION} {error}")
             except InvalidArgument as error:
                 self._refuse_token(str(error))
                 return
-        self._identity, self._no_permission = identity, no_permission
+        self._rights = rights
+        self._expires_ns = rights.identity.expires_ns
         self._received_identity += 1
-        for query in self._queries.values():
-            before = query.handle
-            if not isinstance(before, Fixed) and before.result is not None:
-                query.journal = before.result.journal
-            query.handle = self._subscribe(query.path, query.args, query.component, query.journal)
-            self._unsubscribe(before)  # last, so that a shared result stays alive
+        self._query_set.resubscribe(rights)
         self._owe()
 
-    def _refuse_token(self, text: str) -> None:
-        self._send(AuthError(error=text, base_version=self._sent.identity, auth_update_attempted=True))
+    def _refuse_token(self, text: str, *, is_update: bool = True) -> None:
+        self._send(AuthError(error=text, base_version=self._sent.identity, auth_update_attempted=is_update))
         self._close(None, "")
+
+    def _has_expired(self) -> bool:
+        """Whether the user's token is no longer good, which ends the connection: the client comes with a new one."""
+        if self._expires_ns is None or self._clock.now_ns() < self._expires_ns:
+            return False
+        self._refuse_token(TOKEN_EXPIRED, is_update=False)
+        return True
 
     def _mutation(self, message: Mutation) -> None:
         limits = self._limits
         if self._unanswered >= limits.mutations_per_connection:
             self._close(1013, "TooManyConcurrentMutations")
             return
-        _check_path(message.udf_path)
+        if self._expires_ns is not None and self._has_expired():
+            return
+        check_path(message.udf_path)
         args = bytes(message.args[0])  # a copy: the message would stay alive with a view of it
-        refused = self._refusal(message.udf_path, message.component_path or "", writes=True)
+        rights = self._rights
+        component = message.component_path or ""
+        if component:
+            rights.check_component(component)
+        refused = rights.refusal(message.udf_path, component, writes=True)
         if refused is not None:
-            self._answer_failure(message.request_id, self._failure(refused, self._request_id(message.request_id)))
+            self._answer_failure(message.request_id, refused_failure(refused, self._request_id(message.request_id)))
             return
         session = self._session
         call = Call(
             path=message.udf_path,
             args=args,
-            identity=self._identity,
+            identity=rights.identity,
             request_id=self._request_id(message.request_id),
             session=session,
             request=None if session is None else message.request_id,
-            internal=self._identity.kind == "admin",
+            internal=rights.identity.kind == "admin",
         )
         self._queue.append((message.request_id, call))
         self._unanswered += 1
@@ -344,9 +267,14 @@ class Session:
             self._next_mutation()
 
     def _action(self, message: Action) -> None:
-        _check_path(message.udf_path)
-        refused = self._refusal(message.udf_path, message.component_path or "", writes=True) or NO_ACTIONS
-        text = f"[Request ID: {self._request_id(message.request_id)}] Server Error\n{refused}"
+        if self._has_expired():
+            return
+        check_path(message.udf_path)
+        component = message.component_path or ""
+        if component:
+            self._rights.check_component(component)
+        refused = self._rights.refusal(message.udf_path, component, writes=True)
+        text = f"[Request ID: {self._request_id(message.request_id)}] Server Error\n{refused or NO_ACTIONS}"
         self._send(ActionResponse(request_id=message.request_id, success=False, result=encode_text(text)))
         self._owe()
 
@@ -360,6 +288,7 @@ class Session:
 
     def _answered(self, request: int, args_bytes: int, outcome: Outcome) -> None:
         self._unanswered -= 1
+        self._answers += 1
         if self.is_closed:
             return
         self.queued_bytes -= args_bytes
@@ -368,7 +297,7 @@ class Session:
                 MutationResponse(
                     request_id=request,
                     success=True,
-                    result=msgspec.Raw(outcome.value),
+                    result=Raw(outcome.value),
                     ts=encode_ts(outcome.ts),
                     log_lines=outcome.log_lines,
                 )
@@ -390,7 +319,7 @@ class Session:
                 result=encode_text(failure.message),
                 ts=None,
                 log_lines=failure.log_lines,
-                error_data=msgspec.UNSET if failure.data is None else msgspec.Raw(failure.data),
+                error_data=UNSET if failure.data is None else Raw(failure.data),
             )
         )
         self._floor = max(self._floor, failure.ts)
@@ -426,40 +355,25 @@ class Session:
         if ts < self._floor:
             self._live.request_settle(self)
             return
-        changed: list[tuple[Query, QueryResult]] = []
-        for query in self._queries.values():
-            result = query.handle.result
-            if result is None:
-                self._live.request_settle(self)
-                return
-            if result is not query.sent:
-                if query.sent is None or not _same(result, query.sent):
-                    changed.append((query, result))
-                else:
-                    query.sent = result
-        if not (changed or self._owed or ts > self._floor):
+        changes = self._query_set.changes()
+        if changes is None:
+            self._live.request_settle(self)
             return
-        self._transition(ts, changed)
-        self._finish_if_quiet()
+        if changes or self._owed or ts > self._floor:
+            if self._expires_ns is not None and self._has_expired():
+                return
+            self._transition(ts, changes)
+            if self._finish is not None:
+                self._finish_if_quiet()
 
-    def _transition(self, ts: int, changed: list[tuple[Query, QueryResult]]) -> None:
-        modifications: list[StateModification] = []
-        for query, result in changed:
-            query.sent = result
-            query.journal = result.journal
-            modifications.append(_modification(query.id, result))
-        for query_id in self._removed:
-            if query_id not in self._queries:
-                modifications.append(QueryRemoved(query_id=query_id))
-        self._removed.clear()
-        if len(modifications) > 1:
-            modifications.sort(key=_query_id)
-        end = StateVersion(query_set=self._received_query_set, identity=self._received_identity, ts=encode_ts(ts))
+    def _transition(self, ts: int, changes: list[Change]) -> None:
+        query_set = self._query_set
+        end = StateVersion(query_set=query_set.version, identity=self._received_identity, ts=encode_ts(ts))
         frame = encode(
             Transition(
                 start_version=self._sent,
                 end_version=end,
-                modifications=modifications,
+                modifications=query_set.report(changes) if changes or query_set.removed else (),
                 client_clock_skew=self._clock_skew,
                 server_ts=self._clock.now_ns(),
             )
@@ -470,36 +384,7 @@ class Session:
         else:
             self._outlet.put_transition([frame])
 
-    # Queries.
-
-    def _subscribe(self, path: str, args: bytes, component: str, journal: str | None) -> LiveHandle | Fixed:
-        refused = self._refusal(path, component, writes=False)
-        request_id = self._rng.token_bytes(8).hex()
-        if refused is not None:
-            return Fixed(self._failure(refused, request_id))
-        call = Call(
-            path=path,
-            args=args,
-            identity=self._identity,
-            request_id=request_id,
-            internal=self._identity.kind == "admin",
-        )
-        return self._live.subscribe(call, self, journal)
-
-    def _unsubscribe(self, handle: LiveHandle | Fixed) -> None:
-        if not isinstance(handle, Fixed):
-            self._live.unsubscribe(handle)
-
-    def _refusal(self, path: str, component: str, *, writes: bool) -> str | None:
-        """Return why this connection's identity may not call `path`, or None."""
-        if self._no_permission is not None:
-            return self._no_permission
-        return refusal(path, component, self._identity, writes=writes)
-
     # Inside.
-
-    def _failure(self, text: str, request_id: str) -> Failure:
-        return Failure(message=f"[Request ID: {request_id}] Server Error\n{text}", detail=text, ts=0)
 
     def _request_id(self, request: int) -> str:
         if self._session is None:
@@ -516,60 +401,3 @@ class Session:
     def _finish_if_quiet(self) -> None:
         if self._finish is not None and not (self.is_closed or self._unanswered or self._owed):
             self._close(*self._finish)
-
-
-def encode(message: ServerMessage) -> bytes:
-    """Return the frame of a message, whatever text user code has put into its errors and log lines."""
-    try:
-        return encode_server_message(message)
-    except UnicodeEncodeError:
-        return encode_server_message(printable(message))
-
-
-def _same(one: QueryResult, other: QueryResult) -> bool:
-    if one.value != other.value or one.log_lines != other.log_lines:
-        return False
-    if one.error is None or other.error is None:
-        return one.error is other.error
-    return (one.error.detail, one.error.data, one.error.log_lines) == (
-        other.error.detail,
-        other.error.data,
-        other.error.log_lines,
-    )
-
-
-def _modification(query_id: int, result: QueryResult) -> StateModification:
-    error = result.error
-    if error is None:
-        assert result.value is not None
-        return QueryUpdated(
-            query_id=query_id, value=msgspec.Raw(result.value), log_lines=result.log_lines, journal=result.journal
-        )
-    return QueryFailed(
-        query_id=query_id,
-        error_message=error.message,
-        log_lines=error.log_lines,
-        journal=result.journal,
-        error_data=msgspec.UNSET if error.data is None else msgspec.Raw(error.data),
-    )
-
-
-def _query_id(modification: StateModification) -> int:
-    return modification.query_id
-
-
-def _invalid_message(detail: str) -> ProtocolError:
-    return ProtocolError("WSMessageInvalidJson", f"Received Invalid JSON on websocket: {detail}")
-
-
-@lru_cache(maxsize=4096)
-def _known_path(path: str) -> None:
-    parse_path(path)
-
-
-def _check_path(path: str) -> None:
-    """Refuse a name that can't be one of a function, as while decoding the message: it never reaches the runtime."""
-    try:
-        _known_path(path) if len(path) <= 256 else parse_path(path)
-    except ProtocolError as error:
-        raise _invalid_message(str(error)) from None

@@ -1,0 +1,38 @@
+"""What a session needs from the world around it, as ports.
+
+Sessions know sockets, functions and live queries only in this form, so tests can drive them without any of the three.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.runtime.rounds import LiveHandle, Observer
+
+CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
+
+
+class Outlet(Protocol):
+    """Where messages go; see `outbox`."""
+
+    transitions: int
+
+    def put(self, frame: bytes) -> None: ...
+    def put_transition(self, frames: list[bytes]) -> None: ...
+    def close(self, code: int | None, reason: str = "") -> None: ...
+    def wake(self) -> None: ...
+
+
+class Mutations(Protocol):
+    """Runs mutations: `ran` when one has run, `done` when it is durable; neither from inside `submit_mutation`."""
+
+    def submit_mutation(self, call: Call, done: Callable[[Outcome], None], ran: Callable[[], None]) -> None: ...
+
+
+class Live(Protocol):
+    """Keeps live queries; calls `settled` on the observer, never from inside these methods."""
+
+    def subscribe(self, call: Call, observer: Observer, journal: str | None) -> LiveHandle: ...
+    def unsubscribe(self, handle: LiveHandle) -> None: ...
+    def request_settle(self, observer: Observer) -> None: ...
+    def forget(self, observer: Observer) -> None: ...

@@ -1,0 +1,86 @@
+"""What request headers say, and that no header can do harm."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactor.errors import Error
+from reactor.server.http.errors import error_body, status_of
+from reactor.server.http.headers import ClientVersion, client_version, identity
+from tests.server.fakes import ADMIN_KEY, check_admin
+
+T = TypeVar("T")
+
+
+@pytest.mark.parametrize(
+    ("header", "segment", "expected"),
+    [
+        (None, None, ClientVersion()),
+        (None, "1.48.0", ClientVersion("npm", (1, 48, 0))),
+        (None, "1.48.0-alpha.3", ClientVersion("npm", (1, 48, 0))),
+        ("python-0.8.1", "1.48.0", ClientVersion("python", (0, 8, 1))),
+        ("npm-cli-1.2.3", None, ClientVersion("npm-cli", (1, 2, 3))),
+    ],
+)
+def test_who_asks(header: str | None, segment: str | None, expected: ClientVersion) -> None:
+    assert client_version(header, segment) == expected
+
+
+@pytest.mark.parametrize(
+    ("client", "chunks", "told"),
+    [
+        (ClientVersion("npm", (1, 28, 0)), True, False),
+        (ClientVersion("npm", (1, 27, 9)), False, False),
+        (ClientVersion("python", (2, 0, 0)), False, False),
+        (ClientVersion("python", (0, 2, 0)), False, True),
+        (ClientVersion("python", (0, 2, 1)), False, False),
+        (ClientVersion("rust", (9, 0, 0)), False, False),
+        (ClientVersion(), False, False),
+    ],
+)
+def test_what_a_version_means(client: ClientVersion, chunks: bool, told: bool) -> None:
+    assert client.takes_chunks is chunks
+    assert bool(client.deprecation_headers) is told
+
+
+def outcome(act: Callable[..., T], *args: object) -> T | Error:
+    try:
+        return act(*args)
+    except Error as error:
+        return error
+
+
+@given(
+    st.none() | st.text() | st.from_regex(r"[a-z]{1,9}-[0-9.]{1,12}[-+a-z.]{0,9}"),
+    st.none() | st.text() | st.from_regex(r"[0-9.]{1,12}"),
+)
+def test_any_version_gives_a_client_or_an_http_error(header: str | None, segment: str | None) -> None:
+    found = outcome(client_version, header, segment)
+    if isinstance(found, Error):
+        assert status_of(found) == 400
+    else:
+        assert found.default_format in ("json", "convex_encoded_json")
+
+
+AUTHORIZATION = st.one_of(
+    st.text(),
+    st.text().map("Bearer ".__add__),
+    st.text().map("Convex ".__add__),
+    st.text().map(f"convex {ADMIN_KEY}:".__add__),
+    st.binary().map(lambda data: f"Convex {ADMIN_KEY}:{data.hex()}"),
+    st.text(max_size=80).map(lambda text: f"Convex prod:{text}|00"),
+)
+
+
+@given(st.none() | AUTHORIZATION, st.none() | st.text() | st.just(ADMIN_KEY))
+def test_any_authorization_gives_an_identity_or_an_http_error(authorization: str | None, key: str | None) -> None:
+    found = outcome(identity, authorization, key, check_admin)
+    if isinstance(found, Error):
+        assert status_of(found) in (400, 401, 403)
+        assert error_body(found)
+    else:
+        assert found.kind in ("none", "admin")
+        assert found.kind == "none" or ADMIN_KEY in f"{authorization} {key}"
