@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, Literal, final
 
+from reactor.errors import Error
 from reactor.runtime.logs import LogBuffer, capture_logging
 
 PROJECT_PREFIX: Final = "_reactor_project_"  # user modules are imported below a package of this name and a number
@@ -35,13 +36,19 @@ host_urandom: Final = os.urandom
 
 
 class Observed:
-    """What an execution, nested calls included, has looked at; a result that looked is not shared for long."""
+    """What an execution, nested calls included, has looked at; a result that looked is not shared for long.
 
-    __slots__ = ("chance", "clock")
+    The watchdog keeps its account here: `overrun` is why the execution fails, whatever it returns.
+    """
+
+    __slots__ = ("chance", "clock", "engine_seconds", "overrun", "user_seconds")
 
     def __init__(self) -> None:
         self.clock = False
         self.chance = False
+        self.user_seconds = 0.0
+        self.engine_seconds = 0.0
+        self.overrun: Error | None = None
 
 
 @final

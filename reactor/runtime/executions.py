@@ -247,6 +247,9 @@ class Execution:
             return
         self._give_way()
         self.documents.record_scans()
+        overrun = self.ambient.observed.overrun
+        if overrun is not None:
+            error = overrun
         if error is None and self.unawaited:
             calls = sorted(self.unawaited, key=lambda call: call.where())
             listed = ", ".join(f"{call.name} at {call.where()}" for call in calls)

@@ -20,6 +20,7 @@ from reactor.runtime.loader import Project
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Versions
+from reactor.runtime.watchdog import watchdog
 from reactor.storage.interface import Persistence
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Host:
         self.live = LiveQueries(database, self.executor, self.queue, clock, int.from_bytes(rng.token_bytes(8), "big"))
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
+        self.watch = watchdog.watch(limits)
 
     @classmethod
     async def open(
@@ -91,5 +93,6 @@ class Host:
         try:
             await self.database.close()
         finally:
+            watchdog.leave(self.watch, self.limits)
             await self._tasks.join()
             self.versions.close()
