@@ -10,6 +10,7 @@
     ├── DeterminismError        a query or mutation did what only actions may do
     ├── UnawaitedCallError      a `ctx` call was made but never awaited
     ├── FunctionTimeout         user code ran too long
+    ├── SystemTimeout           the engine worked too long for one function
     ├── LimitExceeded           a documented limit, with its value and the actual one
     ├── DocumentNotFound        write to a document that does not exist
     ├── NotUnique               `unique()` found two documents
@@ -122,6 +123,13 @@ class FunctionTimeout(Error):
 
     code = "FunctionTimeout"
     status = 400
+
+
+class SystemTimeout(Error):
+    """The engine spent more time on one query or mutation than it may: read and write less in one function."""
+
+    code = "SystemTimeoutError"
+    status = 503
 
 
 class LimitExceeded(Error):

@@ -96,6 +96,33 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "how long the last attempt of a mutation may keep all others waiting",
         ),
     ] = 1000.0
+    user_seconds: Annotated[
+        float,
+        Knob("s", 0.05, 3600, "REACTOR_USER_SECONDS", "time that user code of one query or mutation may take"),
+    ] = 1.0
+    engine_seconds: Annotated[
+        float, Knob("s", 0.05, 3600, "REACTOR_ENGINE_SECONDS", "time the engine may spend on one query or mutation")
+    ] = 15.0
+    hard_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0.1,
+            3600,
+            "REACTOR_HARD_SECONDS",
+            "time after which `dev` and `serve` end themselves, with exit code 27, when user code can't be stopped",
+        ),
+    ] = 10.0
+    memory_bytes: Annotated[
+        int,
+        Knob(
+            "bytes",
+            0,
+            1 << 50,
+            "REACTOR_MEMORY_BYTES",
+            "address space of `dev` and `serve`, beyond which user code gets a MemoryError (0: the machine's memory)",
+        ),
+    ] = 0
     tail_commits: Annotated[
         int, Knob("commits", 1, 1 << 24, "REACTOR_TAIL_COMMITS", "applied commits that may wait for the disk")
     ] = 20_000

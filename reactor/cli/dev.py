@@ -51,6 +51,7 @@ def dev(
     if once:
         server.run(_ending_with_exit_code(session.push_once()))
         return
+    server.protect(settings.limits)
     listener = server.bind(host, port)
     session.url = server.url_of(listener)
     try:

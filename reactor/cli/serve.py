@@ -30,6 +30,7 @@ def serve(
 
     settings = read_settings(os.environ, needs_origins=True)
     deployment = settings.deployment(find_project(project), data)
+    server.protect(settings.limits)
     listener = server.bind(host, port)
     url = server.url_of(listener)
     server.run(server.serve(deployment, listener, ready=lambda: say(f"reactor serve: ready at {url}")))

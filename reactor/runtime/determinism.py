@@ -1,4 +1,4 @@
-"""Time and chance inside functions: a frozen clock, seeded randomness, a secret stream, and calls that are refused.
+"""Time and chance inside functions: a frozen clock, seeded randomness and a secret stream.
 
 Owns `Ambient`, the state of one execution that standard-library calls see, in one `ContextVar`. `install` puts a
 dispatcher in front of the clock and chance functions of the standard library, so that libraries called from a query
@@ -6,18 +6,16 @@ behave like the query itself. Promises that outside queries and mutations all of
 Durations (`time.monotonic`, `time.perf_counter`) are left alone: schedulers of the process depend on them.
 
 This protects from accidents, not from hostile code. Host code that may run inside an execution and needs the real time
-uses `host_time_ns`. `datetimes` does the same for `datetime.now`; used by `executor`, `context` and `loader`.
+uses `host_time_ns`. `datetimes` does the same for `datetime.now`, and `guard` refuses the rest. Used by `executor`,
+`context` and `guard`.
 """
 
-import asyncio
 import contextvars
 import functools
 import hashlib
-import inspect
 import operator
 import os
 import random
-import sys
 import threading
 import time
 import types
@@ -25,7 +23,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, Literal, final
 
-from reactor.errors import DeterminismError
+from reactor.errors import Error
 from reactor.runtime.logs import LogBuffer, capture_logging
 
 PROJECT_PREFIX: Final = "_reactor_project_"  # user modules are imported below a package of this name and a number
@@ -38,13 +36,19 @@ host_urandom: Final = os.urandom
 
 
 class Observed:
-    """What an execution, nested calls included, has looked at; a result that looked is not shared for long."""
+    """What an execution, nested calls included, has looked at; a result that looked is not shared for long.
 
-    __slots__ = ("chance", "clock")
+    The watchdog keeps its account here: `overrun` is why the execution fails, whatever it returns.
+    """
+
+    __slots__ = ("chance", "clock", "engine_seconds", "overrun", "user_seconds")
 
     def __init__(self) -> None:
         self.clock = False
         self.chance = False
+        self.user_seconds = 0.0
+        self.engine_seconds = 0.0
+        self.overrun: Error | None = None
 
 
 @final
@@ -153,24 +157,6 @@ def is_user_code(frame: types.FrameType) -> bool:
     return isinstance(name, str) and name.startswith(PROJECT_PREFIX)
 
 
-def refuse(call: str, instead: str) -> None:
-    """Refuse `call` in a query or mutation; do nothing elsewhere.
-
-    Raises:
-        DeterminismError: names the call, the user's file and line, and what to do instead.
-    """
-    if frozen_ambient() is None:
-        return
-    caller = frame = sys._getframe(2)
-    while not is_user_code(frame):
-        if frame.f_back is None:
-            frame = caller
-            break
-        frame = frame.f_back
-    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    raise DeterminismError(f"Can't use {call} in queries and mutations ({place}). {instead}")
-
-
 _installing: Final = threading.Lock()
 _installed = False
 
@@ -185,11 +171,11 @@ def install() -> None:
         _install_clock()
         _install_random()
         _install_secrets()
-        _install_refusals()
         _installed = True
 
 
-def _replace(module: Any, name: str, dispatcher: Callable[..., Any]) -> None:
+def replace(module: Any, name: str, dispatcher: Callable[..., Any]) -> None:
+    """Put a dispatcher in the place of a function, looking like it."""
     original = getattr(module, name)
     setattr(module, name, functools.update_wrapper(dispatcher, original))
 
@@ -209,8 +195,8 @@ def _install_clock() -> None:
         found.observed.clock = True
         return found.now_ns
 
-    _replace(time, "time", now)
-    _replace(time, "time_ns", now_ns)
+    replace(time, "time", now)
+    replace(time, "time_ns", now_ns)
 
     gmtime, asctime = time.gmtime, time.asctime
 
@@ -225,10 +211,10 @@ def _install_clock() -> None:
 
         return dispatcher
 
-    _replace(time, "gmtime", without_argument(time.gmtime, lambda moment: moment))
-    _replace(time, "localtime", without_argument(time.localtime, lambda moment: moment))
-    _replace(time, "ctime", without_argument(time.ctime, asctime))
-    _replace(time, "asctime", without_argument(time.asctime, asctime))
+    replace(time, "gmtime", without_argument(time.gmtime, lambda moment: moment))
+    replace(time, "localtime", without_argument(time.localtime, lambda moment: moment))
+    replace(time, "ctime", without_argument(time.ctime, asctime))
+    replace(time, "asctime", without_argument(time.asctime, asctime))
 
     strftime = time.strftime
 
@@ -236,7 +222,7 @@ def _install_clock() -> None:
         moment = frozen_moment() if len(args) == 1 else None
         return strftime(*args) if moment is None else strftime(args[0], moment)
 
-    _replace(time, "strftime", format_time)
+    replace(time, "strftime", format_time)
 
 
 def _install_random() -> None:
@@ -252,7 +238,7 @@ def _install_random() -> None:
     for name in random.__all__:
         original = getattr(random, name)
         if getattr(original, "__self__", None) is random._inst:
-            _replace(random, name, module_function(name, original))
+            replace(random, name, module_function(name, original))
 
     seed = random.Random.seed
 
@@ -263,7 +249,7 @@ def _install_random() -> None:
                 a = found.random.getrandbits(256)
         seed(self, a, version)
 
-    _replace(random.Random, "seed", seed_generator)
+    replace(random.Random, "seed", seed_generator)
 
 
 def _install_secrets() -> None:
@@ -274,7 +260,7 @@ def _install_secrets() -> None:
         return found.secret(operator.index(size))
 
     # `secrets` and `SystemRandom` read `random._urandom`, `uuid4` reads `os.urandom`.
-    _replace(os, "urandom", urandom)
+    replace(os, "urandom", urandom)
     setattr(random, "_urandom", urandom)  # noqa: B010 (typeshed hides it)
 
     uuid1 = uuid.uuid1
@@ -291,39 +277,4 @@ def _install_secrets() -> None:
         low, mid, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0x0FFF
         return uuid.UUID(fields=(low, mid, high, clock_seq >> 8 & 0x3F, clock_seq & 0xFF, node), version=1)
 
-    _replace(uuid, "uuid1", time_based_uuid)
-
-
-_LATER: Final = "Schedule a function with ctx.scheduler.run_after, or use an action."
-_GATHER: Final = "Use asyncio.gather over ctx calls, or an action."
-_NO_TIMEOUT: Final = "Calls on ctx return at once, so there is nothing to time out; use an action for slow work."
-
-
-def _install_refusals() -> None:
-    def guarded(original: Callable[..., Any], call: str, instead: str) -> Callable[..., Any]:
-        def dispatcher(*args: Any, **kwargs: Any) -> Any:
-            refuse(call, instead)
-            return original(*args, **kwargs)
-
-        if inspect.iscoroutinefunction(original):
-            # Frameworks ask whether a function is a coroutine function; the dispatcher must answer alike.
-            mark: Callable[[Any], Any] | None = getattr(inspect, "markcoroutinefunction", None)
-            if mark is not None:
-                mark(dispatcher)
-            else:
-                dispatcher._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-        return dispatcher
-
-    _replace(time, "sleep", guarded(time.sleep, "time.sleep()", _LATER))
-    for name, instead in (
-        ("sleep", _LATER),
-        ("wait_for", _NO_TIMEOUT),
-        ("timeout", _NO_TIMEOUT),
-        ("timeout_at", _NO_TIMEOUT),
-    ):
-        original = getattr(asyncio, name)
-        dispatcher = guarded(original, f"asyncio.{name}()", instead)
-        home = sys.modules[original.__module__]
-        _replace(home, name, dispatcher)
-        setattr(asyncio, name, dispatcher)
-    _replace(asyncio.TaskGroup, "__init__", guarded(asyncio.TaskGroup.__init__, "asyncio.TaskGroup()", _GATHER))
+    replace(uuid, "uuid1", time_based_uuid)

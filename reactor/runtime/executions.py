@@ -10,12 +10,13 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from types import CodeType, GeneratorType
+from types import FrameType, GeneratorType
 from typing import Any, Final, Generic, TypeVar
 
 from reactor.errors import DeterminismError, UnawaitedCallError
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
+from reactor.runtime.guard import outside
 from reactor.runtime.runqueue import RunQueue
 
 T = TypeVar("T")
@@ -30,11 +31,12 @@ class AttemptEnded(BaseException):
 class Operation(Generic[T]):
     """One call on `ctx`, made and not yet awaited. Its work is done when it is awaited, once."""
 
-    __slots__ = ("_code", "_execution", "_lasti", "_work", "name")
+    __slots__ = ("_execution", "_frame", "_lasti", "_work", "name")
 
     def __init__(self, execution: "Execution", name: str, work: Callable[[], Step[T]] | Callable[[], T]) -> None:
         frame = sys._getframe(2)  # the user's line: this constructor, the method of ctx, the user
-        self._code: CodeType = frame.f_code
+        # Not its code object: each look at one of these raises an audit event, which costs more than the rest of this.
+        self._frame: FrameType | None = frame
         self._lasti = frame.f_lasti
         self._execution = execution
         self._work: Callable[[], Any] | None = work
@@ -66,14 +68,17 @@ class Operation(Generic[T]):
         finally:
             # Only now: what a forgotten task is still suspended in was not awaited by the handler either.
             execution.unawaited.discard(self)
+            self._frame = None  # which holds this in a variable, perhaps
 
     def where(self) -> str:
         """Return the file and line of the call."""
-        line = self._code.co_firstlineno
-        for start, end, number in self._code.co_lines():
+        assert self._frame is not None, "asked only of a call that was never awaited"
+        code = self._frame.f_code
+        line = code.co_firstlineno
+        for start, end, number in code.co_lines():
             if start <= self._lasti < end and number is not None:
                 line = number
-        return f"{self._code.co_filename}:{line}"
+        return f"{code.co_filename}:{line}"
 
 
 def run_to_end(step: Step[T]) -> T:
@@ -213,7 +218,9 @@ class Execution:
         """Stay exclusive while tasks of this attempt go through the loop."""
         self.queue.hold()
         left = max(0.0, until - self.queue.now())
-        self._holding = asyncio.get_running_loop().call_later(left, self._give_way, context=Context())
+        # Inside the user's context, where a timer would be refused.
+        loop = asyncio.get_running_loop()
+        self._holding = outside(lambda: loop.call_later(left, self._give_way))
 
     def _give_way(self) -> None:
         """Let the others run again; this attempt takes its chances among them."""
@@ -240,6 +247,9 @@ class Execution:
             return
         self._give_way()
         self.documents.record_scans()
+        overrun = self.ambient.observed.overrun
+        if overrun is not None:
+            error = overrun
         if error is None and self.unawaited:
             calls = sorted(self.unawaited, key=lambda call: call.where())
             listed = ", ".join(f"{call.name} at {call.where()}" for call in calls)

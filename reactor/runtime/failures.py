@@ -13,9 +13,11 @@ from typing import Final
 from reactor.errors import (
     ArgumentsInvalid,
     FunctionNotFound,
+    FunctionTimeout,
     InvalidFunctionCall,
     ReactorError,
     ReturnsInvalid,
+    SystemTimeout,
     ValidationError,
 )
 from reactor.runtime.calls import Failure
@@ -49,6 +51,8 @@ def failure_of(
         detail = str(error) if str(error).startswith(COMPLETE) else f"{error.code}: {error}"
     elif isinstance(error, BEFORE_THE_FUNCTION):
         detail = str(error)
+    elif isinstance(error, FunctionTimeout | SystemTimeout):
+        detail = str(error) + _frames(error, files)
     else:
         name, text = type(error).__name__, _text(error)
         detail = f"Uncaught {name}: {text}" if text else f"Uncaught {name}"

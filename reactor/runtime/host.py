@@ -13,13 +13,14 @@ from typing import Any
 from reactor.engine.database import Database
 from reactor.limits import Limits
 from reactor.ports import Clock, Rng
-from reactor.runtime import determinism
+from reactor.runtime import guard
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.executor import Executor
 from reactor.runtime.loader import Project
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Versions
+from reactor.runtime.watchdog import watchdog
 from reactor.storage.interface import Persistence
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Host:
         self.live = LiveQueries(database, self.executor, self.queue, clock, int.from_bytes(rng.token_bytes(8), "big"))
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
+        self.watch = watchdog.watch(limits)
 
     @classmethod
     async def open(
@@ -72,7 +74,8 @@ class Host:
         Raises:
             StorageError: the data is held by another process, damaged, or of a newer version.
         """
-        determinism.install()
+        guard.install()
+        guard.guard_loop(type(asyncio.get_running_loop()))
         tasks = TaskGroup()
         database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)
         return cls(database, tasks, clock, rng, limits, redact=redact)
@@ -90,5 +93,6 @@ class Host:
         try:
             await self.database.close()
         finally:
+            watchdog.leave(self.watch, self.limits)
             await self._tasks.join()
             self.versions.close()

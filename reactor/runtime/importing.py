@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from reactor.runtime.datetimes import HELPER, clock_source
 from reactor.runtime.determinism import PROJECT_PREFIX, current_log
+from reactor.runtime.guard import facades
 from reactor.runtime.logs import console
 from reactor.runtime.sources import SourceTree
 
@@ -42,6 +43,7 @@ class PrivatePackage(importlib.abc.Loader):
         self._builtins = dict(vars(builtins))
         self._builtins["__import__"] = self._user_import()
         self._builtins["print"] = console(current_log)
+        self._builtins.update(facades())
         self._builtins[HELPER] = clock_source
 
     def begin(self) -> None:

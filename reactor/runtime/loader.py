@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from reactor.errors import PushError, SchemaInvalid
-from reactor.runtime import determinism
+from reactor.runtime import guard
 from reactor.runtime.determinism import PROJECT_PREFIX
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
 from reactor.runtime.references import component_problem
@@ -113,7 +113,7 @@ class ProjectLoader:
         if not self.root.is_dir():
             raise PushError(f"{self.root} is not a directory", file=str(self.root))
         options = read_options(self.root) if self._options is None else self._options
-        determinism.install()
+        guard.install()
         install_finder()
         names = _module_name(options.schema.removesuffix(".py")), _module_name(options.functions)
         sources = SourceTree(self.root, {name.partition(".")[0] for name in names})

@@ -17,7 +17,15 @@ from typing import Any, Final
 
 import uvicorn
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 from reactor.errors import InvalidArgument
+from reactor.limits import Limits
+from reactor.runtime import lastresort
+from reactor.runtime.watchdog import watchdog
 from reactor.server.app import Deployment
 from reactor.server.sync.websocket import websocket_protocol
 
@@ -27,6 +35,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 BACKLOG: Final = 2048
 SWITCH_SECONDS: Final = 0.0005
 GC_THRESHOLDS: Final = (50_000, 20, 50)
+LEAST_MEMORY: Final = 4 << 30  # address space, of which a process uses far more than memory
 KILLED: Final = 130  # the exit code of an interrupt, by convention
 
 Alongside = Callable[[], Coroutine[Any, Any, None]]
@@ -119,6 +128,21 @@ def tune_interpreter() -> None:
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def protect(limits: Limits) -> None:
+    """Bound what user code can do to a process that does nothing but serve: to its memory, and by hanging it for good.
+
+    For the commands, before `run`; an embedding program keeps its own limits.
+    """
+    lastresort.arm(limits.hard_seconds)
+    watchdog.on_hard_limit = lastresort.end
+    if resource is not None:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = limits.memory_bytes or max(machine, LEAST_MEMORY)
+        # Not above what the operator allows. Python raises MemoryError where the system would otherwise kill.
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _config(deployment: Deployment, page: bool) -> uvicorn.Config:

@@ -48,7 +48,7 @@ def test_a_lone_surrogate_leaves_as_a_question_mark() -> None:
 def log() -> Iterator[LogBuffer]:
     install()
     buffer = LogBuffer()
-    with inside(Ambient("query", 10**18, buffer)):
+    with inside(Ambient("action", 10**18, buffer)):
         yield buffer
 
 
