@@ -75,11 +75,7 @@ class Pager:
         """Begin with the journal of an earlier run, if there was one."""
         self._cursors = cursors
         self._is_used = False
-        self.journal = journal
-
-    def journal_after(self, failed: bool) -> str | None:
-        """Return the journal to run with next time: a failure leaves the ends of pages where they were."""
-        return self.journal if self._is_used or failed else None
+        self.journal = journal  # to run with next time; a page that could not be read leaves it as it was
 
     def read(self, scan: Scan, fingerprint: bytes, options: PageOptions) -> Generator[None, None, dict[str, Any]]:
         """Return one page of `scan`, which was not begun, as clients know it; yield where it may be suspended.

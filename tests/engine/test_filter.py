@@ -197,6 +197,10 @@ def test_comparisons_never_fail(left: Expression, right: Expression, document: d
         (q.eq(q.mod(Int64(-7), Int64(2)), Int64(-1)), True),
         (q.eq(q.mod(-7, 2), -1), True),
         (q.eq(q.div(1, 0), math.inf), True),
+        (q.eq(q.div(1, 4), 0.25), True),
+        (q.eq(q.div(-1, 0.0), -math.inf), True),
+        (q.eq(q.sub(math.inf, math.inf), math.nan), True),
+        (q.eq(q.neg(Int64(3)), Int64(-3)), True),
         (q.eq(q.neg(q.field("n")), -3), True),
     ],
 )
