@@ -86,6 +86,7 @@ class Transaction:
     """One attempt at a query or mutation, reading at `begin_ts`."""
 
     __slots__ = (
+        "_fresh",
         "_overlays",
         "_staged",
         "begin_ts",
@@ -108,6 +109,7 @@ class Transaction:
         self._staged: list[Staged] = []
         self._overlays: dict[IndexId, Overlay] = {}
         self.reads_allowed = MAX_READS  # as many may be recorded before they are counted
+        self._fresh: list[tuple[IndexId, bytes]] = []  # looks at new ids, which are no reads of the application
         self.last_creation_ts = 0
         self.documents_read = 0
         self.bytes_read = 0
@@ -132,6 +134,13 @@ class Transaction:
         if value is not None:
             self.count_document(len(value))
         return value
+
+    def expect_absent(self, table: Table, document_id: str) -> None:
+        """Record that nothing stands at a new id, so that another document made there is a conflict."""
+        key = id_key(document_id)
+        index = table.by_id.id
+        self.reads.add_point(index, key)
+        self._fresh.append((index, key))
 
     def look_up(self, table: Table, document_id: str) -> bytes | None:
         """Return the stored form of one system document; it is read without counting toward any limit."""
@@ -270,10 +279,7 @@ class Transaction:
         for name in SYSTEM_TABLES:
             for index in tables[name].order:
                 own += len(points.get(index.id, ())) + len(ranges.get(index.id, ()))
-        for pending in self.writes.values():
-            if pending.before is None and pending.key in points.get(pending.table.by_id.id, ()):
-                own += 1
-        return own
+        return own + sum(key in points.get(index, ()) for index, key in self._fresh)
 
     def has_room(self, size: int) -> bool:
         """Return whether one more document of `size` stored bytes may be read."""

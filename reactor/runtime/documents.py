@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final
 
-from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLES, Table, id_key
+from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLES, Table
 from reactor.engine.cursor import fingerprint
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
@@ -91,8 +91,7 @@ class Documents:
         document_id = database.ids.next(table.number)
         creation_time = database.creation_time(transaction)
         document, data = self._encode(table, definition, value, document_id, creation_time)
-        # An insert has read that nothing stands there, so a parallel creation would conflict.
-        transaction.reads.add_point(table.by_id.id, id_key(document_id))
+        transaction.expect_absent(table, document_id)
         transaction.put(table, document_id, document, data, None, None)
         return document_id
 

@@ -223,9 +223,7 @@ async def test_exactly_the_limit_of_reads_is_allowed_whatever_reactor_reads_itse
     for at, absent in enumerate(ids[:64]):
         reads.add_point(database.tables_index, bytes([at]))
         reads.add_range(database.deployment_index, KeyRange(bytes([at, 0]), bytes([at, 1])))
-        new = database.ids.next(table.number)
-        reads.add_point(table.by_id.id, id_key(new))
-        work._put(table, new, {"_id": new, "_creationTime": 1.0}, None)
+        work.transaction.expect_absent(table, database.ids.next(table.number))
         assert work.transaction.get(table, absent) is None
 
     for _ in range(2):
