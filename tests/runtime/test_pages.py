@@ -568,3 +568,19 @@ class Paging(RuleBasedStateMachine):
 
 Paging.TestCase.settings = settings(deadline=None, max_examples=size(40, 500), stateful_step_count=size(15, 40))
 TestPaging = Paging.TestCase
+
+
+@pytest.mark.asyncio
+async def test_a_live_page_keeps_its_ends(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, PROJECT) as bench:
+        ids = await fill(bench, 10, 20, 30, 40)
+        watcher = bench.watch("app:page", opts=opts(2))
+        await watcher.next()
+        before = watcher.value
+        await fill(bench, 15, 25)
+        await bench.run(lambda ctx: ctx.db.delete(ids[1]))
+        await bench.settle()
+        after = watcher.value
+
+    assert (before["page"], after["page"]) == ([10, 20], [10, 15])
+    assert after["continueCursor"] == before["continueCursor"]

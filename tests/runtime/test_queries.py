@@ -185,7 +185,7 @@ async def odd(ctx):
         assert watcher.value == [1, 5]
         monkeypatch.setattr("reactor.engine.transaction.MAX_DOCUMENTS_READ", 3)
         with pytest.raises(LimitExceeded, match=r"Too many documents read .* .limit: 3."):
-            await bench.query("app:odd")
+            await bench.run(lambda ctx: ctx.db.query("items").filter(lambda q: q.field("n") > 4).take(2))
         monkeypatch.undo()
         await bench.run(lambda ctx: ctx.db.patch(ids[1], {"n": 3}))
         await bench.settle()
