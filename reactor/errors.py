@@ -14,7 +14,9 @@
     ├── LimitExceeded           a documented limit, with its value and the actual one
     ├── DocumentNotFound        write to a document that does not exist
     ├── NotUnique               `unique()` found two documents
-    ├── InvalidCursor           a page cursor from elsewhere
+    ├── InvalidCursor           a page cursor from elsewhere; its data reaches clients
+    ├── InvalidPage             options of `paginate` that can't be served
+    ├── FilterError             a filter expression that a document gives no boolean for
     ├── UnknownTable, UnknownIndex   a name the schema does not have
     ├── FunctionNotFound        no public function under that name
     ├── InvalidFunctionCall     a function called as another kind, or from the wrong place
@@ -158,9 +160,40 @@ class NotUnique(Error):
 
 
 class InvalidCursor(Error):
-    """A page cursor that belongs to another query, or is garbled."""
+    """A page cursor or journal that belongs to another query or deployment, or is garbled.
+
+    Its `data` reaches clients like that of a `ReactorError`: by it official clients begin again at the first page.
+    """
 
     code = "InvalidCursor"
+    status = 400
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+        super().__init__(
+            "InvalidCursor: Tried to run a query starting from a cursor, "
+            "but it looks like this cursor is from a different query."
+        )
+
+
+class InvalidPage(Error):
+    """A page can't be read as asked. `rule` is the official code, such as `PageSizeTooLarge`."""
+
+    code = "InvalidPage"
+    status = 400
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class FilterError(Error):
+    """A filter expression met a document it can't be evaluated for: arithmetic on text, or a result that is no boolean.
+
+    Comparisons never fail: values of different types have an order.
+    """
+
+    code = "EvalError"
     status = 400
 
 

@@ -44,6 +44,10 @@ MAX_ARGS_BYTES: Final = 16 * MIB
 MAX_RESULT_BYTES: Final = 16 * MIB
 MAX_CALL_DEPTH: Final = 8
 MAX_CLOCK_AGE_SECONDS: Final = 17  # of a kept result that shows a time, for who is new
+MAX_QUERY_OPERATORS: Final = 256  # `filter` and `where` of one query
+MAX_FILTER_NESTING: Final = 128  # expressions inside one another; each level is a call when it is evaluated
+MAX_PAGE_ITEMS: Final = 32_000
+SPLIT_PAGE_ITEMS: Final = 6144  # documents of a page above which clients are told to split it
 MAX_LOG_LINES: Final = 256
 MAX_LOG_LINE_BYTES: Final = 32_768
 

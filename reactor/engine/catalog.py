@@ -24,7 +24,10 @@ BY_CREATION_TIME: Final = ("_creationTime",)
 TABLES: Final = "_tables"
 MODULES: Final = "_modules"
 DEPLOYMENT: Final = "_deployment"
-SYSTEM_TABLES: Final = {TABLES: 513, MODULES: 514, DEPLOYMENT: 515}
+SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
+STORED_FILES: Final = "_storage"
+VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
+SYSTEM_TABLES: Final = {TABLES: 513, MODULES: 514, DEPLOYMENT: 515, **VISIBLE_SYSTEM_TABLES}
 
 
 class Index:
@@ -78,9 +81,11 @@ class Catalog:
             self.add_table(number, name)
 
     def table_name(self, number: int) -> str | None:
-        """Return the name of a user table, or None when no such table is known to applications."""
+        """Return the name of a table, or None when no such table is known to applications."""
         table = self.by_number.get(number)
-        return None if table is None or number < FIRST_USER_TABLE else table.name
+        if table is None or (number < FIRST_USER_TABLE and table.name not in VISIBLE_SYSTEM_TABLES):
+            return None
+        return table.name
 
     def free_number(self) -> int:
         """Return the lowest number no table holds.

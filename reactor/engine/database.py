@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
 from reactor.engine.committer import Committer, Kept
+from reactor.engine.cursor import Cursors
 from reactor.engine.folding import Folding
 from reactor.engine.publisher import Publisher
 from reactor.engine.recovery import recover
@@ -50,6 +51,7 @@ class Database:
         self.sessions = sessions
         self.limits = limits
         self.ids = IdGenerator(rng, clock)
+        self.cursors = Cursors(rng.token_bytes(32))  # good until closing, unless the owner has a secret that stays
         self.commit_clock = CommitClock(clock, end)
         self.creation_clock = CreationClock(clock, end)
         self.write_log = WriteLog(end, max(limits.write_log_commits, 2 * limits.tail_commits))

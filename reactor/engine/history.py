@@ -76,16 +76,18 @@ class Moves(History[bool]):
     round: a scan needs only these in order, since a key present on both sides is met in the index itself.
     """
 
-    __slots__ = ("added", "removed")
+    __slots__ = ("added", "newest", "removed")
 
     def __init__(self) -> None:
         super().__init__()
+        self.newest = 0  # the last commit that moved a key: a reader not before it sees the latest state
         self.added = SortedKeys()
         self.removed = SortedKeys()
 
     def record(self, key: bytes, commit_ts: int, before: bool) -> None:
         """Remember that at `commit_ts` a key left (`before`), or came."""
         super().record(key, commit_ts, before)
+        self.newest = commit_ts
         if before:
             self.added.discard(key)
             self.removed.add(key)

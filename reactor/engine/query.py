@@ -1,18 +1,19 @@
 """Index ranges: from the calls of a range builder to the key range they mean.
 
 Owns the rules of `reference/values-and-schema.md` §6.2: equalities on a prefix of the fields, then at most one lower
-and one upper bound on the next. Used by `ctx.db.query`.
+and one upper bound on the next; and the JSON form of a whole query. Used by `ctx.db.query`.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reactor.engine.keyrange import EVERYTHING, KeyRange
 from reactor.engine.keyrange import prefix as prefix_range
 from reactor.errors import Error
 from reactor.values.display import display
+from reactor.values.json import json_from_value
 from reactor.values.keys import encode_value_key, lower_bound, upper_bound
-from reactor.values.types import Undefined, Value
+from reactor.values.types import Undefined, Value, undefined
 
 OPERATORS: Final = {"eq": "==", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 MORE: Final = "See https://docs.convex.dev/using/indexes for more info."
@@ -111,6 +112,28 @@ def compile_range(index_name: str, fields: Sequence[str], bounds: Sequence[Bound
     if end is not None and end < start:
         end = start
     return KeyRange(start, end, len(prefix))
+
+
+def query_json(
+    table: str, index: str | None, bounds: Sequence[Bound], order: str | None, operators: Sequence[object]
+) -> dict[str, Any]:
+    """Return the JSON form of a query: where it reads, in which order, and what it does with each document."""
+    if index is None:
+        source: dict[str, Any] = {"type": "FullTableScan", "tableName": table, "order": order}
+    else:
+        source = {"type": "IndexRange", "indexName": f"{table}.{index}", "range": _range_json(bounds), "order": order}
+    return {"source": source, "operators": list(operators)}
+
+
+def _range_json(bounds: Sequence[Bound]) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": bound.operator.capitalize(),
+            "fieldPath": bound.field,
+            "value": {"$undefined": None} if bound.value is undefined else json_from_value(bound.value),  # type: ignore[arg-type]
+        }
+        for bound in bounds
+    ]
 
 
 def _names(fields: Sequence[str]) -> str:

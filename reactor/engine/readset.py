@@ -25,13 +25,12 @@ class ReadKind(Protocol):
 class ReadSet:
     """Points and key ranges read, by index. Not thread-safe."""
 
-    __slots__ = ("_compact_above", "points", "ranges", "recorded")
+    __slots__ = ("points", "ranges", "recorded")
 
     def __init__(self) -> None:
         self.points: dict[IndexId, set[bytes]] = {}
         self.ranges: dict[IndexId, RangeSet] = {}
         self.recorded = 0  # reads noted since they were last counted: never less than `interval_count`
-        self._compact_above = 0
 
     def add_point(self, index: IndexId, key: bytes) -> None:
         """Record a look at one whole key, whether or not a document was there."""
@@ -73,20 +72,6 @@ class ReadSet:
         self.compact()
         self.recorded = sum(map(len, self.points.values())) + sum(map(len, self.ranges.values()))
         return self.recorded
-
-    def exceeds(self, limit: int) -> bool:
-        """Return whether more than `limit` disjoint intervals were read. Cheap enough to ask after each read.
-
-        An execution that reads the same keys over and over may pass the limit by a sixteenth before this says so: the
-        alternative is to merge thousands of ranges again at each further read. `interval_count` is exact.
-        """
-        if self.recorded <= limit or self.recorded <= self._compact_above:
-            return False
-        count = self.interval_count
-        if count > limit:
-            return True
-        self._compact_above = count + limit // 16
-        return False
 
     def compact(self) -> None:
         """Bring the set into its canonical form: ranges merged, and no point inside a range.

@@ -5,12 +5,16 @@ copies; no iterator survives a suspension or a call to user code, and a scan con
 by transactions.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from reactor.engine.catalog import Index, Table
 from reactor.engine.history import LATEST, Latest
+from reactor.engine.sortedkeys import SortedKeys
 from reactor.errors import SnapshotTooOld
 from reactor.values.keys import ID_TAG
+
+COUNT_CHUNK: Final = 1024  # moved keys that a count holds at a time
 
 Row = tuple[bytes, bytes]  # key, document bytes
 
@@ -79,6 +83,8 @@ def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: 
 def count_at(index: Index, start: bytes, end: bytes | None, ts: int) -> int:
     """Return how many entries `[start, end)` has as of `ts`: a bisect difference, corrected by the moves in it.
 
+    Without a commit that moved a key after `ts` there is nothing to correct, however many moves are kept.
+
     Raises:
         SnapshotTooOld: the index was built after `ts`.
     """
@@ -86,8 +92,17 @@ def count_at(index: Index, start: bytes, end: bytes | None, ts: int) -> int:
         raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
     moves = index.moves
     count = index.keys.count(start, end)
-    if moves.versions:
-        bound = len(moves) + 1
-        count -= sum(moves.at(key, ts) is False for key in moves.added.chunk(start, end, bound))
-        count += sum(moves.at(key, ts) is True for key in moves.removed.chunk(start, end, bound))
+    if moves.versions and ts < moves.newest:
+        count -= sum(moves.at(key, ts) is False for key in _each(moves.added, start, end))
+        count += sum(moves.at(key, ts) is True for key in _each(moves.removed, start, end))
     return count
+
+
+def _each(keys: SortedKeys, start: bytes, end: bytes | None) -> Iterator[bytes]:
+    """Yield the keys of a range without ever holding all of them."""
+    while True:
+        part = keys.chunk(start, end, COUNT_CHUNK)
+        yield from part
+        if len(part) < COUNT_CHUNK:
+            return
+        start = part[-1] + b"\x00"

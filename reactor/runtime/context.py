@@ -1,241 +1,17 @@
 """What user code is given: `ctx`, and `ctx.db` in its two forms.
 
-`async def` handlers get calls to await; plain `def` handlers get the same names as plain calls, with queries that
-iterate with `for`. Both forms are thin: every rule is in `runtime/documents`. The classes are public as types
-(`QueryCtx`, `MutationCtx`); only the executor makes instances.
+`async def` handlers get calls to await; plain `def` handlers get the same names as plain calls. Both forms are thin:
+every rule is in `runtime/documents`, and queries are in `runtime/queries`. The classes are public as types (`QueryCtx`,
+`MutationCtx`); only the executor makes instances.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from reactor.engine.query import Bound
-from reactor.errors import InvalidArgument
 from reactor.runtime.calls import Identity
-from reactor.runtime.documents import Document, Documents, Order, Scan
-from reactor.runtime.executions import Execution, Operation, Step, run_to_end
-from reactor.values.stored import normalise
-from reactor.values.types import undefined
-
-RangeBuilder = Callable[["IndexRange"], "IndexRange"]
-
-
-class IndexRange:
-    """Builds the range of `with_index`: equalities on a prefix of the fields, then bounds on the next one."""
-
-    __slots__ = ("bounds",)
-
-    def __init__(self) -> None:
-        self.bounds: list[Bound] = []
-
-    def eq(self, field: str, value: object, /) -> Self:
-        """Keep documents whose field equals `value`; `undefined` matches a missing field."""
-        return self._add("eq", field, value)
-
-    def gt(self, field: str, value: object, /) -> Self:
-        """Keep documents whose field is above `value` in the total order of values."""
-        return self._add("gt", field, value)
-
-    def gte(self, field: str, value: object, /) -> Self:
-        """Keep documents whose field is `value` or above."""
-        return self._add("gte", field, value)
-
-    def lt(self, field: str, value: object, /) -> Self:
-        """Keep documents whose field is below `value`; a missing field and null are below everything else."""
-        return self._add("lt", field, value)
-
-    def lte(self, field: str, value: object, /) -> Self:
-        """Keep documents whose field is `value` or below."""
-        return self._add("lte", field, value)
-
-    def _add(self, operator: str, field: str, value: object) -> Self:
-        # ASCII text is its own normal form.
-        if value is not undefined and not (type(value) is str and value.isascii()):
-            value = normalise(value).value
-        self.bounds.append(Bound(operator, field, value))
-        return self
-
-
-class _Chain:
-    """The part of a query that both forms share: table, index range and order."""
-
-    __slots__ = ("_bounds", "_documents", "_execution", "_index", "_is_used", "_order", "_table")
-
-    def __init__(self, execution: Execution, table: str) -> None:
-        self._execution = execution
-        self._documents: Documents = execution.documents
-        self._table = table
-        self._index: str | None = None
-        self._bounds: list[Bound] = []
-        self._order: Order | None = None
-        self._is_used = False
-
-    def with_index(self, index: str, range: RangeBuilder | None = None, /, **equals: object) -> Self:
-        """Read through `index`, restricted by `range` (`lambda q: q.eq("channel", c)`) or by equalities as keywords.
-
-        Raises:
-            InvalidArgument: both were given, or the query already has an index.
-        """
-        if self._index is not None:
-            raise InvalidArgument("A query can have only one with_index.")
-        if range is not None and equals:
-            raise InvalidArgument("with_index takes a range function or keyword equalities, not both.")
-        self._index = index
-        builder = IndexRange()
-        if range is not None:
-            range(builder)
-        for field, value in equals.items():
-            builder.eq(field, value)
-        self._bounds = builder.bounds
-        return self
-
-    def order(self, order: Order, /) -> Self:
-        """Read `"asc"` (the default) or `"desc"`.
-
-        Raises:
-            InvalidArgument: neither, or the order was given before.
-        """
-        if order not in ("asc", "desc"):
-            raise InvalidArgument(f'order is "asc" or "desc", not {order!r}')
-        if self._order is not None:
-            raise InvalidArgument("Queries may only specify order at most once")
-        self._order = order
-        return self
-
-    def _open(self) -> Scan:
-        self._execution.check_alive()
-        if self._is_used:
-            raise InvalidArgument("This query is closed and can't emit any more values.")
-        self._is_used = True
-        return self._documents.open_scan(self._table, self._index, self._bounds, self._order or "asc")
-
-    def _collect(self, limit: int | None) -> Step[list[Document]]:
-        return self._open().collect(limit)
-
-    def _first(self) -> Step[Document | None]:
-        found = yield from self._collect(1)
-        return found[0] if found else None
-
-    def _unique(self) -> Step[Document | None]:
-        found = yield from self._collect(2)
-        if len(found) > 1:
-            raise self._documents.not_unique(self._table, found[0], found[1])
-        return found[0] if found else None
-
-    def _count(self) -> int:
-        self._execution.check_alive()
-        if self._is_used:
-            raise InvalidArgument("This query is closed and can't emit any more values.")
-        self._is_used = True
-        return self._documents.count(self._table, self._index, self._bounds)
-
-    def _take(self, count: object) -> Step[list[Document]]:
-        if isinstance(count, float) and count.is_integer():
-            count = int(count)
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise InvalidArgument("Arg 1 `n` to `take` must be a non-negative integer")
-        return self._collect(count)
-
-
-class Query(_Chain):
-    """A query in an `async def` function. Nothing is read before one of its results is awaited."""
-
-    __slots__ = ()
-
-    def collect(self) -> Operation[list[Document]]:
-        """Return all documents."""
-        return Operation(self._execution, "query.collect()", lambda: self._collect(None))
-
-    def take(self, count: int) -> Operation[list[Document]]:
-        """Return the first `count` documents."""
-        return Operation(self._execution, "query.take()", lambda: self._take(count))
-
-    def first(self) -> Operation[Document | None]:
-        """Return the first document, or None."""
-        return Operation(self._execution, "query.first()", self._first)
-
-    def unique(self) -> Operation[Document | None]:
-        """Return the only document, or None.
-
-        Raises:
-            NotUnique: there are several.
-        """
-        return Operation(self._execution, "query.unique()", self._unique)
-
-    def count(self) -> Operation[int]:
-        """Return how many documents there are, in O(log n); the whole range counts as read."""
-        return Operation(self._execution, "query.count()", self._count)
-
-    def __aiter__(self) -> "_AsyncDocuments":
-        return _AsyncDocuments(self._execution, self._open())
-
-
-class _AsyncDocuments:
-    """Documents one by one, pausing between chunks when the slice is used up."""
-
-    __slots__ = ("_execution", "_rows")
-
-    def __init__(self, execution: Execution, scan: Scan) -> None:
-        self._execution = execution
-        self._rows = scan.documents()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Document:
-        execution = self._execution
-        execution.check_alive()
-        for document in self._rows:
-            if document is not None:
-                return document
-            if execution.queue.is_due():
-                await _Pause(execution)
-        raise StopAsyncIteration
-
-
-class _Pause:
-    __slots__ = ("_execution",)
-
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._execution.pause()
-
-
-class BlockingQuery(_Chain):
-    """A query in a plain `def` function."""
-
-    __slots__ = ()
-
-    def collect(self) -> list[Document]:
-        """Return all documents."""
-        return run_to_end(self._collect(None))
-
-    def take(self, count: int) -> list[Document]:
-        """Return the first `count` documents."""
-        return run_to_end(self._take(count))
-
-    def first(self) -> Document | None:
-        """Return the first document, or None."""
-        return run_to_end(self._first())
-
-    def unique(self) -> Document | None:
-        """Return the only document, or None.
-
-        Raises:
-            NotUnique: there are several.
-        """
-        return run_to_end(self._unique())
-
-    def count(self) -> int:
-        """Return how many documents there are, in O(log n); the whole range counts as read."""
-        return self._count()
-
-    def __iter__(self) -> Iterator[Document]:
-        for document in self._open().documents():
-            self._execution.check_alive()
-            if document is not None:
-                yield document
+from reactor.runtime.executions import Execution, Operation
+from reactor.runtime.queries import BlockingQuery, Query
+from reactor.runtime.scans import Document
 
 
 def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
@@ -247,6 +23,54 @@ def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ..
     raise TypeError(f"db.{call} takes {count} or {count + 1} arguments ({len(args)} given)")
 
 
+class SystemReader:
+    """`ctx.db.system`: the tables `_storage` and `_scheduled_functions`, to read."""
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def get(self, *args: str) -> Operation[Document | None]:
+        """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
+        table, document_id = _table_and_id("get", args, 1)
+        execution = self._execution
+        return Operation(execution, "db.system.get()", lambda: execution.documents.system_get(table, document_id))
+
+    def query(self, table: str, /) -> Query:
+        """Begin a query on a system table."""
+        return Query(self._execution, table, is_system=True)
+
+    def normalize_id(self, table: str, text: str, /) -> str | None:
+        """Return `text` if it is an id of the system table, else None. Needs no `await`."""
+        self._execution.check_alive()
+        return self._execution.documents.system_normalize_id(table, text)
+
+
+class BlockingSystemReader:
+    """`ctx.db.system` of a plain `def` function."""
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def get(self, *args: str) -> Document | None:
+        """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
+        self._execution.check_alive()
+        return self._execution.documents.system_get(*_table_and_id("get", args, 1))
+
+    def query(self, table: str, /) -> BlockingQuery:
+        """Begin a query on a system table."""
+        self._execution.check_alive()
+        return BlockingQuery(self._execution, table, is_system=True)
+
+    def normalize_id(self, table: str, text: str, /) -> str | None:
+        """Return `text` if it is an id of the system table, else None."""
+        self._execution.check_alive()
+        return self._execution.documents.system_normalize_id(table, text)
+
+
 class DatabaseReader:
     """`ctx.db` of a query. Ids are strings; a document is a fresh dict each time it is read."""
 
@@ -255,6 +79,11 @@ class DatabaseReader:
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._documents = execution.documents
+
+    @property
+    def system(self) -> SystemReader:
+        """The system tables."""
+        return SystemReader(self._execution)
 
     def get(self, *args: str) -> Operation[Document | None]:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
@@ -304,6 +133,11 @@ class BlockingDatabaseReader:
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._documents = execution.documents
+
+    @property
+    def system(self) -> BlockingSystemReader:
+        """The system tables."""
+        return BlockingSystemReader(self._execution)
 
     def get(self, *args: str) -> Document | None:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""

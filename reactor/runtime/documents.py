@@ -7,12 +7,13 @@ be suspended. Used by the async and the blocking form of `ctx.db`.
 
 import difflib
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final
 
-from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, Index, Table
+from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLES, Table
+from reactor.engine.cursor import fingerprint
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
-from reactor.engine.query import Bound, compile_range
+from reactor.engine.query import Bound, compile_range, query_json
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
     DocumentInvalid,
@@ -24,6 +25,8 @@ from reactor.errors import (
     ValidationError,
 )
 from reactor.limits import FIRST_USER_TABLE
+from reactor.runtime.pages import PageOptions, Pager
+from reactor.runtime.scans import Document, Order, Scan, Stage
 from reactor.schema.definition import Schema, TableDefinition
 from reactor.values.document import check_document, check_document_size
 from reactor.values.ids import decode_id, table_of
@@ -31,17 +34,22 @@ from reactor.values.names import check_identifier
 from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import Undefined, Value, undefined
 
-Document = dict[str, Any]
-Order = Literal["asc", "desc"]
+ONLY_USER_TABLES: Final = "User tables can only be accessed from db.query()."
+ONLY_SYSTEM_TABLES: Final = "System tables can only be accessed from db.system.query()."
 
 
 class Documents:
     """The documents of one transaction, under the schema of one project version."""
 
-    __slots__ = ("_database", "_open_scans", "_schema", "_tables", "transaction")
+    __slots__ = ("_database", "_journal", "_open_scans", "_schema", "_tables", "pager", "transaction")
 
-    def __init__(self, database: Database, transaction: Transaction, schema: Schema) -> None:
+    def __init__(
+        self, database: Database, transaction: Transaction, schema: Schema, journal: str | None = None
+    ) -> None:
+        """Read and write through `transaction`; `journal` is where an earlier run of the query ended its page."""
         self._database = database
+        self._journal = journal
+        self.pager: Pager | None = None  # when there is a page
         self.transaction = transaction
         self._schema = schema
         self._open_scans: list[Scan] = []
@@ -76,13 +84,14 @@ class Documents:
         """
         table, definition = self._table(table_name, create=True)
         if type(value) is not dict and not isinstance(value, Mapping):
+            if value is undefined:
+                raise TypeError("Must provide arg 2 `value` to `insert`")
             raise InvalidArgument("Invalid argument `value` for `db.insert`: Value must be an Object")
         database, transaction = self._database, self.transaction
         document_id = database.ids.next(table.number)
         creation_time = database.creation_time(transaction)
         document, data = self._encode(table, definition, value, document_id, creation_time)
-        # An insert has read that nothing stands there, so a parallel creation would conflict.
-        transaction.get(table, document_id)
+        transaction.expect_absent(table, document_id)
         transaction.put(table, document_id, document, data, None, None)
         return document_id
 
@@ -127,34 +136,83 @@ class Documents:
         """Return `text` if it is an id of that table, whether or not the document exists; otherwise None."""
         if table_name.startswith("_"):
             raise InvalidArgument("System tables can only be accessed from db.system.normalizeId().")
-        if not isinstance(text, str):
-            return None
-        try:
-            number, _ = decode_id(text)
-        except InvalidArgument:
-            return None
-        table = self._database.catalog.by_number.get(number)
+        return self._id_of(table_name, text)
+
+    # System tables.
+
+    def system_get(self, table_name: str | None, document_id: object) -> Document | None:
+        """Return a fresh copy of a document of a system table, or None when there is none.
+
+        Raises:
+            InvalidArgument: the id is no id, or belongs to a table of the application, or to another one than named.
+        """
+        table, _ = self._locate("system.get", table_name, document_id)
         if table is None:
-            self._depend_on_tables()
-        return text if table is not None and table.name == table_name else None
+            return None
+        if table.number >= FIRST_USER_TABLE:
+            raise InvalidArgument("User tables cannot be accessed with db.system.")
+        if table.name not in VISIBLE_SYSTEM_TABLES:
+            return None
+        assert isinstance(document_id, str)
+        data = self.transaction.look_up(table, document_id)
+        return None if data is None else decode_object(data)
+
+    def system_normalize_id(self, table_name: str, text: object) -> str | None:
+        """Return `text` if it is an id of that system table, whether or not the document exists; otherwise None."""
+        if not table_name.startswith("_"):
+            raise InvalidArgument("User tables can only be accessed from db.normalizeId().")
+        return self._id_of(table_name, text) if table_name in VISIBLE_SYSTEM_TABLES else None
 
     # Documents by index.
 
-    def open_scan(self, table_name: str, index_name: str | None, bounds: Sequence[Bound], order: Order) -> "Scan":
+    def open_scan(
+        self,
+        table_name: str,
+        index_name: str | None,
+        bounds: Sequence[Bound],
+        order: Order,
+        stages: Sequence[Stage] = (),
+        is_system: bool = False,
+    ) -> Scan:
         """Begin reading a range of an index in order.
 
         Raises:
             UnknownTable, UnknownIndex, RangeError: the query does not fit the schema.
         """
-        scan = self._prepare(table_name, index_name, bounds, order)
+        scan = self._prepare(table_name, index_name, bounds, order, stages, is_system)
         if scan.index is not None:
-            self.transaction.count_range()
+            transaction = self.transaction
+            if transaction.reads.recorded > transaction.reads_allowed:
+                transaction.check_reads()
             self._open_scans.append(scan)
         return scan
 
-    def count(self, table_name: str, index_name: str | None, bounds: Sequence[Bound]) -> int:
+    def read_page(
+        self,
+        table_name: str,
+        index_name: str | None,
+        bounds: Sequence[Bound],
+        order: Order,
+        stages: Sequence[Stage],
+        is_system: bool,
+        options: PageOptions,
+    ) -> Generator[None, None, dict[str, Any]]:
+        """Return one page of a query; yield where it may be suspended.
+
+        Raises:
+            UnknownTable, UnknownIndex, RangeError: the query does not fit the schema.
+            InvalidPage, InvalidCursor, LimitExceeded: see `Pager.read`.
+        """
+        scan = self.open_scan(table_name, index_name, bounds, order, stages, is_system)
+        form = query_json(table_name, index_name, bounds, order, [stage.json for stage in stages])
+        fields = scan.index.fields if scan.index is not None else BY_CREATION_TIME
+        if self.pager is None:
+            self.pager = Pager(self._database.cursors, self._journal)
+        return self.pager.read(scan, fingerprint(form, fields), options)
+
+    def count(self, table_name: str, index_name: str | None, bounds: Sequence[Bound], is_system: bool = False) -> int:
         """Return how many documents a range of an index holds, in O(log n); the whole range counts as read."""
-        scan = self._prepare(table_name, index_name, bounds, "asc")
+        scan = self._prepare(table_name, index_name, bounds, "asc", (), is_system)
         if scan.index is None:
             return 0
         return self.transaction.count(scan.index, scan.keys)
@@ -174,8 +232,16 @@ class Documents:
 
     # Inside.
 
-    def _prepare(self, table_name: str, index_name: str | None, bounds: Sequence[Bound], order: Order) -> "Scan":
-        table, definition = self._table(table_name, create=False)
+    def _prepare(
+        self,
+        table_name: str,
+        index_name: str | None,
+        bounds: Sequence[Bound],
+        order: Order,
+        stages: Sequence[Stage],
+        is_system: bool,
+    ) -> Scan:
+        table, definition = self._system_table(table_name) if is_system else self._table(table_name, create=False)
         name = index_name if index_name is not None else "by_creation_time"
         if table is None:
             if index_name is not None:
@@ -187,7 +253,8 @@ class Documents:
             raise UnknownIndex(f"Index {table_name}.{name} is currently backfilling and not available to query yet.")
         keys = compile_range(f"{table_name}.{name}", fields, bounds)
         view = definition if definition is not None and definition.has_view else None
-        return Scan(self.transaction, index, keys, order, view, self._database.limits.scan_check_entries)
+        chunk = self._database.limits.scan_check_entries
+        return Scan(self.transaction, index, keys, order, view, chunk, stages, is_system)
 
     def _index_fields(self, table: Table, definition: TableDefinition | None, name: str) -> tuple[str, ...]:
         if name == "by_creation_time":
@@ -212,7 +279,7 @@ class Documents:
         if name.startswith("_"):
             if create:
                 raise InvalidArgument("System tables (prefixed with `_`) are read-only.")
-            raise InvalidArgument("System tables can only be accessed from db.system.query().")
+            raise InvalidArgument(ONLY_SYSTEM_TABLES)
         definition = self._schema.tables.get(name)
         if definition is None and self._schema.tables and self._schema.strict_table_names:
             reads.add_point(database.deployment_index, database.deployment_key)
@@ -234,6 +301,25 @@ class Documents:
         self._tables[name] = (table, definition)
         return table, definition
 
+    def _system_table(self, name: object) -> tuple[Table, None]:
+        if not isinstance(name, str) or not name.startswith("_"):
+            raise InvalidArgument(ONLY_USER_TABLES)
+        if name not in VISIBLE_SYSTEM_TABLES:
+            raise UnknownTable(f"There is no system table {name!r}.{_nearest(name, list(VISIBLE_SYSTEM_TABLES))}")
+        return self._database.catalog.by_name[name], None
+
+    def _id_of(self, table_name: str, text: object) -> str | None:
+        if not isinstance(text, str):
+            return None
+        try:
+            number, _ = decode_id(text)
+        except InvalidArgument:
+            return None
+        table = self._database.catalog.by_number.get(number)
+        if table is None:
+            self._depend_on_tables()
+        return text if table is not None and table.name == table_name else None
+
     def _depend_on_tables(self) -> None:
         """Record that a table was looked for in vain: one that comes to be, or becomes forbidden, is a change."""
         database, reads = self._database, self.transaction.reads
@@ -243,8 +329,10 @@ class Documents:
     def _locate(
         self, call: str, table_name: str | None, document_id: object
     ) -> tuple[Table | None, TableDefinition | None]:
-        """Return the table an id belongs to, or None when no table has its number."""
+        """Return the table of the application an id belongs to, or None when no table has its number."""
         if not isinstance(document_id, str):
+            if document_id is undefined:
+                raise TypeError(f"Must provide arg 1 `id` to `{call}`")
             raise InvalidArgument(
                 f"Invalid argument `id` for `db.{call}`, expected string but got "
                 f"'{_js_type(document_id)}': {document_id!r}"
@@ -263,6 +351,8 @@ class Documents:
                 f'got Id<"{table.name}"> instead.'
             )
         if number < FIRST_USER_TABLE:
+            if call == "system.get":
+                return table, None
             raise InvalidArgument("System tables can only be accessed with db.system.")
         return self._table(table.name, create=False)
 
@@ -326,84 +416,6 @@ class Documents:
         except ValidationError as error:
             raise DocumentInvalid(str(error)) from None
         return document, encode_stored(document)
-
-
-class Scan:
-    """One ordered reading of an index range, consumed document by document.
-
-    The read set gets exactly what was consumed: up to and with the last document handed out, or the whole range when
-    the end was reached, so that an insert behind the last one is no conflict.
-    """
-
-    __slots__ = ("_chunk", "_last_key", "_order", "_recorded_key", "_transaction", "_view", "index", "is_done", "keys")
-
-    def __init__(
-        self,
-        transaction: Transaction,
-        index: Index | None,
-        keys: KeyRange,
-        order: Order,
-        view: TableDefinition | None,
-        chunk: int,
-    ) -> None:
-        self._transaction = transaction
-        self.index = index
-        self.keys = keys
-        self._order = order
-        self._view = view
-        self._chunk = chunk
-        self._last_key: bytes | None = None
-        self._recorded_key: bytes | None = None
-        self.is_done = index is None
-
-    def documents(self) -> Generator[Document | None, None, None]:
-        """Yield documents in order, one by one; yield None between chunks, where the scan may be suspended."""
-        if self.index is None:
-            return
-        for chunk in self._transaction.scan(self.index, self.keys, self._order == "desc", self._chunk):
-            for key, data in chunk.rows:
-                self._last_key = key
-                yield self._document(data)
-            if chunk.resume is not None:
-                yield None
-        self._record_all()
-
-    def collect(self, limit: int | None) -> Generator[None, None, list[Document]]:
-        """Return the documents in order, at most `limit`; yield between chunks, where the scan may be suspended."""
-        found: list[Document] = []
-        if self.index is None or limit == 0:
-            self.is_done = True
-            return found
-        chunk_size = self._chunk if limit is None else min(self._chunk, limit)
-        for chunk in self._transaction.scan(self.index, self.keys, self._order == "desc", chunk_size):
-            for key, data in chunk.rows:
-                self._last_key = key
-                found.append(self._document(data))
-                if len(found) == limit:
-                    self.record()
-                    self.is_done = True
-                    return found
-            if chunk.resume is not None:
-                yield
-        self._record_all()
-        return found
-
-    def record(self) -> None:
-        """Record what was consumed so far."""
-        if self.is_done or self.index is None or self._last_key is None or self._last_key == self._recorded_key:
-            return
-        self._recorded_key = self._last_key
-        self._transaction.record_scan(self.index, self.keys, self._order == "desc", self._last_key)
-
-    def _record_all(self) -> None:
-        assert self.index is not None
-        self._transaction.record_scan(self.index, self.keys, self._order == "desc", None)
-        self.is_done = True
-
-    def _document(self, data: bytes) -> Document:
-        self._transaction.count_document(len(data))
-        document = decode_object(data)
-        return document if self._view is None else self._view.view_document(document)
 
 
 def _check_system_fields(value: Mapping[str, object], document_id: str, creation_time: float) -> None:

@@ -21,6 +21,7 @@ from reactor.errors import (
     ArgumentsInvalid,
     Error,
     FunctionNotFound,
+    InvalidArgument,
     InvalidFunctionCall,
     OutcomeUnknown,
     Overloaded,
@@ -41,6 +42,7 @@ from reactor.runtime.documents import Documents
 from reactor.runtime.executions import AttemptEnded, Execution, run_to_end
 from reactor.runtime.failures import failure_of
 from reactor.runtime.logs import LogBuffer
+from reactor.runtime.queries import RETURNED, QueryChain
 from reactor.runtime.registry import RegisteredFunction, Registry
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Version, Versions
@@ -204,6 +206,8 @@ class Executor:
         try:
             normal = (yield from normalise_in_steps(result)) if is_long(result) else normalise(result)
         except ValidationError as error:
+            if isinstance(result, QueryChain):
+                raise InvalidArgument(RETURNED) from None
             raise ReturnsInvalid(f"Function {_shown(function)} return value invalid: {error}") from None
         if validator is not None and not validator.accepts(normal.value, self.database.catalog):
             try:
@@ -277,7 +281,7 @@ class _Run(ABC):
         except Exception as error:  # also what a user's dataclass raises when it is built from an argument
             self._finished(None, error)
             return
-        documents = Documents(executor.database, transaction, version.project.schema)
+        documents = Documents(executor.database, transaction, version.project.schema, call.journal)
         execution = Execution(executor.queue, documents, self.surroundings, self._finished, self._revalidate)
         if exclusive:
             executor.stats.exclusive += 1
@@ -380,7 +384,11 @@ class _Query(_Run):
             outcome = Refused(Unavailable(f"The query was stopped: {type(error).__name__}"))
         surroundings = self.surroundings
         clock_ns = surroundings.now_ns if surroundings.looked_at_clock else None
-        self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity, clock_ns=clock_ns))
+        # A failure leaves the end of the page where it was.
+        journal = None if isinstance(outcome, Success) else self.call.journal
+        if self.execution is not None and (pager := self.execution.documents.pager) is not None:
+            journal = pager.journal
+        self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity, journal, clock_ns))
 
 
 class _Mutation(_Run):

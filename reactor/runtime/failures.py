@@ -1,8 +1,8 @@
 """What a failed function looks like to its caller.
 
 Owns the text of error messages sent to clients: the request id line, the error, and the user's frames of the traceback.
-Promises that redaction leaves nothing but the request id, and that a `ReactorError`'s data is never redacted. Used by
-the executor.
+Promises that redaction leaves nothing but the request id, and that the data of a `ReactorError` or `InvalidCursor` is
+never redacted. Used by the executor.
 """
 
 import traceback
@@ -14,6 +14,7 @@ from reactor.errors import (
     ArgumentsInvalid,
     FunctionNotFound,
     FunctionTimeout,
+    InvalidCursor,
     InvalidFunctionCall,
     ReactorError,
     ReturnsInvalid,
@@ -47,6 +48,9 @@ def failure_of(
         except ValidationError as problem:
             detail = f"Uncaught Error: ConvexError with invalid data: {problem}"
         detail += _frames(error, files)
+    elif isinstance(error, InvalidCursor):
+        data = encode_json(error.data)
+        detail = f"Uncaught ConvexError: {error}{_frames(error, files)}"
     elif isinstance(error, ArgumentsInvalid | ReturnsInvalid):
         detail = str(error) if str(error).startswith(COMPLETE) else f"{error.code}: {error}"
     elif isinstance(error, BEFORE_THE_FUNCTION):

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reactor.auth.admin_key import check
 from reactor.auth.identity import admin_identity
+from reactor.engine.cursor import Cursors
 from reactor.errors import Error, InvalidArgument, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Clock, Rng
@@ -135,6 +136,7 @@ class Deployment(Caller):
         try:
             # Only now: the lease keeps two processes from making up a secret each.
             credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
+            host.database.cursors = Cursors(bytes.fromhex(credentials.secret))
             if project is not None:
                 await host.push(project)
         except BaseException:

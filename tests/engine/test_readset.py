@@ -118,31 +118,6 @@ def test_an_impossible_range_is_no_interval() -> None:
     assert not reads.ranges
 
 
-def test_exceeds_is_exact_for_distinct_reads() -> None:
-    reads = ReadSet()
-    for number in range(64):
-        reads.add_point(HERE, bytes([number]))
-        assert not reads.exceeds(64)
-
-    reads.add_point(HERE, bytes([64]))
-
-    assert reads.exceeds(64)
-    assert reads.exceeds(64)
-
-
-def test_exceeds_forgives_reading_the_same_again() -> None:
-    reads = ReadSet()
-    for _ in range(50):
-        for number in range(64):
-            reads.add_point(HERE, bytes([number]))
-            assert not reads.exceeds(64)
-
-    for number in range(64, 64 + 6):
-        reads.add_point(HERE, bytes([number]))
-
-    assert reads.exceeds(64)
-
-
 def test_a_range_set_is_a_read_kind() -> None:
     kind: ReadKind = RangeSet()
 

@@ -8,7 +8,8 @@ from hypothesis.strategies import DrawFn
 from reactor.engine.catalog import BY_CREATION_TIME, Index, Table, id_key
 from reactor.engine.history import History
 from reactor.engine.keyrange import IndexId
-from reactor.engine.snapshot import Row, count_at, read_at, scan_at, stands_at
+from reactor.engine.snapshot import COUNT_CHUNK, Row, count_at, read_at, scan_at, stands_at
+from reactor.engine.sortedkeys import SortedKeys
 from reactor.errors import SnapshotTooOld
 from reactor.values.keys import ID_TAG
 
@@ -160,6 +161,33 @@ def test_a_chunk_is_bounded_though_everything_was_deleted() -> None:
     keys = [key_at(b"a", f"i{number:04d}") for number in range(10)]
     assert [key for key, _ in chunk.rows] == keys
     assert chunk.resume == keys[-1] + b"\x00"
+
+
+def test_a_count_walks_the_moves_in_parts_and_only_when_something_moved_since() -> None:
+    """A count of the newest state must not pay for the history that some old reader still needs."""
+    _, index = empty_table()
+    state: Standing = {}
+    count = 3 * COUNT_CHUNK + 1
+    for ts, step, new in ((1, 1, (b"a", b"")), (2, 1, None), (3, 2, (b"a", b""))):
+        for number in range(0, count, step):
+            write(index, state, f"i{number:05d}", ts, new)
+    copied: list[int] = []
+
+    class Watched(SortedKeys):
+        def chunk(self, start: bytes, end: bytes | None, limit: int, reverse: bool = False) -> list[bytes]:
+            found = super().chunk(start, end, limit, reverse)
+            copied.append(len(found))
+            return found
+
+    index.moves.added, index.moves.removed = (
+        Watched(keys.chunk(b"", None, count)) for keys in (index.moves.added, index.moves.removed)
+    )
+
+    assert [count_at(index, b"", None, ts) for ts in (0, 1, 2)] == [0, count, 0]
+    assert max(copied) == COUNT_CHUNK
+    copied.clear()
+    assert count_at(index, b"", None, 3) == count // 2 + 1
+    assert not copied
 
 
 def test_an_index_is_not_read_before_it_existed() -> None:

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from reactor.engine import transaction as transaction_module
-from reactor.engine.catalog import Table
+from reactor.engine.catalog import Table, id_key
 from reactor.engine.database import Database
 from reactor.engine.keyrange import EVERYTHING, KeyRange
 from reactor.errors import LimitExceeded
@@ -208,4 +208,56 @@ async def test_a_limited_scan_records_what_it_consumed(database: Database) -> No
         True,
         False,
     ]
+    work.drop()
+
+
+async def test_exactly_the_limit_of_reads_is_allowed_whatever_reactor_reads_itself(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own reads are of system tables, and those with which an insert looks for its new id."""
+    monkeypatch.setattr(transaction_module, "MAX_READS", 64)
+    work = Work(database)
+    reads = work.transaction.reads
+    table = notes(database)
+    ids = [database.ids.next(table.number) for _ in range(65)]
+    for at, absent in enumerate(ids[:64]):
+        reads.add_point(database.tables_index, bytes([at]))
+        reads.add_range(database.deployment_index, KeyRange(bytes([at, 0]), bytes([at, 1])))
+        work.transaction.expect_absent(table, database.ids.next(table.number))
+        assert work.transaction.get(table, absent) is None
+
+    for _ in range(2):
+        with pytest.raises(LimitExceeded, match=r"limit: 64\)"):
+            work.transaction.get(table, ids[64])
+    work.drop()
+
+
+async def test_reading_the_same_again_costs_nothing_or_a_sixteenth(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction_module, "MAX_READS", 64)
+    work = Work(database)
+    table = notes(database)
+    index = table.indexes[BY_KIND]
+    for _ in range(50):
+        for at in range(64):
+            work.transaction.count(index, KeyRange(bytes([at, 0]), bytes([at, 1])))
+
+    def read_on() -> None:
+        for at in range(64, 64 + 6):
+            work.transaction.count(index, KeyRange(bytes([at, 0]), bytes([at, 1])))
+
+    with pytest.raises(LimitExceeded):
+        read_on()
+    work.drop()
+
+
+async def test_a_system_document_is_looked_up_without_counting(database: Database) -> None:
+    work = Work(database)
+    (row,) = database.system_documents("_deployment")
+    table = database.catalog.by_name["_deployment"]
+
+    assert work.transaction.look_up(table, str(row["_id"])) is not None
+    assert work.transaction.documents_read == 0
+    assert work.transaction.reads.touches(table.by_id.id, id_key(str(row["_id"])))
     work.drop()

@@ -13,7 +13,14 @@ import pytest_asyncio
 from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from reactor.errors import ArgumentsInvalid, InvalidArgument, PushError, ReactorError, StorageError, Unavailable
+from reactor.errors import (
+    ArgumentsInvalid,
+    InvalidArgument,
+    PushError,
+    ReactorError,
+    StorageError,
+    Unavailable,
+)
 from reactor.limits import Limits
 from reactor.server.app import Deployment
 from tests.server.fakes import SECRET, add
@@ -464,3 +471,33 @@ async def test_work_alongside_that_fails_ends_the_server(project: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await served(Deployment(project, data=":memory:"), body)
+
+
+# Pages.
+
+PAGES = """
+from reactor import query
+
+@query
+async def bodies(ctx, cursor: str | None):
+    page = await ctx.db.query("messages").paginate(num_items=2, cursor=cursor)
+    return {**page, "page": [message["body"] for message in page["page"]]}
+"""
+
+
+@pytest.mark.asyncio
+async def test_a_cursor_is_good_after_a_restart_and_in_no_other_deployment(project: Path, tmp_path: Path) -> None:
+    (project / "functions" / "pages.py").write_text(PAGES)
+    async with Deployment(project, data=tmp_path / "one") as deployment:
+        for body in "abc":
+            await deployment.mutation("messages:send", channel="x", body=body)
+        first = await deployment.query("pages:bodies", cursor=None)
+    async with Deployment(project, data=tmp_path / "one") as deployment:
+        second = await deployment.query("pages:bodies", cursor=first["continueCursor"])
+        assert await deployment.query("pages:bodies", cursor=None) == first
+    async with Deployment(project, data=tmp_path / "two") as deployment:
+        with pytest.raises(ReactorError) as refused:
+            await deployment.query("pages:bodies", cursor=first["continueCursor"])
+
+    assert [first["page"], second["page"]] == [["a", "b"], ["c"]]
+    assert refused.value.data == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
