@@ -541,7 +541,7 @@ class _Mutation(_Run):
         if isinstance(error, OutcomeUnknown):
             self._done(Refused(error))
         else:
-            self._done(self.executor.failure(self.call, error, self.transaction.begin_ts, self.version, ()))
+            self._done(self.executor.failure(self.call, error, self.executor.database.durable_ts, self.version, ()))
 
 
 def _shown(function: RegisteredFunction) -> str:

@@ -118,8 +118,9 @@ class SqlitePersistence:
         if self._wal_size >= self._wal_limit_bytes:
             self._start_checkpoint()
             return self._refuse(
-                f"{self._wal_path} has grown to {self._wal_size} bytes (REACTOR_WAL_LIMIT_BYTES={self._wal_limit_bytes})"
-                " because another program, such as a backup, keeps reading the database: let it finish, or stop it"
+                f"{self._wal_path} has grown to {self._wal_size} bytes "
+                f"(REACTOR_WAL_LIMIT_BYTES={self._wal_limit_bytes}) because "
+                "another program, such as a backup, keeps reading the database: let it finish, or stop it"
             )
         if failpoints.armed is not None:
             failpoints.armed("append: before")

@@ -1,4 +1,4 @@
-"""The process that dies at a named place: opens a data directory, appends, folds and trims, and reports what is durable.
+"""The process that dies at a named place: appends, folds and trims, and reports what is durable.
 
 Arguments: data directory, name of the place (`failpoints.NAMES`), and at which visit to it to die. Lines: `done <ts>`
 after each durable batch, `died <name>` last.

@@ -1,4 +1,4 @@
-"""The process is killed at each named place; what is there afterwards is what was said to be there, or one batch more."""
+"""The process is killed at each named place; afterwards there is what was acknowledged, or one batch more."""
 
 import subprocess
 import sys
