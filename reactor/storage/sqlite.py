@@ -354,7 +354,7 @@ class SqlitePersistence:
     def _found_files(self) -> tuple[tuple[int, int], ...]:
         """Return what stands under the names of the database and its write-ahead log."""
         found = []
-        for path in (self.path, self._wal_path):
+        for path in (str(self.path), str(self._wal_path)):  # `stat` takes twice as long for a `Path`
             try:
                 status = os.stat(path)
             except OSError:
