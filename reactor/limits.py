@@ -140,6 +140,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: Annotated[
         int, Knob("bytes", 1 << 12, 1 << 34, "REACTOR_BATCH_BYTES", "bytes appended in one write")
     ] = 8 * MIB
+    storage_patience_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0,
+            3600,
+            "REACTOR_STORAGE_PATIENCE_SECONDS",
+            "how long commits wait for a disk that fails, before writes are refused",
+        ),
+    ] = 5.0
     history_bytes: Annotated[
         int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_HISTORY_BYTES", "old versions kept for snapshots in use")
     ] = 128 * MIB
@@ -163,6 +173,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Knob("bytes", 1 << 16, 1 << 40, "REACTOR_WAL_BYTES", "SQLite write-ahead log size that triggers a checkpoint"),
     ] = 16 * MIB
+    wal_limit_bytes: Annotated[
+        int,
+        Knob(
+            "bytes",
+            1 << 18,
+            1 << 40,
+            "REACTOR_WAL_LIMIT_BYTES",
+            "SQLite write-ahead log size at which writes wait for a program that reads the file",
+        ),
+    ] = 1024 * MIB
     session_results: Annotated[
         int, Knob("results", 1, 1 << 20, "REACTOR_SESSION_RESULTS", "mutation results remembered per client session")
     ] = 1_000

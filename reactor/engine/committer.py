@@ -16,7 +16,7 @@ from reactor.engine.timestamps import CommitClock
 from reactor.engine.transaction import PendingWrite, Transaction
 from reactor.engine.writelog import DocumentChange, LogEntry, WriteLog
 from reactor.errors import WriteConflict
-from reactor.storage.interface import DocumentWrite, Record
+from reactor.storage.interface import DocumentWrite, Record, RecordKind
 from reactor.values.types import undefined
 
 Kept = tuple[History[Any], bytes]  # a history, and a key it now holds something about
@@ -69,6 +69,7 @@ class Committer:
         request: int | None = None,
         result: bytes | None = None,
         log_lines: tuple[str, ...] = (),
+        kind: RecordKind = "commit",
     ) -> int:
         """Validate and apply `transaction`; return the timestamp its effects are visible at.
 
@@ -107,7 +108,7 @@ class Committer:
             self._sessions.remember(session, request, SessionResult(result, log_lines, commit_ts))
         record = Record(
             ts=commit_ts,
-            kind="commit",
+            kind=kind,
             writes=tuple(writes),
             session=session,
             request=request,

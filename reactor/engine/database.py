@@ -17,8 +17,9 @@ from reactor.engine.retention import Retention
 from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.engine.timestamps import CommitClock, CreationClock, covering_ts
 from reactor.engine.transaction import Transaction
+from reactor.engine.undo import stage_undo
 from reactor.engine.writelog import LogEntry, WriteLog
-from reactor.errors import OutcomeUnknown, Unavailable
+from reactor.errors import OutcomeUnknown, StorageError, Unavailable
 from reactor.limits import FIRST_USER_TABLE, Limits
 from reactor.ports import Clock, Rng, Spawn
 from reactor.storage.interface import Persistence, Record
@@ -55,7 +56,7 @@ class Database:
         self.commit_clock = CommitClock(clock, end)
         self.creation_clock = CreationClock(clock, end)
         self.write_log = WriteLog(end, max(limits.write_log_commits, 2 * limits.tail_commits))
-        self.publisher = publisher = Publisher(persistence, end, limits, spawn, self._published)
+        self.publisher = publisher = Publisher(persistence, end, limits, spawn, self._published, self._undo)
         self.retention = Retention(self.write_log, lambda: publisher.durable_ts, end, limits.history_bytes)
         self.committer = Committer(self.commit_clock, self.write_log, sessions, self._enqueue)
         self.on_publish: PublishHook = lambda ts, entries: None
@@ -127,11 +128,12 @@ class Database:
         """Wait until the commit at `ts` is durable.
 
         Raises:
-            OutcomeUnknown: storage failed for good before it was.
+            OutcomeUnknown: storage failed before it was; it may have been undone.
+            StorageError: it can't be written, and was undone.
         """
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def lost(error: OutcomeUnknown) -> None:
+        def lost(error: OutcomeUnknown | StorageError) -> None:
             if not reached.done():
                 reached.set_exception(error)
 
@@ -220,6 +222,7 @@ class Database:
         try:
             await self.publisher.drain()
         finally:
+            self.publisher.stop()
             await self._folding.close()
             await self.persistence.close()
 
@@ -247,10 +250,22 @@ class Database:
         self.retention.applied(record, kept)
         self.publisher.enqueue(record)
 
+    def _undo(self, end: int, lost: list[Record]) -> None:
+        """Undo records that are not in the log, which ends at `end`: a fence, then a compensating commit."""
+        fence = Record(ts=self.commit_clock.next(), kind="fence")
+        self.write_log.append(LogEntry(fence.ts, (), ""))
+        self.publisher.enqueue(fence)
+        for record in lost:
+            if record.session is not None and record.request is not None:
+                self.sessions.withdraw(record.session, record.request)
+        transaction = Transaction(self.catalog, self.applied_ts)
+        stage_undo(transaction, lost, end)
+        self.committer.commit(transaction, source="", kind="undo")
+
     def _published(self, ts: int) -> None:
         """After each durable batch: report its commits, then drop what no reader needs any more."""
         entries = self.write_log.between(self._reported_ts, ts)
-        self._reported_ts = ts
+        self._reported_ts = self.write_log.published = ts
         self.on_publish(ts, entries)
         self.retention.published()
         self._folding.published(len(entries))

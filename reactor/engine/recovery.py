@@ -8,7 +8,7 @@ from reactor.engine.catalog import TABLES, Catalog, Table, id_key
 from reactor.engine.folding import Folding
 from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.limits import FIRST_USER_TABLE
-from reactor.storage.interface import LogState, Persistence, Record
+from reactor.storage.interface import SESSION_MARKS, LogState, Persistence, Record
 from reactor.values.stored import decode_object
 
 PAGE_RECORDS = 1000
@@ -28,6 +28,9 @@ async def recover(
     for number in await persistence.tables():
         if number in catalog.by_number and number != system:
             await _load(persistence, catalog.by_number[number])
+    async for marks in persistence.load(SESSION_MARKS):
+        for mark in marks:
+            sessions.refuse_through(mark.id, int(mark.value))
     after = state.floor
     while records := await persistence.read(after, PAGE_RECORDS):
         for record in records:

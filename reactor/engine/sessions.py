@@ -6,11 +6,14 @@ result is known is answered with it, and that one whose result is forgotten is r
 """
 
 from collections import OrderedDict
+from typing import Final
 
 import msgspec
 
 from reactor.errors import OutcomeUnknown
 from reactor.limits import Limits
+
+MARKS_PER_SESSION: Final = 100  # sessions of which only the mark is kept, for each one whose results are
 
 
 class SessionResult(msgspec.Struct, frozen=True):
@@ -69,13 +72,23 @@ class SessionResults:
         while self._bytes > self._limits.session_bytes and len(results) > 1:
             self._forget_oldest(session, results)
 
+    def withdraw(self, session: str, request: int) -> None:
+        """Take back the result of a commit that was undone: the same request may run again."""
+        results = self._sessions.get(session)
+        if results is not None and request in results:
+            self._bytes -= _size(results.pop(request))
+
+    def refuse_through(self, session: str, request: int) -> None:
+        """Refuse requests up to `request` whose results are not known: the log may have forgotten them."""
+        self._forgotten[session] = max(request, self._forgotten.get(session, -1))
+        self._forgotten.move_to_end(session)
+        if len(self._forgotten) > MARKS_PER_SESSION * self._limits.sessions:
+            self._forgotten.popitem(last=False)
+
     def _forget_oldest(self, session: str, results: OrderedDict[int, SessionResult]) -> None:
         request, result = results.popitem(last=False)
         self._bytes -= _size(result)
-        self._forgotten[session] = max(request, self._forgotten.get(session, -1))
-        self._forgotten.move_to_end(session)
-        if len(self._forgotten) > 100 * self._limits.sessions:
-            self._forgotten.popitem(last=False)
+        self.refuse_through(session, request)
 
 
 def _size(result: SessionResult) -> int:

@@ -58,17 +58,19 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
 class WriteLog:
     """Commits since `floor`, oldest first. Not thread-safe: the committer owns it."""
 
-    __slots__ = ("_capacity", "_entries", "_head", "_stamps", "floor", "newest")
+    __slots__ = ("_capacity", "_entries", "_head", "_stamps", "floor", "newest", "published")
 
     def __init__(self, floor: int, capacity: int = DEFAULT_CAPACITY) -> None:
         """Start after `floor`, keeping at most `capacity` commits (`limits.write_log_commits`).
 
-        More is forgotten however old the snapshots in use are: that bounds memory, and they fail as retriable. The
-        undurable tail must fit, since its commits are still to be published from here.
+        More is forgotten however old the snapshots in use are: that bounds memory, and they fail as retriable. What is
+        newer than `published` stays in any case, since it is still to be published from here; the tail has a bound of
+        its own, which only suspended transactions can pass.
         """
         assert capacity > 0
         self.floor = floor
         self.newest = floor  # timestamp of the last commit
+        self.published = floor  # up to here everybody has been told
         self._capacity = capacity
         self._entries: list[LogEntry] = []
         self._head = 0  # so many entries at the front are forgotten already
@@ -84,7 +86,9 @@ class WriteLog:
         self._entries.append(entry)
         self._stamps.append(entry.commit_ts)
         if len(self) > self._capacity:
-            self._drop(1)
+            known = bisect_right(self._stamps, self.published, self._head) - self._head
+            if known:
+                self._drop(min(known, len(self) - self._capacity))
 
     def first_conflict(self, reads: ReadSet, since: int) -> LogEntry | None:
         """Return the oldest commit after `since` that wrote inside `reads`.

@@ -542,9 +542,14 @@ class _Mutation(_Run):
         """Report the outcome once everything it saw and did is durable."""
         self._ran()
         done = self._done
-        self.executor.database.publisher.when_durable(
-            rests_on, lambda: done(outcome), lambda unknown: done(Refused(unknown))
-        )
+        self.executor.database.publisher.when_durable(rests_on, lambda: done(outcome), self._undone)
+
+    def _undone(self, error: Error) -> None:
+        """Report that the outcome is unknown; or, for good, that the commit could not be written."""
+        if isinstance(error, OutcomeUnknown):
+            self._done(Refused(error))
+        else:
+            self._done(self.executor.failure(self.call, error, self.executor.database.durable_ts, self.version, ()))
 
 
 def _shown(function: RegisteredFunction) -> str:

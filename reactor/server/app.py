@@ -128,7 +128,11 @@ class Deployment(Caller):
     async def _open(self, project: Project | None) -> None:
         directory = self._data_directory()
         persistence: Persistence = (
-            MemoryPersistence() if directory is None else SqlitePersistence(directory, wal_bytes=self.limits.wal_bytes)
+            MemoryPersistence()
+            if directory is None
+            else SqlitePersistence(
+                directory, wal_bytes=self.limits.wal_bytes, wal_limit_bytes=self.limits.wal_limit_bytes
+            )
         )
         host = await Host.open(
             persistence, clock=self.clock, rng=self._rng, limits=self.limits, redact=self._redact_logs

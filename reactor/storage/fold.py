@@ -17,6 +17,16 @@ class Folded(NamedTuple):
     value: bytes | None  # None is a tombstone: the document goes
 
 
+def session_marks(records: Iterable[Record]) -> dict[str, tuple[int, int]]:
+    """Return the highest request of every session in `records`, and the timestamp of the last of its records."""
+    marks: dict[str, tuple[int, int]] = {}
+    for record in records:
+        if record.session is not None and record.request is not None and record.result is not None:
+            request, _ = marks.get(record.session, (record.request, 0))
+            marks[record.session] = (max(request, record.request), record.ts)
+    return marks
+
+
 def fold_records(records: Iterable[Record]) -> dict[tuple[int, str], Folded]:
     """Return the last write of every document written in `records`, which come oldest first, by (table, id)."""
     latest: dict[tuple[int, str], Folded] = {}

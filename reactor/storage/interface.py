@@ -15,9 +15,12 @@ beside each other. Used by the committer, by start-up and by the background work
 
 import enum
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
+
+SESSION_MARKS: Final = 1  # the table of storage's own; users' and system tables have higher numbers
+SESSION_MARK_NS: Final = 14 * 86_400 * 10**9  # official clients do not resend for longer than that either
 
 RecordKind = Literal["commit", "fence", "undo"]
 
@@ -75,6 +78,9 @@ class StoredDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Persistence(Protocol):
     """One database. Open it before use, close it in the end; then it may be opened again."""
 
+    trouble: str
+    """Why the newest failed append or `reopen` failed and what to do about it, for people; no sentence of its own."""
+
     async def open(self) -> LogState:
         """Take the lease under a new epoch, bring the format up to date and make what is there durable.
 
@@ -102,7 +108,7 @@ class Persistence(Protocol):
         """
 
     async def tables(self) -> list[int]:
-        """Return the numbers of all tables with folded documents, ascending.
+        """Return the numbers of all tables with folded documents, ascending; `SESSION_MARKS` may be among them.
 
         Raises:
             StorageError: the documents can't be read.
@@ -128,6 +134,9 @@ class Persistence(Protocol):
 
     async def trim(self, keep_after: int) -> LogState:
         """Forget the records at or below `min(keep_after, folded)`; that becomes the floor unless it is higher already.
+
+        Of each session among them the highest request stays, as a document of `SESSION_MARKS`: the session is its id,
+        the request in decimal its value. Marks older than `SESSION_MARK_NS` before the floor may go.
 
         Raises:
             StorageError: nothing was trimmed, or it can't be said; calling again is safe in both cases. Also while the

@@ -7,6 +7,7 @@ the text inside only tells others who it is. Used by the backends that keep file
 import fcntl
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ class Holder(msgspec.Struct):
 
     pid: int
     command: str
+    has_data: bool = False  # a database was made here, so a missing file is a lost one
 
 
 class LockFile:
@@ -30,6 +32,7 @@ class LockFile:
     def __init__(self, directory: Path) -> None:
         self.path = directory / LOCK_NAME
         self._descriptor: int | None = None
+        self.had_data = False
 
     @property
     def is_held(self) -> bool:
@@ -51,8 +54,9 @@ class LockFile:
             raise StorageError(f"{self.path.parent} can't be used as a data directory: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, msgspec.json.encode(Holder(os.getpid(), " ".join(sys.argv))), 0)
+            previous = self.holder()
+            self.had_data = previous is not None and previous.has_data
+            self._write(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             raise StorageError(
@@ -63,6 +67,17 @@ class LockFile:
             os.close(descriptor)
             raise StorageError(f"{self.path} can't be locked: {error.strerror}") from error
         self._descriptor = descriptor
+
+    def mark_data(self) -> None:
+        """Note for every later holder that this directory holds a database. Kept as well as the disk allows."""
+        if self._descriptor is not None and not self.had_data:
+            self.had_data = True
+            with suppress(OSError):
+                self._write(self._descriptor)
+
+    def _write(self, descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(Holder(os.getpid(), " ".join(sys.argv), self.had_data)), 0)
 
     def release(self) -> None:
         """Give the lease back, if it is held."""

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from reactor.errors import SnapshotTooOld, StorageError
 from reactor.storage.batch import check_batch, decode_batch, encode_batch
-from reactor.storage.fold import fold_records
-from reactor.storage.interface import AppendOutcome, LogState, Record, StoredDocument
+from reactor.storage.fold import fold_records, session_marks
+from reactor.storage.interface import SESSION_MARKS, AppendOutcome, LogState, Record, StoredDocument
 
 _CHUNK: Final = 1024  # documents per chunk of a load
 _MAX_TIMESTAMP: Final = (1 << 63) - 1  # what a signed 64-bit column holds
@@ -27,6 +27,7 @@ class MemoryPersistence:
     """A `Persistence` in memory."""
 
     def __init__(self) -> None:
+        self.trouble = ""
         self._rows: list[_Row] = []
         self._ends: list[int] = []  # last_ts of each row, for bisection
         self._documents: dict[int, dict[str, StoredDocument]] = {}
@@ -48,6 +49,7 @@ class MemoryPersistence:
         body = encode_batch(batch)
         last = batch[-1].ts
         if body is None or after != self._end or last > _MAX_TIMESTAMP:
+            self.trouble = f"memory storage refused the batch at {batch[0].ts}"
             return AppendOutcome.REFUSED
         self._rows.append(_Row(last, len(batch), body))
         self._ends.append(last)
@@ -95,6 +97,12 @@ class MemoryPersistence:
         self._check_open()
         self._floor = max(self._floor, min(keep_after, self._folded))
         gone = bisect_right(self._ends, self._floor)
+        marks = self._documents.setdefault(SESSION_MARKS, {})
+        for row in self._rows[:gone]:
+            for session, (request, ts) in session_marks(decode_batch(row.body)).items():
+                known = marks.get(session)
+                highest = max(request, int(known.value)) if known is not None else request
+                marks[session] = StoredDocument(session, ts, str(highest).encode())
         del self._rows[:gone], self._ends[:gone]
         return self._state()
 

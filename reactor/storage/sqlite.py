@@ -19,12 +19,26 @@ from typing import Any, Final, Literal, TypeVar
 
 from reactor.errors import SnapshotTooOld, StorageError
 from reactor.limits import Limits
+from reactor.storage import failpoints
 from reactor.storage.batch import LOG_PAGE_BYTES, check_batch, decode_batch, encode_batch
-from reactor.storage.fold import Folded, fold_records
-from reactor.storage.interface import AppendOutcome, LogState, Record, StoredDocument
+from reactor.storage.fold import fold_records, session_marks
+from reactor.storage.interface import SESSION_MARK_NS, AppendOutcome, LogState, Record, StoredDocument
 from reactor.storage.lease import LockFile
-from reactor.storage.sqlite_connection import SqliteConnection, Statement
+from reactor.storage.sqlite_connection import SqliteConnection
+from reactor.storage.sqlite_errors import NOTHING_WRITTEN, explain, primary_code
 from reactor.storage.sqlite_format import prepare
+from reactor.storage.sqlite_statements import (
+    APPEND,
+    BODIES,
+    DROP_MARKS,
+    EXTENT,
+    LOAD,
+    STATE,
+    TABLES,
+    TRIM,
+    fold_statements,
+    mark_statements,
+)
 
 _T = TypeVar("_T")
 
@@ -35,55 +49,40 @@ DATABASE_NAME: Final = "db.sqlite3"
 _logger = logging.getLogger("reactor.storage")
 
 _WAL_BYTES: Final = Limits().wal_bytes
+_WAL_LIMIT_BYTES: Final = Limits().wal_limit_bytes
 _PAGE_BYTES: Final = 4096
+_FRAME_BYTES: Final = _PAGE_BYTES + 24
+_FREE_PAGES: Final = 256  # kept for reuse, or an eighth of the file where that is more
+_VACUUM_PAGES: Final = 256  # given back in one step, between two appends
 _LOAD_BYTES: Final = 1 << 20  # aim for a chunk of a load
 _LOAD_ROWS: Final = (64, 8192)  # least and most documents in a chunk
-_FOLD_ROWS: Final = 512  # documents per statement of a fold
 _WAL_SLACK: Final = 4  # how many times its bound the write-ahead log may grow before appends wait for it to start over
-
-_STATE: Final = "SELECT (SELECT coalesce(max(last_ts), 0) FROM log), floor, folded, epoch FROM meta"
-_APPEND: Final = (
-    "INSERT INTO log (last_ts, prev_ts, first_ts, records, epoch, body) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
-    " WHERE (SELECT coalesce(max(last_ts), 0) FROM log) = ?2 AND (SELECT epoch FROM meta) = ?5"
-)
-_EXTENT: Final = "SELECT last_ts, records, length(body) FROM log WHERE last_ts > ? ORDER BY last_ts LIMIT ?"
-_BODIES: Final = "SELECT prev_ts, last_ts, body FROM log WHERE last_ts > ? AND last_ts <= ? ORDER BY last_ts"
-_TABLES: Final = (  # hops from table to table: DISTINCT would walk every document
-    "WITH RECURSIVE found(id) AS (SELECT min(table_id) FROM documents UNION ALL"
-    " SELECT (SELECT min(table_id) FROM documents WHERE table_id > found.id) FROM found WHERE found.id IS NOT NULL)"
-    " SELECT id FROM found WHERE id IS NOT NULL"
-)
-_LOAD: Final = "SELECT id, ts, value FROM documents WHERE table_id = ? AND id > ? ORDER BY id LIMIT ?"
-# The newest row stays whatever is trimmed: it tells where the log ends.
-_TRIM: Final = "DELETE FROM log WHERE last_ts <= ? AND last_ts < (SELECT max(last_ts) FROM log)"
-
-# Raised before anything reaches the write-ahead log, or (FULL) before the frame that would make it count.
-_NOTHING_WRITTEN: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_TOOBIG,
-        sqlite3.SQLITE_CONSTRAINT,
-    }
-)
 
 
 class SqlitePersistence:
     """A `Persistence` in one SQLite file.
 
     `synchronous` weaker than FULL gives up durability; it exists for tests. The write-ahead log is copied into the
-    database when it has grown by about `wal_bytes`.
+    database when it has grown by about `wal_bytes`. While another program reads the file it can't start over; at about
+    `wal_limit_bytes` appends are refused until that program has finished.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, synchronous: Synchronous = "FULL", wal_bytes: int = _WAL_BYTES
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "FULL",
+        wal_bytes: int = _WAL_BYTES,
+        wal_limit_bytes: int = _WAL_LIMIT_BYTES,
     ) -> None:
         self.directory = Path(directory)
         self.path = self.directory / DATABASE_NAME
         self._synchronous = synchronous
         self._wal_bytes = wal_bytes
+        self._wal_limit_bytes = wal_limit_bytes
+        self.trouble = ""
+        self._wal_path = self.directory / f"{DATABASE_NAME}-wal"
+        self._files: tuple[tuple[int, int], ...] = ()  # device and inode of database and write-ahead log
         self._lock_file = LockFile(self.directory)
         self._writer: SqliteConnection | None = None
         self._background: SqliteConnection | None = None
@@ -100,7 +99,9 @@ class SqlitePersistence:
         """See `Persistence.open`."""
         self._lock_file.acquire()
         try:
-            return await self._connect()
+            state = await self._connect()
+            self._lock_file.mark_data()
+            return state
         except BaseException:
             await self._disconnect()
             self._lock_file.release()
@@ -113,26 +114,41 @@ class SqlitePersistence:
             return AppendOutcome.UNKNOWN
         body = encode_batch(batch)
         if body is None:
-            _logger.error("append refused: a record of the batch from %d on has no encoded form", batch[0].ts)
-            return AppendOutcome.REFUSED
+            return self._refuse(f"a record of the batch from {batch[0].ts} on has no encoded form")
+        if self._wal_size >= self._wal_limit_bytes:
+            self._start_checkpoint()
+            return self._refuse(
+                f"{self._wal_path} has grown to {self._wal_size} bytes "
+                f"(REACTOR_WAL_LIMIT_BYTES={self._wal_limit_bytes}) because "
+                "another program, such as a backup, keeps reading the database: let it finish, or stop it"
+            )
+        if failpoints.armed is not None:
+            failpoints.armed("append: before")
         row = (batch[-1].ts, after, batch[0].ts, len(batch), self._epoch, body)
         async with self._writing:
             try:
-                added = await _opened(self._writer).write(_APPEND, row)
+                added = await _opened(self._writer).write(APPEND, row)
             except OverflowError:  # a timestamp beyond 64 bits
-                return AppendOutcome.REFUSED
+                return self._refuse(f"the timestamp {batch[-1].ts} is beyond 64 bits")
             except asyncio.CancelledError:
                 self._is_settled = False  # the statement goes on in its thread
                 raise
             except (sqlite3.Error, MemoryError) as error:
                 if self._doubt(error):
-                    _logger.error("append with unknown outcome: %s", error)
+                    self.trouble = explain(self.path, "append", error)
+                    _logger.error("append with unknown outcome: %s", self.trouble)
                     return AppendOutcome.UNKNOWN
-                _logger.error("append refused: %s", error)
-                return AppendOutcome.REFUSED
+                return self._refuse(explain(self.path, "append", error))
         if not added:
-            _logger.error("append refused: the log does not end at %d, or the lease is no longer ours", after)
-            return AppendOutcome.REFUSED
+            return self._refuse(f"{self.path}: the log does not end at {after}, or the lease is no longer ours")
+        if self._found_files() != self._files:
+            # What was written went into files without a name, which nobody will find.
+            self._is_settled = False
+            self.trouble = _moved_text(self.path)
+            _logger.error("append with unknown outcome: %s", self.trouble)
+            return AppendOutcome.UNKNOWN
+        if failpoints.armed is not None:
+            failpoints.armed("append: after")
         self._note_written(2 + len(body) // _PAGE_BYTES)
         return AppendOutcome.DONE
 
@@ -151,7 +167,7 @@ class SqlitePersistence:
         async with self._in_background:
             background = _opened(self._background)
             with self._explained("read"):
-                return [row[0] for row in await background.fetch(_TABLES)]
+                return [row[0] for row in await background.fetch(TABLES)]
 
     async def load(self, table: int) -> AsyncIterator[list[StoredDocument]]:
         """See `Persistence.load`."""
@@ -160,7 +176,7 @@ class SqlitePersistence:
             async with self._in_background:
                 background = _opened(self._background)
                 with self._explained("read"):
-                    found = await background.fetch(_LOAD, (table, last, rows))
+                    found = await background.fetch(LOAD, (table, last, rows))
             if not found:
                 return
             chunk = [StoredDocument(*row) for row in found]
@@ -179,10 +195,15 @@ class SqlitePersistence:
                 if not records:
                     return state
                 latest = fold_records(records)
-                statements = _fold_statements(latest)
+                statements = fold_statements(latest)
                 statements.append(("UPDATE meta SET folded = ?", (records[-1].ts,)))
+                if failpoints.armed is not None:
+                    failpoints.armed("fold: before")
                 async with self._writing:
                     await self._finish(background.transact(statements))
+                if failpoints.armed is not None:
+                    failpoints.armed("fold: after")
+                await self._give_back(background)
                 self._note_written(sum(2 + len(value or b"") // _PAGE_BYTES for _, value in latest.values()))
                 return await self._state(background)
 
@@ -197,11 +218,17 @@ class SqlitePersistence:
                     async with self._writing:
                         await self._finish(background.write("UPDATE meta SET floor = ?", (floor,)))
                 # In portions, so that appends get in between. What a failure leaves behind, the next trim removes.
-                while (through := await self._portion(background, floor)) is not None:
+                if failpoints.armed is not None:
+                    failpoints.armed("trim: after the floor")
+                gone = min(floor, state.end - 1)  # the newest row tells where the log ends
+                while (through := await self._portion(background, gone)) is not None:
+                    bodies = await background.fetch(BODIES, (-1, through))
+                    marks = session_marks(record for _, _, body in bodies for record in decode_batch(body))
                     async with self._writing:
-                        if not await self._finish(background.write(_TRIM, (through,))):
-                            break
-                    self._note_written(4)
+                        await self._finish(background.transact([*mark_statements(marks), (TRIM, (through,))]))
+                    self._note_written(4 + len(marks))
+                if failpoints.armed is not None:
+                    failpoints.armed("trim: after")
                 return await self._state(background)
 
     async def reopen(self) -> LogState:
@@ -210,7 +237,13 @@ class SqlitePersistence:
             if not self._lock_file.is_held:
                 raise StorageError(f"{self.directory} is not open")
             self._is_settled = False
+            if self._found_files()[:1] != self._files[:1]:
+                # Closing would copy the write-ahead log into a file without a name, and delete it.
+                self.trouble = _moved_text(self.path)
+                raise StorageError(self.trouble)
             await self._disconnect()
+            if failpoints.armed is not None:
+                failpoints.armed("reopen: disconnected")
             return await self._connect()
 
     async def close(self) -> None:
@@ -223,6 +256,11 @@ class SqlitePersistence:
 
     async def _connect(self) -> LogState:
         """Open both connections, make what is there durable, and take a new epoch."""
+        if self._lock_file.had_data and not _has_content(self.path):
+            raise StorageError(
+                f"{self.path} is missing or empty, but this directory held a database: put the file back or restore a "
+                f"backup; to begin anew, delete {self._lock_file.path} too"
+            )
         with self._explained("open"):
             self._writer = writer = await SqliteConnection.connect(self.path)
             await self._tune(writer, self._synchronous)
@@ -236,6 +274,8 @@ class SqlitePersistence:
             await self._tune(background, "OFF" if self._synchronous == "OFF" else "NORMAL")
             await writer.write("UPDATE meta SET epoch = epoch + 1")
             state = await self._state(background)
+            await writer.write(DROP_MARKS, (state.floor - SESSION_MARK_NS,))
+        self._files = self._found_files()
         self._epoch = state.epoch
         self._wal_grown = self._wal_size = 0
         self._is_settled = True
@@ -252,12 +292,13 @@ class SqlitePersistence:
     async def _tune(self, connection: SqliteConnection, synchronous: Synchronous) -> None:
         await connection.fetch(f"PRAGMA synchronous = {synchronous}")
         await connection.fetch("PRAGMA wal_autocheckpoint = 0")
+        await connection.fetch(f"PRAGMA journal_size_limit = {_WAL_SLACK * self._wal_bytes}")
         await connection.fetch("PRAGMA foreign_keys = ON")
         await connection.fetch("PRAGMA trusted_schema = OFF")
         await connection.fetch("PRAGMA cell_size_check = ON")
 
     async def _state(self, background: SqliteConnection) -> LogState:
-        (row,) = await background.fetch(_STATE)
+        (row,) = await background.fetch(STATE)
         return LogState(*row)
 
     async def _records(self, background: SqliteConnection, after: int, limit: int) -> list[Record]:
@@ -267,13 +308,13 @@ class SqlitePersistence:
         while len(found) < limit:
             wanted = size = 0
             last = position
-            for last_ts, records, length in await background.fetch(_EXTENT, (position, limit - len(found))):
+            for last_ts, records, length in await background.fetch(EXTENT, (position, limit - len(found))):
                 if wanted >= limit - len(found) or (wanted and size + length > LOG_PAGE_BYTES):
                     break
                 last, wanted, size = last_ts, wanted + records, size + length
             if not wanted:
                 break
-            for prev_ts, last_ts, body in await background.fetch(_BODIES, (position, last)):
+            for prev_ts, last_ts, body in await background.fetch(BODIES, (position, last)):
                 if previous is not None and prev_ts != previous:
                     raise StorageError(f"{self.path} is damaged: the log has a gap before {last_ts}; restore a backup")
                 previous = last_ts
@@ -284,11 +325,43 @@ class SqlitePersistence:
     async def _portion(self, background: SqliteConnection, through: int) -> int | None:
         """Return up to where the log may be deleted in one go, of what lies at or below `through`."""
         size, last = 0, None
-        for last_ts, _, length in await background.fetch(_EXTENT, (-1, 256)):
+        for last_ts, _, length in await background.fetch(EXTENT, (-1, 256)):
             if last_ts > through or (last is not None and size + length > LOG_PAGE_BYTES):
                 break
             last, size = last_ts, size + length
         return last
+
+    async def _give_back(self, background: SqliteConnection) -> None:
+        """Return some of the pages that nothing uses any more to the file system; a step per fold is enough."""
+        ((free,),) = await background.fetch("PRAGMA freelist_count")
+        if free <= _FREE_PAGES:
+            return
+        ((pages,),) = await background.fetch("PRAGMA page_count")
+        spare = min(free - max(_FREE_PAGES, pages // 8), _VACUUM_PAGES)
+        if spare > 0:
+            async with self._writing:
+                await self._finish(background.step_through(f"PRAGMA incremental_vacuum({spare})"))
+            self._note_written(2 * spare)  # each page that moves, and who points to it
+            if failpoints.armed is not None:
+                failpoints.armed("vacuum: after a step")
+
+    def _refuse(self, reason: str) -> AppendOutcome:
+        if reason != self.trouble:
+            _logger.error("append refused: %s", reason)
+            self.trouble = reason
+        return AppendOutcome.REFUSED
+
+    def _found_files(self) -> tuple[tuple[int, int], ...]:
+        """Return what stands under the names of the database and its write-ahead log."""
+        found = []
+        for path in (str(self.path), str(self._wal_path)):  # `stat` takes twice as long for a `Path`
+            try:
+                status = os.stat(path)
+            except OSError:
+                found.append((0, 0))
+            else:
+                found.append((status.st_dev, status.st_ino))
+        return tuple(found)
 
     def _writable(self) -> SqliteConnection:
         if not self._is_settled:
@@ -303,7 +376,8 @@ class SqlitePersistence:
         except (sqlite3.Error, OSError) as error:
             if action in ("fold", "trim"):
                 self._doubt(error)
-            raise StorageError(f"{self.path}: can't {action}: {error}") from error
+            self.trouble = explain(self.path, action, error)
+            raise StorageError(self.trouble) from error
 
     def _doubt(self, error: BaseException) -> bool:
         """Return whether a write that failed with `error` leaves the write-ahead log in doubt, and `reopen` must come.
@@ -311,7 +385,7 @@ class SqlitePersistence:
         A sync that failed is not made good by the next one: the kernel may have dropped what it could not write. Were
         an append to follow pages that a fold or a checkpoint failed to sync, it would be acknowledged and yet lost.
         """
-        if primary_code(error) in _NOTHING_WRITTEN:
+        if primary_code(error) in NOTHING_WRITTEN:
             return False
         self._is_settled = False
         return True
@@ -331,14 +405,19 @@ class SqlitePersistence:
         """Count what went into the write-ahead log; start a checkpoint when it is due."""
         self._wal_grown += pages * _PAGE_BYTES
         self._wal_size += pages * _PAGE_BYTES
-        if self._wal_grown >= self._wal_bytes and (self._checkpointing is None or self._checkpointing.done()):
+        if self._wal_grown >= self._wal_bytes:
+            self._start_checkpoint()
+
+    def _start_checkpoint(self) -> None:
+        if self._checkpointing is None or self._checkpointing.done():
             self._checkpointing = asyncio.create_task(self._checkpoint(), name="sqlite checkpoint")
 
     async def _checkpoint(self) -> None:
         """Copy the write-ahead log into the database while appends go on.
 
         The log starts over by itself when an append finds all of it copied. Under steady load none ever does; then, at
-        `_WAL_SLACK` times the bound, appends wait while the last few pages are copied.
+        `_WAL_SLACK` times the bound, appends wait while the last few pages are copied. Neither happens while another
+        program reads an older state.
         """
         try:
             async with self._in_background:
@@ -346,55 +425,42 @@ class SqlitePersistence:
                 if background is None:  # reopening failed
                     return
                 self._wal_grown = 0
-                ((_, frames, copied),) = await background.fetch("PRAGMA wal_checkpoint(PASSIVE)")
-                if copied == frames and not self._wal_grown:
-                    self._wal_size = 0
-                elif self._wal_size >= _WAL_SLACK * self._wal_bytes:
+                if failpoints.armed is not None:
+                    failpoints.armed("checkpoint: before")
+                is_whole = await self._copy_log(background) and not self._wal_grown
+                if not is_whole and self._wal_size >= _WAL_SLACK * self._wal_bytes:
                     async with self._writing:
-                        await self._finish(background.fetch("PRAGMA wal_checkpoint(PASSIVE)"))
-                        self._wal_grown = self._wal_size = 0
+                        await self._copy_log(background)
+                        self._wal_grown = 0
+                if failpoints.armed is not None:
+                    failpoints.armed("checkpoint: after")
         except sqlite3.Error as error:
             self._doubt(error)
-            _logger.warning("checkpoint failed: %s", error)
+            _logger.warning("checkpoint failed: %s", explain(self.path, "copy the write-ahead log", error))
+
+    async def _copy_log(self, background: SqliteConnection) -> bool:
+        """Copy what no reader stands in the way of; return whether that was all there was."""
+        ((_, frames, copied),) = await self._finish(background.fetch("PRAGMA wal_checkpoint(PASSIVE)"))
+        is_whole: bool = frames == copied
+        self._wal_size = self._wal_grown if is_whole else frames * _FRAME_BYTES
+        return is_whole
 
 
-def primary_code(error: BaseException) -> int | None:
-    """Return SQLite's primary result code behind `error`, or None when it did not come from SQLite."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _moved_text(path: Path) -> str:
+    return (
+        f"{path} or its write-ahead log was removed or replaced while in use, and nothing more is written to it: "
+        "stop the server and put the file back, or restore a backup"
+    )
 
 
 def _opened(connection: SqliteConnection | None) -> SqliteConnection:
     if connection is None:
         raise StorageError("the database is not open")
     return connection
-
-
-def _fold_statements(latest: dict[tuple[int, str], Folded]) -> list[Statement]:
-    """Write `latest` in few statements: a step per document would fight for the interpreter lock each time."""
-    written: list[tuple[int, str, int, bytes]] = []
-    deleted: list[tuple[int, str]] = []
-    for (table, id), (ts, value) in sorted(latest.items()):
-        if value is None:
-            deleted.append((table, id))
-        else:
-            written.append((table, id, ts, value))
-    statements: list[Statement] = []
-    for start in range(0, len(written), _FOLD_ROWS):
-        rows = written[start : start + _FOLD_ROWS]
-        statements.append(
-            (
-                f"INSERT INTO documents (table_id, id, ts, value) VALUES {', '.join(['(?, ?, ?, ?)'] * len(rows))}"
-                " ON CONFLICT (table_id, id) DO UPDATE SET ts = excluded.ts, value = excluded.value",
-                [column for row in rows for column in row],
-            )
-        )
-    for start in range(0, len(deleted), _FOLD_ROWS):
-        keys = deleted[start : start + _FOLD_ROWS]
-        statements.append(
-            (
-                f"DELETE FROM documents WHERE (table_id, id) IN (VALUES {', '.join(['(?, ?)'] * len(keys))})",
-                [column for key in keys for column in key],
-            )
-        )
-    return statements

@@ -102,6 +102,14 @@ class SqliteConnection:
         """
         return list(await self._hop(self._connection.execute_fetchall(sql, parameters)))
 
+    async def step_through(self, sql: str) -> None:
+        """Run a statement that works one step per row and has no columns, which `fetch` would leave after the first.
+
+        Raises:
+            sqlite3.Error: it failed.
+        """
+        await self._hop(self._connection.executescript(sql))
+
     async def transact(self, statements: Sequence[Statement]) -> None:
         """Run `statements` as one transaction. One such call at a time.
 

@@ -4,8 +4,10 @@ Owns the header fields and the numbered scripts in `migrations/sqlite`. Promises
 newer version is left alone, and that each step happens whole or not at all. Used by `sqlite`.
 """
 
+import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Final, NamedTuple
 
 from reactor.errors import StorageError
 from reactor.storage.sqlite_connection import SqliteConnection
+
+_logger = logging.getLogger("reactor.storage")
 
 APPLICATION_ID: Final = 0x72656163  # "reac", in the header of the file
 
@@ -51,6 +55,8 @@ async def prepare(connection: SqliteConnection, path: Path) -> None:
         raise StorageError(
             f"{path} has format {version}, this version of reactor knows up to {newest}: upgrade reactor"
         )
+    if not objects:
+        await connection.fetch("PRAGMA auto_vacuum = INCREMENTAL")  # has to come before the first table
     ((mode,),) = await connection.fetch("PRAGMA journal_mode = WAL")
     if mode != "wal":
         raise StorageError(f"{path} can't have a write-ahead log: put the data directory on a local disk")
@@ -63,8 +69,21 @@ async def prepare(connection: SqliteConnection, path: Path) -> None:
                     (f"PRAGMA user_version = {step.version}", ()),
                 ]
             )
+    await _give_pages_back(connection, path)
     if not version:
         _sync_directory(path.parent)
+
+
+async def _give_pages_back(connection: SqliteConnection, path: Path) -> None:
+    """Let a file from before `auto_vacuum` shrink too: it is written anew, once."""
+    ((mode,),) = await connection.fetch("PRAGMA auto_vacuum")
+    if mode:
+        return
+    try:
+        await connection.fetch("PRAGMA auto_vacuum = INCREMENTAL")
+        await connection.fetch("VACUUM")
+    except sqlite3.Error as error:  # most likely there is no room for the copy; the file is as good as it was
+        _logger.warning("%s can't be made to shrink, the next start tries again: %s", path, error)
 
 
 def _statements(script: str) -> Iterator[str]:

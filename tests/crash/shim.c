@@ -14,6 +14,8 @@
  * $REACTOR_SHIM_FAIL_SYNC=n makes the nth sync of a -wal file (from 1) fail with EIO the way Linux does: the process
  * goes on seeing what it wrote, the disk never gets it, and the next sync succeeds without it. F.dropped then says so to
  * the next process, which is taken to start right after the failure: what it finds in F looks clean to the kernel.
+ *
+ * While the file named by $REACTOR_SHIM_FULL exists, the disk is full: writes to followed files fail with ENOSPC.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -63,6 +65,7 @@ static uint64_t sequence;
 static int trace_fd = -1;
 static long wal_syncs, failing_sync;
 static char directory[NAME_BYTES];
+static const char *full_marker;
 static size_t directory_length;
 
 static int (*real_open)(const char *, int, ...);
@@ -105,6 +108,7 @@ __attribute__((constructor)) static void start(void) {
     if (text && realpath(text, directory)) directory_length = strlen(directory);
     text = getenv("REACTOR_SHIM_TRACE");
     if (text) trace_fd = real_open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    full_marker = getenv("REACTOR_SHIM_FULL");
     text = getenv("REACTOR_SHIM_FAIL_SYNC");
     if (text) failing_sync = atol(text);
 }
@@ -250,6 +254,10 @@ static char *joined(const struct iovec *parts, int count, size_t *length) {
 
 /* Write to a followed file; the order of changes is the order of writes, since both happen under the lock. */
 static ssize_t record_write(File *file, int fd, const void *bytes, size_t length, off_t offset) {
+    if (full_marker && !access(full_marker, F_OK)) {
+        errno = ENOSPC;
+        return -1;
+    }
     pthread_mutex_lock(&lock);
     ssize_t done = offset < 0 ? real_write(fd, bytes, length) : real_pwrite(fd, bytes, length, offset);
     int error = errno;

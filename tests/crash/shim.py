@@ -27,17 +27,25 @@ def build(directory: Path) -> Path:
 
 
 def environment(
-    library: Path, data_dir: Path, trace_file: Path | None = None, *, fail_sync: int | None = None
+    library: Path,
+    data_dir: Path,
+    trace_file: Path | None = None,
+    *,
+    fail_sync: int | None = None,
+    full: Path | None = None,
 ) -> dict[str, str]:
     """Return the environment for a process whose files below `data_dir`, which must exist, are followed.
 
-    `fail_sync`: which sync of a write-ahead log, counted from 1, fails and is never made good.
+    `fail_sync`: which sync of a write-ahead log, counted from 1, fails and is never made good. `full`: the disk has no
+    room for as long as this file exists.
     """
     env = dict(os.environ, LD_PRELOAD=str(library), REACTOR_SHIM_DIR=str(data_dir.resolve()))
     if trace_file is not None:
         env["REACTOR_SHIM_TRACE"] = str(trace_file.resolve())
     if fail_sync is not None:
         env["REACTOR_SHIM_FAIL_SYNC"] = str(fail_sync)
+    if full is not None:
+        env["REACTOR_SHIM_FULL"] = str(full)
     return env
 
 
@@ -52,5 +60,5 @@ def restore_synced(data_dir: Path) -> None:
         else:
             path.unlink()
     for path in sorted(data_dir.rglob("*")):
-        if path.name.endswith(OWN_SUFFIXES):
+        if path.name.endswith((*OWN_SUFFIXES, ".lock")):  # the text in a lock file is never synced
             path.unlink()

@@ -20,7 +20,7 @@ ROUNDS = size(1, 10)
 MUTATIONS = size(75, 200)
 
 
-def lose_power_under_load(service: Service, library: Path, traces: list[Path]) -> None:
+def lose_power_under_load(service: Service, library: Path, traces: list[Path], fail_sync: int | None = None) -> None:
     """Kill the server under load, keep of its files what was synced, start it again, and so on.
 
     Raises:
@@ -30,7 +30,7 @@ def lose_power_under_load(service: Service, library: Path, traces: list[Path]) -
     def env() -> dict[str, str]:
         trace = service.data.parent / f"trace{len(traces)}"
         traces.append(trace)
-        return dict(environment(library, service.data, trace).items() - os.environ.items())
+        return dict(environment(library, service.data, trace, fail_sync=fail_sync).items() - os.environ.items())
 
     with serving(service, env()):
         load = Load(service.url, ROUNDS)
@@ -52,6 +52,17 @@ def test_what_was_acknowledged_survives(shim_library: Path, tmp_path: Path) -> N
     lose_power_under_load(Service(tmp_path, REACTOR), shim_library, traces)
 
     assert len(traces) == ROUNDS + 1
+    for trace in traces:
+        assert assert_replies_follow_syncs(read_trace(trace)) > 0
+
+
+@pytest.mark.parametrize("fail_sync", size([25], [9, 14, 25, 40, 60]))
+def test_a_failed_sync_and_death_behind_it(shim_library: Path, tmp_path: Path, fail_sync: int) -> None:
+    """Conformance #26: what callers were told, what was delivered and what is found after restart agree."""
+    traces: list[Path] = []
+
+    lose_power_under_load(Service(tmp_path, REACTOR), shim_library, traces, fail_sync)
+
     for trace in traces:
         assert assert_replies_follow_syncs(read_trace(trace)) > 0
 

@@ -388,6 +388,34 @@ async def test_a_forgotten_result_is_refused_also_after_opening_again(backend: B
     await again.close()
 
 
+@pytest.mark.asyncio
+async def test_a_request_whose_record_was_trimmed_is_refused_after_opening_again(backend: Backend) -> None:
+    """#33: marks outlive the log they were read from. One that failed in between may run."""
+    limits = Limits(fold_records=2, log_retention_records=0)
+    tasks = Tasks()
+    database = await opened(backend(), limits=limits, tasks=tasks)
+    database.create_table("notes")
+    for request in (0, 1, 2, 4):
+        work = Work(database)
+        work.insert("notes", {})
+        work.commit("session", request, b"null")
+        await database.publisher.drain()
+        await tasks.join()
+    add(database, 1)
+    await database.publisher.drain()
+    await tasks.join()
+    assert await database.persistence.trim(database.durable_ts)
+    await database.close()
+    again = await opened(backend(), limits=limits)
+
+    for request in (0, 1):
+        with pytest.raises(OutcomeUnknown, match="not run again"):
+            again.known_result("session", request)
+    assert again.known_result("session", 5) is None
+    assert again.known_result("other", 0) is None
+    await again.close()
+
+
 # Snapshots.
 
 

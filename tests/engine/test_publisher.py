@@ -33,12 +33,25 @@ class Bench:
         self.storage = FaultyPersistence(MemoryPersistence())
         self.tasks = Tasks()
         self.published: list[int] = []
-        self.publisher = Publisher(self.storage, 0, limits, self.tasks.spawn, self.published.append)
+        self.publisher = Publisher(self.storage, 0, limits, self.tasks.spawn, self.published.append, self.undo)
         self.told: list[object] = []
+        self.lost: list[int] = []
+        self.newest = 0
 
     def enqueue(self, first: int, last: int) -> None:
         for record in commits(first, last):
             self.publisher.enqueue(record)
+        self.newest = max(self.newest, last)
+
+    def undo(self, end: int, lost: list[Record]) -> None:
+        """As the database does, without documents: a fence and an undo, a hundred later."""
+        assert all(record.ts > end for record in lost)
+        self.lost += [record.ts for record in lost if record.kind == "commit"]
+        self.newest += 100
+        self.publisher.enqueue(Record(self.newest, "fence"))
+        if lost:
+            self.newest += 1
+            self.publisher.enqueue(Record(self.newest, "undo"))
 
     def tells(self, what: object) -> Callable[[], None]:
         return lambda: self.told.append(what)
@@ -170,7 +183,7 @@ async def test_replies_leave_before_subscriptions_are_told() -> None:
     storage = FaultyPersistence(MemoryPersistence())
     await storage.open()
     tasks = Tasks()
-    publisher = Publisher(storage, 0, Limits(), tasks.spawn, lambda ts: order.append("publish"))
+    publisher = Publisher(storage, 0, Limits(), tasks.spawn, lambda ts: order.append("publish"), lambda end, lost: None)
     publisher.enqueue(commit(1))
     publisher.when_durable(1, lambda: order.append("reply"))
     await publisher.drain()
@@ -222,22 +235,144 @@ async def test_an_unknown_append_that_was_written_is_not_written_again(b: Bench)
     b.storage.faults.append(Fault.UNKNOWN_WRITTEN)
     b.enqueue(1, 2)
     await b.publisher.drain()
-    b.enqueue(3, 3)
+    b.enqueue(103, 103)
     await b.publisher.drain()
 
-    assert b.batches == [[1, 2], [3]]
+    assert b.batches == [[1, 2], [102], [103]]  # 102 is a fence
     assert b.publisher.stats.unknown == b.storage.reopened == 1
-    assert b.published == [2, 3]
+    assert b.published == [2, 102, 103]
+    assert b.lost == []
 
 
-async def test_an_unknown_append_that_was_lost_is_written_again(b: Bench) -> None:
+async def test_an_unknown_append_that_was_lost_is_undone_behind_a_fence(b: Bench) -> None:
     b.storage.faults.append(Fault.UNKNOWN_LOST)
     b.enqueue(1, 2)
+    for ts in (0, 1, 2):
+        b.publisher.when_durable(ts, b.tells(ts), b.told.append)
+    await b.publisher.drain()
+
+    assert b.batches == [[102, 103]]
+    assert [record.kind for record in b.storage.appended[0]] == ["fence", "undo"]
+    assert b.publisher.stats.unknown == b.storage.reopened == 1
+    assert b.published == [103]
+    assert b.lost == [1, 2]
+    assert b.told[0] == 0
+    assert [type(each) for each in b.told[1:]] == [OutcomeUnknown, OutcomeUnknown]
+
+
+@pytest.mark.parametrize("fault", [Fault.UNKNOWN_LOST, Fault.UNKNOWN_WRITTEN])
+async def test_what_was_applied_behind_an_unknown_append_is_undone_too(b: Bench, fault: Fault) -> None:
+    b.storage.faults.append(fault)
+    b.storage.hold()
+    b.enqueue(1, 2)
+    await b.storage.held()
+    b.enqueue(3, 4)
+    b.storage.release()
+    await b.publisher.drain()
+
+    assert b.lost == ([3, 4] if fault is Fault.UNKNOWN_WRITTEN else [1, 2, 3, 4])
+    assert b.batches[-1] == [104, 105]
+
+
+async def test_the_fence_is_durable_before_any_new_commit(b: Bench) -> None:
+    """New mutations wait; what is committed all the same, by one that was suspended, comes in a batch of its own."""
+    b.storage.faults += [Fault.UNKNOWN_LOST, Fault.REFUSED]
+    b.storage.failing.add("reopen")
+    b.enqueue(1, 1)
+    await turns(10)
+    assert b.is_full()
+    b.publisher.when_room(lambda: b.tells(("room", list(b.published)))())
+    b.storage.hold()
+    b.storage.failing.clear()
+    await b.storage.held()
+    assert b.is_full()
+    b.enqueue(200, 200)
+    b.storage.release()
+    await b.publisher.drain()
+
+    assert b.batches == [[101, 102], [200]]
+    assert b.told == [("room", [102])]
+    assert not b.is_full()
+
+
+async def test_an_undo_that_is_lost_is_undone_under_new_timestamps(b: Bench) -> None:
+    b.storage.faults += [Fault.UNKNOWN_LOST] * 3
+    b.enqueue(1, 1)
+    await b.publisher.drain()
+
+    assert len(b.batches) == 1
+    assert b.batches[0][0] > 200
+    assert b.lost == [1]
+
+
+# What can never be written.
+
+UNWRITABLE = Record(3, "commit", request=1 << 70)
+
+
+async def test_what_can_not_be_written_is_undone_and_its_caller_told(b: Bench) -> None:
+    b.enqueue(1, 2)
+    b.publisher.enqueue(UNWRITABLE)
+    b.enqueue(4, 5)
+    for ts in range(2, 6):
+        b.publisher.when_durable(ts, b.tells(ts), lambda error, ts=ts: b.told.append((ts, type(error))))  # type: ignore[misc]
+    await b.publisher.drain()
+
+    assert b.batches == [[1, 2], [105, 106]]
+    assert b.lost == [3, 4, 5]
+    assert b.told == [2, (3, StorageError), (4, OutcomeUnknown), (5, OutcomeUnknown)]
+    assert b.publisher.refusal() is None
+
+
+# A disk that stays broken.
+
+
+async def impatient() -> Bench:
+    """A publisher that waits for nothing, over a disk that refuses everything."""
+    b = await bench(Limits(storage_patience_seconds=0))
+    b.storage.faults += [Fault.REFUSED] * 10_000
+    b.enqueue(1, 2)
+    b.publisher.when_durable(1, b.tells("durable"), b.told.append)
+    await turns(20)
+    return b
+
+
+async def test_past_its_patience_storage_lets_nobody_wait() -> None:
+    b = await impatient()
+    b.publisher.when_durable(2, b.tells("durable"), b.told.append)
+    b.publisher.when_room(b.tells("room"))
+    await turns()
+
+    refusal = b.publisher.refusal()
+    assert isinstance(refusal, StorageError)
+    assert "storage fails, as the test asked. Reads go on, and writes resume by themselves" in str(refusal)
+    assert not b.is_full()
+    assert [type(each) for each in b.told] == [OutcomeUnknown, OutcomeUnknown, str]
+    with pytest.raises(StorageError, match="No writes are taken"):
+        await b.publisher.drain()
+    b.publisher.stop()
+    await b.tasks.join()
+
+
+async def test_writes_resume_by_themselves() -> None:
+    b = await impatient()
+    b.storage.faults.clear()
+    while b.publisher.refusal() is not None:
+        await turns()
     await b.publisher.drain()
 
     assert b.batches == [[1, 2]]
-    assert b.publisher.stats.unknown == b.storage.reopened == 1
     assert b.published == [2]
+    assert b.lost == []
+    await b.tasks.join()
+
+
+async def test_closing_does_not_wait_for_a_broken_disk() -> None:
+    b = await impatient()
+    b.publisher.stop()
+    await b.tasks.join()
+
+    assert "closed" in str(b.publisher.failure)
 
 
 async def test_while_the_outcome_is_unknown_nobody_is_told_anything(b: Bench) -> None:
@@ -252,23 +387,30 @@ async def test_while_the_outcome_is_unknown_nobody_is_told_anything(b: Bench) ->
     b.storage.failing.clear()
     await b.publisher.drain()
     assert b.told == ["durable"]
-    assert b.batches == [[1]]
+    assert b.batches[0] == [1]
 
 
 @given(st.lists(st.sampled_from(Fault), max_size=12), st.lists(st.integers(1, 3), min_size=1, max_size=5))
-async def test_whatever_the_disk_answers_each_commit_is_in_the_log_once(faults: list[Fault], sizes: list[int]) -> None:
+async def test_whatever_the_disk_answers_each_commit_is_in_the_log_once_or_undone(
+    faults: list[Fault], sizes: list[int]
+) -> None:
     b = await bench(Limits(batch_commits=2))
     b.storage.faults += faults
-    ts = 0
+    made: list[int] = []
     for count in sizes:
-        b.enqueue(ts + 1, ts + count)
-        ts += count
+        first = b.newest + 1
+        b.enqueue(first, first + count - 1)
+        made += range(first, first + count)
+        for ts in range(first, first + count):
+            b.publisher.when_durable(ts, b.tells(ts), lambda error, ts=ts: b.told.append(-ts))  # type: ignore[misc]
         await turns(2)
     await b.publisher.drain()
 
-    assert [record.ts for record in await b.storage.read(0, 100)] == [*range(1, ts + 1)]
+    log = await b.storage.read(0, 100)
+    assert sorted([record.ts for record in log if record.kind == "commit"] + b.lost) == made
+    assert sorted(b.told, key=lambda ts: abs(ts)) == [-ts if ts in b.lost else ts for ts in made]  # type: ignore[arg-type, call-overload]
     assert b.published == sorted(b.published)
-    assert b.publisher.durable_ts == b.published[-1] == ts
+    assert b.publisher.durable_ts == b.published[-1] == log[-1].ts
     await b.tasks.join()
 
 
@@ -290,7 +432,7 @@ async def test_a_takeover_stops_this_process(b: Bench) -> None:
     with pytest.raises(StorageError, match="another process has taken over"):
         await b.publisher.drain()
     assert b.published == []
-    assert isinstance(b.publisher.refusal(), OutcomeUnknown)
+    assert isinstance(b.publisher.refusal(), StorageError)
 
 
 async def test_after_a_takeover_nothing_is_appended_any_more(b: Bench) -> None:

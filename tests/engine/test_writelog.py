@@ -101,12 +101,25 @@ def test_the_number_of_commits_is_bounded() -> None:
     """However old a snapshot is in use: memory comes first, and the snapshot fails as retriable."""
     log = WriteLog(0, capacity=16)
     for ts in range(1, 1_001):
+        log.published = ts - 1
         log.append(entry(ts))
         assert len(log) <= 16
         assert len(log._entries) <= 20
 
     assert log.floor == 1_000 - 16
     assert [one.commit_ts for one in log.since(log.floor)] == list(range(985, 1_001))
+
+
+def test_what_is_not_published_yet_is_never_dropped() -> None:
+    log = WriteLog(0, capacity=16)
+    for ts in range(1, 101):
+        log.append(entry(ts))
+    assert [one.commit_ts for one in log.between(0, 100)] == list(range(1, 101))
+
+    log.published = 90
+    log.append(entry(101))
+    assert len(log) == 16
+    assert log.floor == 85
 
 
 def test_the_oldest_conflict_is_named() -> None:

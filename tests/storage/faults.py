@@ -35,6 +35,7 @@ class FaultyPersistence:
         self.failing: set[str] = set()
         self.appended: list[tuple[Record, ...]] = []
         self.reopened = 0
+        self.trouble = "storage fails, as the test asked"
         self._is_settled = True
         self._may_pass = asyncio.Event()
         self._may_pass.set()

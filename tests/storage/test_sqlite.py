@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from reactor.errors import StorageError
 from reactor.storage.interface import AppendOutcome, LogState
-from reactor.storage.sqlite import SqlitePersistence, primary_code
+from reactor.storage.sqlite import SqlitePersistence
+from reactor.storage.sqlite_errors import primary_code
 from tests.storage.records import commit, commits, documents, write
 
 DONE, REFUSED, UNKNOWN = AppendOutcome.DONE, AppendOutcome.REFUSED, AppendOutcome.UNKNOWN
@@ -173,12 +174,12 @@ async def test_reopening_may_fail_and_be_tried_again(
     assert await database.append(commits(1, 2), 0) is DONE
     with monkeypatch.context() as patch:
         patch.setattr(database, "path", database.directory / "missing" / "db.sqlite3")
-        with pytest.raises(StorageError, match="can't open"):
+        with pytest.raises(StorageError, match="removed or replaced"):
             await database.reopen()
 
     assert await database.append(commits(3, 3), 2) is UNKNOWN
-    with pytest.raises(StorageError, match="not open"):
-        await database.read(0, 1)
+    with pytest.raises(StorageError, match="reopen first"):
+        await database.fold(1)
     assert (await database.reopen()).end == 2
     assert await database.append(commits(3, 3), 2) is DONE
 

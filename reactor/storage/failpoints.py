@@ -1,0 +1,31 @@
+"""Named places where a test may let the process die, or something fail.
+
+Owns the one hook that the places call. Nothing in reactor sets it and no setting of an operator can: only a program
+made for a test does (`tests/crash/append_failing.py`), so in production each place costs a look at a global, once per
+batch, fold or checkpoint and never per commit. A place is written
+
+    if failpoints.armed is not None:
+        failpoints.armed("fold: before")
+
+and its name is in `NAMES`. Used by storage and the publisher.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+NAMES: Final = (
+    "append: before",  # the batch is encoded, nothing is written
+    "append: after",  # the batch is durable, nobody knows
+    "append: before publishing",  # the publisher has the outcome, no caller and no subscription does
+    "fold: before",
+    "fold: after",
+    "trim: after the floor",  # the floor has moved, the records are still there
+    "trim: after",
+    "checkpoint: before",
+    "checkpoint: after",
+    "vacuum: after a step",
+    "reopen: disconnected",
+)
+
+armed: Callable[[str], None] | None = None
+"""Called with the name of each place that is reached; None unless a test has set it."""
