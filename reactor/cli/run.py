@@ -24,7 +24,7 @@ from reactor.cli.target import Target, find_target
 from reactor.client.address import client_name, is_loopback, path_of
 from reactor.client.async_client import Client
 from reactor.client.subscription import Subscription
-from reactor.errors import Error, InvalidArgument
+from reactor.errors import AuthError, Error, InvalidArgument
 from reactor.protocol.http import (
     ErrorBody,
     FunctionRequest,
@@ -55,9 +55,7 @@ def run(
     arguments = _json_object("ARGS", args)
     acting_as = None if identity is None else _json_object("--identity", identity)
     if watch:
-        if acting_as is not None:
-            raise InvalidArgument("--identity can't be combined with --watch: a live query runs as nobody.")
-        asyncio.run(_watch(target, path_of(function), arguments))
+        asyncio.run(_watch(target, path_of(function), arguments, acting_as))
     else:
         _call(target, path_of(function), arguments, acting_as)
 
@@ -95,8 +93,7 @@ def _post(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, 
         place = "/api/function"
         body = encode_body(FunctionRequest(path=path, args=raw, format="convex_encoded_json"))
     else:
-        if acting_as is not None:
-            raise InvalidArgument("--identity needs an admin key: only an administrator may choose who is calling.")
+        _check_identity(target, acting_as)
         module, _, name = path.partition(":")
         place = f"/api/run/{quote(module)}/{quote(name or 'default')}"
         body = encode_body(RunRequest(args=raw, format="convex_encoded_json"))
@@ -122,12 +119,21 @@ def _refusal(status: int, body: bytes) -> str:
     return f"{refused.code}: {refused.message}"
 
 
-async def _watch(target: Target, path: str, args: dict[str, Any]) -> None:
+def _check_identity(target: Target, acting_as: dict[str, Any] | None) -> None:
+    if acting_as is not None and target.admin_key is None:
+        raise InvalidArgument("--identity needs an admin key: only an administrator may choose who is calling.")
+
+
+async def _watch(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, Any] | None) -> None:
+    _check_identity(target, acting_as)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with Client(target.url) as client, client.subscribe(path, args) as live:
+    client = Client(target.url)
+    if target.admin_key is not None:
+        client.set_admin_auth(target.admin_key, acting_as)
+    async with client, client.subscribe(path, args) as live:
         printing = asyncio.create_task(_print_each(live), name="print results")
         waiting = asyncio.create_task(stopped.wait(), name="wait for a signal")
         await asyncio.wait({printing, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,7 +148,7 @@ async def _print_each(live: Subscription) -> None:
         try:
             _print(await live.next())
         except Error as error:
-            if live.closed:
+            if live.closed or isinstance(error, AuthError):
                 raise
             show(error)  # of this run of the query; the next one may succeed
 

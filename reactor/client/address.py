@@ -52,15 +52,30 @@ def is_loopback(url: str) -> bool:
 
 
 def path_of(function: Any) -> str:
-    """Return the path to send for `function`: a string such as "messages:send", or a decorated function.
+    """Return the path to send for `function`: a string such as "messages:send", or what names its `__reactor_path__`.
+
+    References (`api.messages.send`) and decorated functions do. The client knows no more of them, since it can be used
+    without the server's code.
 
     Raises:
-        InvalidArgument: it is neither, or the string can't be a path.
+        InvalidArgument: it is neither, names no function, or the string can't be a path.
+        NotSupported: it names a component's function.
     """
-    path = function if isinstance(function, str) else getattr(function, "path", None)
+    path = function if isinstance(function, str) else getattr(function, "__reactor_path__", None)
     if not isinstance(path, str):
-        raise InvalidArgument(f"{function!r} names no function: give a string such as 'messages:send'")
+        raise InvalidArgument(
+            f"{function!r} names no function: give a string such as 'messages:send', api.messages.send, or a decorated "
+            "function"
+        )
     # Servers parse the path while they decode the message; a bad one is a FatalError that ends the whole session.
     if _PATH.fullmatch(path) is None or ".." in path:
         raise InvalidArgument(f"{path!r} is not a valid path to a function: expected something like 'messages:send'")
     return path
+
+
+def canonical_path(path: str) -> str:
+    """Return one spelling for all that name the same function: `m`, `m.js` and `m.js:default` are `m:default`."""
+    module, colon, function = path.rpartition(":")
+    if not colon:
+        module, function = path, "default"
+    return f"{module.removesuffix('.js')}:{function}"

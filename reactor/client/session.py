@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from reactor.client.outcome import Outcome, failed, succeeded
+from reactor.client.tokens import AdminKey, Token
 from reactor.errors import ConnectionLost, ProtocolError
 from reactor.errors import Error as ReactorBaseError
 from reactor.protocol.sync import (
@@ -108,8 +109,9 @@ class Session:
         self._next_query = 0
         self._requests: dict[int, _Request] = {}  # unfinished, in order of their ids
         self._next_request = 0
+        self._unfinished = [0, 0]  # how many actions, how many mutations
         self._answered: dict[int, tuple[int, Outcome]] = {}  # successes whose Transition is awaited, by request
-        self._token: str | None = None
+        self._token: Token | None = None
         self._held = False  # a token is being fetched: nothing may overtake it
 
         # Of the current connection.
@@ -176,6 +178,7 @@ class Session:
     def _add_request(self, message: Mutation | Action, *, is_mutation: bool) -> int:
         request_id = self._next_request
         self._next_request += 1
+        self._unfinished[is_mutation] += 1
         self._requests[request_id] = _Request(encode_client_message(message), is_mutation)
         self._new_requests.append(request_id)
         return request_id
@@ -189,20 +192,21 @@ class Session:
         request = self._requests.get(request_id)
         if request is None or request.sent:
             return False
-        del self._requests[request_id]
+        self._forget(request_id)
         return True
 
     def drop_requests(self) -> list[int]:
         """Forget every unfinished request and return their ids."""
         dropped = list(self._requests)
         self._requests.clear()
+        self._unfinished = [0, 0]
         self._answered.clear()
         self._new_requests.clear()
         self._resent.clear()
         self._unanswered.clear()
         return dropped
 
-    def set_token(self, token: str | None) -> None:
+    def set_token(self, token: Token | None) -> None:
         """Choose the identity of everything that follows, and release what `hold` kept back."""
         if self._open and not self._held:
             self._flush()  # what came before goes under the old identity
@@ -217,6 +221,26 @@ class Session:
         self._held = True
 
     # What happens to the connection.
+
+    @property
+    def unfinished_mutations(self) -> int:
+        """How many mutations were asked for and are not finished."""
+        return self._unfinished[True]
+
+    @property
+    def unfinished_actions(self) -> int:
+        """How many actions were asked for and are not finished."""
+        return self._unfinished[False]
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections were opened so far."""
+        return self._connection_count
+
+    @property
+    def max_observed_timestamp(self) -> int:
+        """The newest commit that this session has seen an effect of, in nanoseconds; 0 before the first."""
+        return self._observed
 
     @property
     def is_caught_up(self) -> bool:
@@ -310,11 +334,15 @@ class Session:
         self._outbox.append(encode_client_message(message))
 
     def _authenticate(self) -> None:
-        if self._token is None:
-            self._send(Authenticate(base_version=self._identity_sent, token_type="None"))
+        base, token = self._identity_sent, self._token
+        if token is None:
+            self._send(Authenticate(base_version=base, token_type="None"))
+        elif isinstance(token, AdminKey):
+            acting_as = UNSET if token.acting_as is None else token.acting_as
+            self._send(Authenticate(base_version=base, token_type="Admin", value=token.key, impersonating=acting_as))
         else:
-            self._send(Authenticate(base_version=self._identity_sent, token_type="User", value=self._token))
-        self._identified = self._token is not None
+            self._send(Authenticate(base_version=base, token_type="User", value=token))
+        self._identified = token is not None
         self._identity_sent += 1
 
     def _flush(self) -> None:
@@ -405,11 +433,15 @@ class Session:
         return [self._finish(request_id, outcome) for request_id, outcome in shown]
 
     def _finish(self, request_id: int, outcome: Outcome) -> Answered:
-        del self._requests[request_id]
+        self._forget(request_id)
         self._answered.pop(request_id, None)
         self._resent.discard(request_id)
         self._unanswered.discard(request_id)
         return Answered(request_id, outcome)
+
+    def _forget(self, request_id: int) -> None:
+        request = self._requests.pop(request_id)
+        self._unfinished[request.is_mutation] -= 1
 
     def _auth_error(self, message: AuthError) -> list[SessionEvent]:
         if self._held:

@@ -111,6 +111,10 @@ class Subscription:
         """Put a failure into the mailbox, over a result that was not read; later results may follow."""
         self._put(None, error)
 
+    def reset(self) -> None:
+        """Nothing is known any more, not even what was not read: like before the first result."""
+        self._value, self._error, self._unread = None, None, False
+
     def end(self, error: Error | None = None) -> None:
         """Nothing further will come: after what is still unread, `next()` raises `error`, and loops end."""
         if not self._closed:

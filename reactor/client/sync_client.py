@@ -7,11 +7,14 @@ Promises the same verbs with the same meaning, from any number of threads. Every
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from reactor.client.async_client import Client, ConnectionState
+from reactor.client.async_client import Client
+from reactor.client.connection_state import ConnectionReport, ConnectionState
+from reactor.client.optimistic import OptimisticUpdate
+from reactor.client.pagination import BlockingPaginatedSubscription, PaginatedSubscription
 from reactor.client.portal import LoopThread
 from reactor.client.subscription import BlockingSubscription
 from reactor.client.tokens import TokenFetcher
@@ -38,6 +41,14 @@ class BlockingClient:
         """Where the connection is."""
         return self._client.state
 
+    def connection_state(self) -> ConnectionReport:
+        """Return the state of the connection with what depends on it."""
+        return self._client.connection_state()
+
+    def connection_states(self) -> BlockingSubscription:
+        """Return a subscription to `connection_state()`; see `Client.connection_states`."""
+        return BlockingSubscription(self._thread.run(self._client.connection_states), self._thread)
+
     def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
         """Run a query once and return its result.
 
@@ -52,10 +63,21 @@ class BlockingClient:
         """
         return self._thread.call(self._client.query, function, args, timeout=timeout)
 
-    def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
+    def mutation(
+        self,
+        function: Any,
+        args: Mapping[str, Any] | None = None,
+        /,
+        *,
+        optimistic_update: OptimisticUpdate | None = None,
+        timeout: float | None = None,
+    ) -> Any:
         """Run a mutation exactly once and return its result, when the live queries of this client show its effects.
 
+        `optimistic_update` is as for `Client.mutation`; it runs on the client's own thread and must not wait.
+
         Raises:
+            Exception: whatever `optimistic_update` raised at its first call; the mutation was not sent.
             ReactorError: the function raised the application's own error; nothing was written.
             FunctionError: the function failed otherwise; nothing was written.
             ValidationError: the arguments are no Convex values.
@@ -64,7 +86,11 @@ class BlockingClient:
             ProtocolError: the server ended the session for good.
             Unavailable: the client is closed.
         """
-        return self._thread.call(self._client.mutation, function, args, timeout=timeout)
+
+        def mutate() -> Awaitable[Any]:
+            return self._client.mutation(function, args, optimistic_update=optimistic_update)
+
+        return self._thread.call(mutate, timeout=timeout)
 
     def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
         """Run an action at most once and return its result.
@@ -90,7 +116,23 @@ class BlockingClient:
         """
         return BlockingSubscription(self._thread.run(self._client.subscribe, function, args), self._thread)
 
-    def set_auth(self, token: "str | TokenFetcher | Callable[..., str | None] | None") -> None:
+    def subscribe_paginated(
+        self, function: Any, args: Mapping[str, Any] | None = None, /, *, initial_num_items: int
+    ) -> BlockingPaginatedSubscription:
+        """Start a live list; see `Client.subscribe_paginated`. Close the subscription, best with `with`.
+
+        Raises:
+            InvalidArgument: `initial_num_items` is not positive.
+            ValidationError: the arguments are no Convex values.
+            Unavailable: the client is closed.
+        """
+
+        def subscribe() -> PaginatedSubscription:
+            return self._client.subscribe_paginated(function, args, initial_num_items=initial_num_items)
+
+        return BlockingPaginatedSubscription(self._thread.run(subscribe), self._thread)
+
+    def set_auth(self, token: str | TokenFetcher | None) -> None:
         """Choose the identity of every later call: a JWT, a callable that gets one, or None for nobody.
 
         The callable, called as in `Client.set_auth`, may be async or plain; a plain one runs in a worker thread.
@@ -105,6 +147,10 @@ class BlockingClient:
             return await result if inspect.isawaitable(result) else result
 
         self._thread.run(self._client.set_auth, fetch_in_thread)
+
+    def set_admin_auth(self, key: str, acting_as: Mapping[str, Any] | None = None) -> None:
+        """Be an administrator from now on; see `Client.set_admin_auth`."""
+        self._thread.run(self._client.set_admin_auth, key, acting_as)
 
     def close(self) -> None:
         """Close the connection; waiting calls raise `Unavailable` and live queries end. Closing twice is harmless."""

@@ -6,7 +6,7 @@ few times, always fresh; one that cannot be refreshed is given up at once. No I/
 
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,21 +17,33 @@ MAX_REFRESH_SECONDS: Final = 20 * 24 * 3600.0
 
 
 class TokenFetcher(Protocol):
-    """An async callable that returns a JWT, or None when nobody is logged in."""
+    """A callable, async or plain, that returns a JWT, or None when nobody is logged in."""
 
-    def __call__(self, *, force_refresh: bool) -> Awaitable[str | None]:
+    def __call__(self, *, force_refresh: bool) -> Awaitable[str | None] | str | None:
         """Return a token; with `force_refresh` not one that it returned before."""
+
+
+class AdminKey(msgspec.Struct, frozen=True):
+    """The right to do everything, as nobody or as the user with some claims."""
+
+    key: str
+    acting_as: dict[str, Any] | None = None
+
+
+Token = str | AdminKey
 
 
 class Tokens:
     """One choice of identity, as given to `set_auth`: a fixed token, a callable, or nobody."""
 
-    def __init__(self, source: "str | TokenFetcher | None") -> None:
-        self.fixed: str | None = source if isinstance(source, str) else None
-        self.fetcher: Callable[..., Awaitable[str | None]] | None = None
-        if source is not None and not isinstance(source, str):
+    def __init__(self, source: "Token | TokenFetcher | None") -> None:
+        self.fixed: Token | None = None
+        self.fetcher: Callable[..., Awaitable[str | None] | str | None] | None = None
+        if isinstance(source, str | AdminKey):
+            self.fixed = source
+        else:
             self.fetcher = source
-        self.current: str | None = self.fixed
+        self.current: Token | None = self.fixed
         self._refusals = 0
 
     def accepted(self) -> None:

@@ -64,6 +64,11 @@ class Function(Generic[P, R]):
             module = self.handler.__module__.partition("functions.")[2].replace(".", "/") or self.handler.__module__
         return f"{module}:{self.name}"
 
+    @property
+    def __reactor_path__(self) -> str:
+        """The path that clients send; see `client/address`."""
+        return self.path
+
     def __repr__(self) -> str:
         return f"<{self.visibility} {self.kind.replace('_', ' ')} {self.path}>"
 

@@ -123,6 +123,11 @@ class FunctionReference:
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         return FunctionReference(self._root, (*self._parts, name))
 
+    @property
+    def __reactor_path__(self) -> str:
+        """The path that clients send; see `client/address`."""
+        return _reference_path(self)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FunctionReference):
             return NotImplemented

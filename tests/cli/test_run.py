@@ -96,7 +96,7 @@ class TestWithTheRunningDev:
             (("try_:echo", "[]"), "JSON object"),
             (("try_:echo", "--identity", "3"), "JSON object"),
             (("not a path",), "not a valid path"),
-            (("try_:echo", "--watch", "--identity", "{}"), "--watch"),
+            (("try_:echo", "--watch", "--identity", "{}"), "tokenIdentifier"),
             (("try_:echo", "--admin-key", "x"), "--url"),
         ],
     )
@@ -113,6 +113,25 @@ def test_without_a_key_only_public_functions(project: Path, server: Server) -> N
     assert any("inside" in line for line in run(project, "try_:inside", "--url", server.url, code=1)[1])
     _, err = run(project, "try_:who", "--url", server.url, "--identity", "{}", code=1)
     assert "admin key" in err[0]
+    _, err = run(project, "try_:who", "--watch", "--url", server.url, "--identity", "{}", code=1)
+    assert "admin key" in err[0]
+    _, err = run(project, "try_:echo", "--watch", "--url", server.url, "--admin-key", "reactor|bad", code=1)
+    assert any("admin key" in line for line in err), err
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("try_:inside",), '"inside"'),
+        (("try_:who", "--identity", '{"subject": "ann", "issuer": "https://example.com"}'), '"ann"'),
+    ],
+    ids=["internal", "identity"],
+)
+def test_an_administrator_watches_as_anybody(project: Path, server: Server, args: tuple[str, ...], line: str) -> None:
+    watch = Program([*REACTOR, "run", *args, "--watch"], cwd=project)
+    with running(watch):
+        watch.wait_for_line(line)
+        assert watch.end() == 0
 
 
 def test_a_failing_live_query_is_shown_and_watched_on(project: Path, server: Server) -> None:

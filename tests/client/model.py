@@ -7,6 +7,7 @@ is one socket: frames in, frames out, no I/O. It checks everything a strict serv
 import json
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from reactor.protocol.sync import (
@@ -34,6 +35,8 @@ from reactor.protocol.sync import (
 )
 
 APPEND, APPEND_REFUSED, LIST, LIST_REFUSED, RUN = "log:append", "log:refuse", "log:list", "log:forbidden", "log:run"
+PAGES = "log:pages"  # the distinct numbers of the log, in order
+END = "end"
 REQUEST_ID = "0123456789abcdef"
 FAILURE = f"[Request ID: {REQUEST_ID}] Server Error\nUncaught Error: no"
 
@@ -49,12 +52,46 @@ class ModelServer:
         self.answers: dict[tuple[str, int], tuple[int, bytes]] = {}
         self.refused_tokens = refused_tokens or set()
         self.connects: list[Connect] = []
+        self.cursors = 0  # the generation of cursors that are good
+        self.rows_per_page = 1000  # beyond this, a page is cut short
 
     def append(self, item: Any, identity: str | None) -> bytes:
         self.ts += 1000
         self.items.append(item)
         self.identities.append(identity)
         return json.dumps(float(len(self.items))).encode()
+
+    def numbers(self) -> list[float]:
+        return sorted({float(item) for item in self.items})
+
+    def page(self, options: dict[str, Any], journal: str | None) -> dict[str, Any] | None:
+        """Return one page as `paginate` would, or None for a cursor from elsewhere."""
+        cursor, end = options["cursor"], options.get("endCursor") or journal
+        for given in (cursor, end):
+            if given is not None and not given.startswith(f"{self.cursors}:"):
+                return None
+        low = -float("inf") if cursor is None else _position(cursor)
+        high = float("inf") if end is None else _position(end)
+        rows = [number for number in self.numbers() if low < number <= high]
+        if end is None:
+            count = int(options["numItems"])
+            rows, end = rows[:count], None if len(rows) >= count else self._cursor(END)
+        split = self._cursor(rows[len(rows) // 2]) if len(rows) > 2 else None
+        status = None
+        if len(rows) > self.rows_per_page:
+            rows, status, end = rows[: self.rows_per_page], "SplitRequired", None
+            split = self._cursor(rows[len(rows) // 2])
+        last = end or self._cursor(rows[-1])
+        return {
+            "page": rows,
+            "isDone": _position(last) == float("inf"),
+            "continueCursor": last,
+            "splitCursor": split,
+            "pageStatus": status,
+        }
+
+    def _cursor(self, position: object) -> str:
+        return f"{self.cursors}:{position}"
 
 
 class ModelConnection:
@@ -129,7 +166,7 @@ class ModelConnection:
     def _authenticate(self, message: Authenticate) -> list[bytes]:
         query_set, identity = self._received_version
         assert message.base_version == identity, "identity versions must chain"
-        token = message.value if message.token_type == "User" else None
+        token = message.value if message.token_type != "None" else None
         if token in self.server.refused_tokens:
             self.closing = True
             error = AuthError("Could not parse JWT", base_version=self._version.identity, auth_update_attempted=True)
@@ -140,6 +177,15 @@ class ModelConnection:
         return [self.transition()]
 
     def _run(self, query: Add) -> ServerMessage | QueryUpdated | QueryFailed:
+        if query.udf_path == PAGES:
+            journal = query.journal if isinstance(query.journal, str) else None
+            page = self.server.page(json.loads(bytes(query.args[0]))["paginationOpts"], journal)
+            if page is None:
+                data = Raw(b'{"isConvexSystemError":true,"paginationError":"InvalidCursor"}')
+                return QueryFailed(query.query_id, FAILURE, error_data=data)
+            journal = page["continueCursor"]
+            self._queries[query.query_id] = msgspec.structs.replace(query, journal=journal)
+            return QueryUpdated(query.query_id, Raw(json.dumps(page).encode()), journal=journal)
         if query.udf_path == LIST:
             return QueryUpdated(query.query_id, Raw(json.dumps(self.server.items).encode()), journal="j")
         if query.udf_path == LIST_REFUSED:
@@ -173,3 +219,8 @@ class ModelConnection:
 
 def bytes_of(value: Any) -> Raw:
     return Raw(json.dumps(value).encode())
+
+
+def _position(cursor: str) -> float:
+    text = cursor.partition(":")[2]
+    return float("inf") if text == END else float(text)

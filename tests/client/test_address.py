@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reactor.client.address import client_name, client_version, is_loopback, path_of, sync_url
+from reactor.client.address import canonical_path, client_name, client_version, is_loopback, path_of, sync_url
 from reactor.errors import InvalidArgument
 
 
@@ -48,7 +48,7 @@ def test_paths_pass_as_they_are_typed(path: str) -> None:
 
 def test_a_decorated_function_stands_for_its_path() -> None:
     class Function:
-        path = "messages:send"
+        __reactor_path__ = "messages:send"
 
     assert path_of(Function()) == "messages:send"
 
@@ -59,3 +59,9 @@ def test_a_decorated_function_stands_for_its_path() -> None:
 def test_a_typo_does_not_reach_the_server(path: object) -> None:
     with pytest.raises(InvalidArgument, match="messages:send"):
         path_of(path)
+
+
+@pytest.mark.parametrize("path", ["m", "m.js", "m:default", "m.js:default"])
+def test_paths_that_name_one_function_have_one_spelling(path: str) -> None:
+    assert canonical_path(path) == "m:default"
+    assert canonical_path("a/" + path) == "a/m:default"

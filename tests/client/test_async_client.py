@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,8 +11,12 @@ import pytest
 import uvloop
 
 from reactor.client.address import client_name, client_version
-from reactor.client.async_client import Client, ConnectionState
+from reactor.client.async_client import Client
+from reactor.client.connection_state import ConnectionReport, ConnectionState
+from reactor.client.optimistic import LocalStore
+from reactor.client.pagination import PaginationStatus
 from reactor.client.session import MAX_UNANSWERED
+from reactor.client.subscription import Subscription
 from reactor.errors import (
     AuthError,
     ConnectionLost,
@@ -31,8 +36,9 @@ from reactor.protocol.sync import (
     Mutation,
     encode_server_message,
 )
+from reactor.runtime.references import api
 from reactor.values.types import Int64
-from tests.client.model import APPEND, APPEND_REFUSED, LIST, LIST_REFUSED, RUN, ModelServer
+from tests.client.model import APPEND, APPEND_REFUSED, LIST, LIST_REFUSED, PAGES, RUN, ModelServer
 from tests.client.stub import StubServer, StubSocket
 
 Run = Callable[[Awaitable[None]], None]
@@ -342,6 +348,197 @@ def test_any_number_of_calls_may_wait(run: Run) -> None:
             count = 2 * MAX_UNANSWERED + 1
             await asyncio.gather(*(client.mutation(APPEND, {"item": item}) for item in range(count)))
             assert stub.model.items == list(range(count))
+
+    run(test())
+
+
+def test_a_call_cancelled_after_it_was_sent_still_runs_in_its_turn(run: Run) -> None:
+    """The server may have run it; what is sent again after an outage must not leave a gap in the order."""
+
+    async def test() -> None:
+        arrived = asyncio.Event()
+
+        async def lose_the_first(socket: StubSocket, message: Any) -> bool:
+            if isinstance(message, Mutation) and len(stub.model.connects) == 1:
+                stub.model.items.clear()
+                stub.model.answers.clear()
+                arrived.set()
+                return True
+            return False
+
+        async with StubServer() as stub, client_of(stub) as client:
+            stub.intervene = lose_the_first
+            first = asyncio.ensure_future(client.mutation(APPEND, {"item": "cancelled"}))
+            await arrived.wait()
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            second = asyncio.ensure_future(client.mutation(APPEND, {"item": "after"}))
+            stub.sockets[0].drop()
+            assert await second == 2.0
+            assert stub.model.items == ["cancelled", "after"]
+            assert client.connection_state().unfinished_mutations == 0
+
+    run(test())
+
+
+def append_locally(store: LocalStore, args: dict[str, Any]) -> None:
+    store.set_query(LIST, {}, [*store.get_query(LIST), args["item"]])
+
+
+def test_an_optimistic_update_is_seen_at_once_and_until_it_came_true(run: Run) -> None:
+    async def test() -> None:
+        seen: list[Any] = []
+
+        async def look(socket: StubSocket, message: Any) -> bool:
+            if isinstance(message, Mutation):
+                seen.append(live.value)
+            return False
+
+        async with StubServer() as stub, client_of(stub) as client, client.subscribe(LIST) as live:
+            assert await live.next() == []
+            stub.intervene = look
+            assert await client.mutation(APPEND, {"item": "a"}, optimistic_update=append_locally) == 1.0
+            assert seen == [["a"]]
+            assert await live.next(timeout=0) == ["a"]
+            with pytest.raises(TimeoutError):
+                await live.next(timeout=0)  # no second push: the truth is what was shown
+            assert await client.query(LIST) == ["a"]
+
+    run(test())
+
+
+def test_an_optimistic_update_is_rolled_back_when_its_mutation_fails(run: Run) -> None:
+    async def test() -> None:
+        async with StubServer() as stub, client_of(stub) as client, client.subscribe(LIST) as live:
+            assert await live.next() == []
+            with pytest.raises(ReactorError):
+                await client.mutation(APPEND_REFUSED, {"item": "a"}, optimistic_update=append_locally)
+            assert live.value == []
+            with pytest.raises(ZeroDivisionError):
+                await client.mutation(APPEND, {"item": "b"}, optimistic_update=lambda store, args: 1 // 0)
+            assert stub.model.items == []
+
+    run(test())
+
+
+def test_the_update_of_a_call_cancelled_before_it_was_sent_is_rolled_back(run: Run) -> None:
+    async def test() -> None:
+        async def never(*, force_refresh: bool) -> str:
+            await asyncio.get_running_loop().create_future()
+            return "unreachable"
+
+        async with StubServer() as stub, client_of(stub) as client, client.subscribe(LIST) as live:
+            assert await live.next() == []
+            client.set_auth(never)  # keeps back whatever follows
+            call = asyncio.ensure_future(client.mutation(APPEND, {"item": "a"}, optimistic_update=append_locally))
+            assert await live.next() == ["a"]
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert live.value == []
+
+    run(test())
+
+
+def test_a_live_list(run: Run) -> None:
+    async def test() -> None:
+        async with StubServer() as stub, client_of(stub) as client:
+            stub.model.items = [1.0, 2.0, 3.0, 4.0]
+            async with client.subscribe_paginated(PAGES, initial_num_items=2) as live:
+                assert (await live.next()).results == [1, 2]
+                assert live.load_more(2)
+                assert (await live.next()).status is PaginationStatus.LOADING_MORE
+                assert (await live.next()).results == [1, 2, 3, 4]
+                stub.sockets[0].drop()
+                await client.mutation(APPEND, {"item": 1.5})
+                assert live.results == [1, 1.5, 2, 3, 4], "journals keep the pages together over an outage"
+                stub.model.cursors += 1
+                await client.mutation(APPEND, {"item": 0.5})
+                result = await live.next()
+                while result.results != [0.5, 1]:
+                    result = await live.next()
+                assert live.status is PaginationStatus.CAN_LOAD_MORE
+            await client.mutation(APPEND, {"item": 9})
+            assert not stub.sockets[0].model._queries
+            with pytest.raises(InvalidArgument):
+                client.subscribe_paginated(PAGES, initial_num_items=0)
+
+    run(test())
+
+
+def test_the_state_of_the_connection_can_be_watched(run: Run) -> None:
+    async def test() -> None:
+        states: list[ConnectionReport] = []
+
+        async def watch(watcher: Subscription) -> None:
+            async for report in watcher:
+                states.append(report)
+
+        async with StubServer() as stub:
+            stub.refuse_handshakes = 1
+            client = client_of(stub)
+            watching = asyncio.ensure_future(watch(client.connection_states()))
+            await asyncio.sleep(0)
+            assert not client.connection_state().has_ever_connected
+            async with client:
+                await client.mutation(APPEND, {"item": 1})
+                last = client.connection_state()
+                assert last.is_connected
+                assert last.connection_count == 1
+                assert last.max_observed_timestamp == stub.model.ts
+            await watching
+            assert states[0].state is ConnectionState.NEW
+            assert states[-1].state is ConnectionState.CLOSED
+            assert any(report.retries == 1 for report in states)
+            assert any(report.unfinished_mutations == 1 for report in states)
+            assert states[-1].unfinished_mutations == 0
+            assert all(a != b for a, b in itertools.pairwise(states)), "told of differences only"
+            assert [report async for report in client.connection_states()] == [client.connection_state()]
+
+    run(test())
+
+
+def test_an_administrator(run: Run) -> None:
+    async def test() -> None:
+        async with StubServer(ModelServer(refused_tokens={"bad key"})) as stub, client_of(stub) as client:
+            client.set_admin_auth("key", acting_as={"issuer": "i", "subject": "s"})
+            await client.mutation(APPEND, {"item": 1})
+            client.set_admin_auth("key")
+            await client.mutation(APPEND, {"item": 2})
+            sent = [m for m in stub.sockets[0].model.received if isinstance(m, Authenticate)]
+            assert [(m.token_type, m.value, m.acts_as) for m in sent] == [
+                ("Admin", "key", {"issuer": "i", "subject": "s"}),
+                ("Admin", "key", None),
+            ]
+            client.set_admin_auth("bad key")
+            with pytest.raises(AuthError):
+                await client.mutation(APPEND, {"item": 3})
+            await client.mutation(APPEND, {"item": 4})
+            assert stub.model.identities == ["key", "key", None]
+
+    run(test())
+
+
+def test_functions_can_be_named_by_reference(run: Run) -> None:
+    async def test() -> None:
+        async with StubServer() as stub, client_of(stub) as client:
+            await client.mutation(api.log.append, {"item": 1})
+            async with client.subscribe(api.log.list) as live:
+                assert await live.next() == [1]
+            assert await client.query(api.log.list) == [1]
+            with pytest.raises(InvalidArgument, match=r"api\.module\.function"):
+                await client.query(api.log)
+
+    run(test())
+
+
+def test_a_plain_token_callable(run: Run) -> None:
+    async def test() -> None:
+        async with StubServer() as stub, client_of(stub) as client:
+            client.set_auth(lambda *, force_refresh: "alice")
+            await client.mutation(APPEND, {"item": 1})
+            assert stub.model.identities == ["alice"]
 
     run(test())
 

@@ -21,6 +21,12 @@ def test_a_server_in_trouble_is_left_alone_for_longer() -> None:
     assert Backoff(lambda: 1.0).failed(1000) == FIRST_SECONDS
 
 
+def test_the_reason_counts_for_more_than_the_code() -> None:
+    assert Backoff(lambda: 1.0).failed(1011, "CommitterFullError") == OVERLOADED_SECONDS
+    assert Backoff(lambda: 1.0).failed(1013, "InternalServerError: restart") == SERVER_ERROR_SECONDS
+    assert Backoff(lambda: 1.0).failed(None, "NoSuchReason") == FIRST_SECONDS
+
+
 @given(st.floats(0, 1, exclude_max=True), st.integers(0, 5000))
 def test_jitter_takes_the_whole_interval(random: float, failures: int) -> None:
     backoff = Backoff(lambda: random)

@@ -10,11 +10,13 @@ import pytest
 import uvloop
 
 from reactor.client import BlockingClient, Client
-from reactor.client.async_client import ConnectionState
+from reactor.client.connection_state import ConnectionState
+from reactor.client.optimistic import LocalStore
+from reactor.client.pagination import PaginationStatus
 from reactor.client.portal import LoopThread
 from reactor.errors import ReactorError, Unavailable
 from reactor.protocol.sync import Mutation
-from tests.client.model import APPEND, APPEND_REFUSED, LIST, RUN
+from tests.client.model import APPEND, APPEND_REFUSED, LIST, PAGES, RUN
 from tests.client.stub import StubServer, StubSocket
 
 
@@ -60,6 +62,37 @@ def test_a_live_query(client: BlockingClient) -> None:
             live.next(timeout=0.001)
     with pytest.raises(Unavailable):
         live.next()
+
+
+def test_what_the_asyncio_client_can_do_this_one_can(client: BlockingClient, stub: StubServer) -> None:
+    def append(store: LocalStore, args: dict[str, Any]) -> None:
+        store.set_query(LIST, {}, [*store.get_query(LIST), args["item"]])
+
+    with client.subscribe(LIST) as live, client.connection_states() as states:
+        assert live.next(timeout=30) == []
+        assert states.next(timeout=30).is_connected
+        client.mutation(APPEND, {"item": 1}, optimistic_update=append, timeout=30)
+        assert live.value == [1]
+        with pytest.raises(ZeroDivisionError):
+            client.mutation(APPEND, {"item": 2}, optimistic_update=lambda store, args: 1 // 0, timeout=30)
+    client.mutation(APPEND, {"item": 2})
+    with client.subscribe_paginated(PAGES, initial_num_items=1) as pages:
+        assert pages.next(timeout=30).results == [1]
+        assert pages.load_more(5)
+        while pages.status is not PaginationStatus.EXHAUSTED:
+            pages.next(timeout=30)
+        assert pages.results == [1, 2]
+    client.set_admin_auth("key")
+    client.mutation(APPEND, {"item": 3})
+    assert stub.model.identities == [None, None, "key"]
+    assert client.connection_state().connection_count == 1
+
+
+def test_blocking_and_asyncio_clients_offer_the_same() -> None:
+    def public(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert public(Client) == public(BlockingClient)
 
 
 def test_many_threads_share_one_client(client: BlockingClient, stub: StubServer) -> None:
