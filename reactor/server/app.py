@@ -127,15 +127,8 @@ class Deployment(Caller):
 
     async def _open(self, project: Project | None) -> None:
         directory = self._data_directory()
-        persistence: Persistence = (
-            MemoryPersistence()
-            if directory is None
-            else SqlitePersistence(
-                directory, wal_bytes=self.limits.wal_bytes, wal_limit_bytes=self.limits.wal_limit_bytes
-            )
-        )
         host = await Host.open(
-            persistence, clock=self.clock, rng=self._rng, limits=self.limits, redact=self._redact_logs
+            self._persistence(), clock=self.clock, rng=self._rng, limits=self.limits, redact=self._redact_logs
         )
         try:
             # Only now: the lease keeps two processes from making up a secret each.
@@ -325,6 +318,13 @@ class Deployment(Caller):
         if self._credentials is None:
             raise Unavailable(NOT_OPEN)
         return self._credentials
+
+    def _persistence(self) -> Persistence:
+        directory = self._data_directory()
+        if directory is None:
+            return MemoryPersistence()
+        limits = self.limits
+        return SqlitePersistence(directory, wal_bytes=limits.wal_bytes, wal_limit_bytes=limits.wal_limit_bytes)
 
     def _data_directory(self) -> Path | None:
         data = self._data

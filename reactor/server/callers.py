@@ -8,7 +8,8 @@ composition root; the blocking form is for code without an event loop.
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from reactor.auth.identity import user_identity
 from reactor.client.subscription import Subscription
@@ -21,6 +22,8 @@ from reactor.server.backend import Backend, OpenBackend
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
 from reactor.values.types import Value
+
+NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Caller:
@@ -50,7 +53,7 @@ class Caller:
             Unavailable: the deployment is not open.
         """
         backend = self._open_backend()
-        call = self._call(backend, function, args, fields)
+        call = self.call(backend, function, args or {}, fields)
         return unwrap(await _outcome(lambda done: backend.functions.submit_query(call, done)))
 
     async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
@@ -63,7 +66,7 @@ class Caller:
             Unavailable: the deployment is not open.
         """
         backend = self._open_backend()
-        call = self._call(backend, function, args, fields)
+        call = self.call(backend, function, args or {}, fields)
         return unwrap(await _outcome(lambda done: backend.functions.submit_mutation(call, done)))
 
     async def run(self, handler: Callable[[Any], Any], /) -> Value:
@@ -84,7 +87,7 @@ class Caller:
         call = Call(path="run", args=b"{}", identity=self._identity, request_id=backend.new_request_id(), internal=True)
         return unwrap(await _outcome(lambda done: backend.submit_handler(run_handler, call, done)))
 
-    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Subscription:
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> "LocalSubscription":
         """Start a live query. Close the subscription, best with `async with`.
 
         Raises:
@@ -92,12 +95,19 @@ class Caller:
             Unavailable: the deployment is not open.
         """
         backend = self._open_backend()
-        return Feed(backend, self._call(backend, function, args, fields), self._feeds).subscription
+        return Feed(backend, self.call(backend, function, args or {}, fields), self._feeds).subscription
 
-    def _call(self, backend: Backend, function: Any, args: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Call:
+    def call(self, backend: Backend, function: Any, args: Mapping[str, Any], fields: Mapping[str, Any] = NONE) -> Call:
+        """Return what a call of `function` by this caller is to the runtime.
+
+        Raises:
+            InvalidArgument: `function` names no function.
+            ProtocolError: the path can't be one.
+            ValidationError: the arguments are no Convex values.
+        """
         path = function_path(function)
         parse_path(path)
-        normal = normalise({**(args or {}), **fields})
+        normal = normalise({**args, **fields})
         return Call(
             path=path,
             args=encode_json(normal.value, normal.plain),
@@ -107,11 +117,41 @@ class Caller:
         )
 
 
+class LocalSubscription(Subscription):
+    """A subscription in the deployment's own process, which can tell that it is up to date."""
+
+    def __init__(self, feed: "Feed") -> None:
+        super().__init__(feed.ended)
+        self._feed = feed
+
+    async def settled(self) -> Any:
+        """Wait until everything committed before this call is taken into account; return the value, which is now read.
+
+        Raises:
+            ReactorError, FunctionError: the newest result is a failure.
+            Unavailable: the subscription, or the deployment, was closed.
+        """
+        await self._feed.settle()
+        self._unread = False
+        return self.value
+
+    async def is_unchanged(self) -> bool:
+        """Whether everything committed before this call leaves the reader with the result it has read last.
+
+        Raises:
+            Unavailable: the subscription, or the deployment, was closed.
+        """
+        await self._feed.settle()
+        return not self._unread
+
+
 class Feed:
     """Keeps one subscription filled: an observer of the live queries."""
 
     def __init__(self, backend: Backend, call: Call, feeds: "set[Feed]") -> None:
-        self.subscription = Subscription(self._ended)
+        self.subscription = LocalSubscription(self)
+        self._durable_ts = backend.durable_ts
+        self._settling: list[tuple[int, asyncio.Future[None]]] = []  # who waits for which timestamp
         self._live = backend.live
         self._feeds = feeds
         self._seen: QueryResult | None = None
@@ -120,6 +160,28 @@ class Feed:
 
     def settled(self, ts: int) -> None:
         """Deliver the result if it is a new one."""
+        self._deliver()
+        waiting, self._settling = self._settling, []
+        for wanted, future in waiting:
+            if wanted > ts:
+                self._settling.append((wanted, future))
+            elif not future.done():
+                future.set_result(None)
+
+    async def settle(self) -> None:
+        """Wait until the result is that of now or later.
+
+        Raises:
+            Unavailable: the subscription, or the deployment, was closed.
+        """
+        if self.subscription.closed:
+            raise Unavailable("The subscription is closed.")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settling.append((self._durable_ts(), future))
+        self._live.request_settle(self)
+        await future
+
+    def _deliver(self) -> None:
         result = self._handle.result
         if result is None or result is self._seen:
             return
@@ -134,9 +196,14 @@ class Feed:
         """The deployment closes."""
         self.subscription.end(Unavailable("The deployment was closed."))
 
-    def _ended(self) -> None:
+    def ended(self) -> None:
+        """The subscription was closed, by its reader or with the deployment."""
         self._feeds.discard(self)
         self._live.forget(self)
+        waiting, self._settling = self._settling, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(Unavailable("The subscription was closed."))
 
 
 def unwrap(outcome: Outcome) -> Value:

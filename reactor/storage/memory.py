@@ -34,6 +34,14 @@ class MemoryPersistence:
         self._end = self._floor = self._folded = self._epoch = 0
         self._is_open = False
 
+    def fork(self) -> "MemoryPersistence":
+        """Return a copy, not open, that shares the unchangeable batches and documents."""
+        copy = MemoryPersistence()
+        copy._rows, copy._ends = list(self._rows), list(self._ends)
+        copy._documents = {table: dict(documents) for table, documents in self._documents.items()}
+        copy._end, copy._floor, copy._folded, copy._epoch = self._end, self._floor, self._folded, self._epoch
+        return copy
+
     async def open(self) -> LogState:
         """See `Persistence.open`."""
         if self._is_open:

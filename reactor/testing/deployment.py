@@ -1,14 +1,25 @@
 """The deployment that tests get: in memory, on a virtual clock, with a project that was loaded once.
 
-Promises that everything but time and the disk is the real thing, and that a fresh one costs milliseconds, since code
-is not imported again. Used by the pytest plugin.
+Promises that everything but time and the disk is the real thing, that a fresh one costs milliseconds, since code is
+not imported again, and that a fork of a prepared one starts with its data, of which neither sees what the other does
+later. Used by the pytest plugin.
 """
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from reactor.errors import Unavailable
 from reactor.runtime.loader import Project
-from reactor.server.app import MEMORY, Deployment
-from reactor.testing.clock import VirtualClock
+from reactor.server.app import MEMORY, NOT_OPEN, Deployment
+from reactor.server.blocking import BlockingDeployment
+from reactor.server.callers import Caller
+from reactor.storage.interface import Persistence
+from reactor.storage.memory import MemoryPersistence
+from reactor.testing.clock import START, VirtualClock
+from reactor.testing.interleaving import HeldMutation
 
 
 class SharedProject(Project):
@@ -26,9 +37,10 @@ class MemoryDeployment(Deployment):
 
     clock: VirtualClock
 
-    def __init__(self, project: Project, folder: Path) -> None:
-        super().__init__(folder, data=MEMORY, clock=VirtualClock())
+    def __init__(self, project: Project, folder: Path, snapshot: "Snapshot | None" = None) -> None:
+        super().__init__(folder, data=MEMORY, clock=VirtualClock(START if snapshot is None else snapshot.time))
         self._project = project
+        self._memory = MemoryPersistence() if snapshot is None else snapshot.data.fork()
 
     async def open(self, *, load: bool = True) -> None:
         """Open with the project given; `reload` reads the folder, as always.
@@ -39,3 +51,80 @@ class MemoryDeployment(Deployment):
         await super().open(load=False)
         if load:
             await self.push(SharedProject(self._project))
+
+    def blocking(self) -> "BlockingMemoryDeployment":
+        """Open on an event loop in a thread of its own, for plain tests. Close what this returns."""
+        return BlockingMemoryDeployment(self)
+
+    def snapshot(self) -> "Snapshot":
+        """Return everything committed so far, with the time, for other deployments to start from."""
+        time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.clock.now_ns() // 1000)
+        return Snapshot(self._project, self.project_dir, self._memory.fork(), time)
+
+    def fork(self) -> "MemoryDeployment":
+        """Return another deployment, not open yet, that starts with everything committed here so far."""
+        return self.snapshot().fork()
+
+    @asynccontextmanager
+    async def hold(
+        self, function: Any, args: Mapping[str, Any] | None = None, /, *, at: int, by: Caller | None = None
+    ) -> AsyncIterator[HeldMutation]:
+        """Start a mutation and hold it before its `at`-th `ctx` call: what others do in the block comes in between.
+
+        `finish()` lets it go on and returns its result; the end of the block lets it go on in any case. A call that
+        reads more documents than the engine does in one go counts once more for each further part.
+
+        Args:
+            function: a path, a reference or a decorated function.
+            args: its arguments.
+            at: 1 is before its first call, when it has read nothing yet.
+            by: who calls, from `with_identity`.
+
+        Raises:
+            InvalidArgument: the mutation makes fewer calls.
+            Exception: whatever the mutation raised before that call.
+        """
+        backend = self.backend()
+        if self._host is None:
+            raise Unavailable(NOT_OPEN)
+        call = (by or self).call(backend, function, args or {})
+        held = HeldMutation(self._host.executor, call, at)
+        try:
+            await held.reached()
+            yield held
+        finally:
+            held.let_go()
+
+    def _persistence(self) -> Persistence:
+        return self._memory
+
+
+class Snapshot:
+    """The data of a deployment at one moment. It never changes; any number of deployments can start from it."""
+
+    def __init__(self, project: Project, folder: Path, data: MemoryPersistence, time: datetime) -> None:
+        self.data = data
+        self.time = time
+        self._project = project
+        self._folder = folder
+
+    def fork(self) -> MemoryDeployment:
+        """Return a deployment, not open yet, that starts with this data at this time."""
+        return MemoryDeployment(self._project, self._folder, self)
+
+
+class BlockingMemoryDeployment(BlockingDeployment):
+    """A `MemoryDeployment` for plain tests."""
+
+    def __init__(self, deployment: MemoryDeployment) -> None:
+        super().__init__(deployment)
+        self._memory_deployment = deployment
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The deployment's clock."""
+        return self._memory_deployment.clock
+
+    def snapshot(self) -> Snapshot:
+        """See `MemoryDeployment.snapshot`."""
+        return self._thread.run(self._memory_deployment.snapshot)

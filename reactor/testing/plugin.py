@@ -2,11 +2,12 @@
 
 pytest imports this module wherever reactor is installed, so it imports nothing of reactor until the fixture is used.
 Promises a fresh deployment for each test and one load of the project per run. Coroutine tests that use the fixture,
-directly or through another, run under pytest-asyncio without a marker; plain tests call `deployment.blocking()`.
+directly or through another, run under pytest-asyncio without a marker; plain tests call `deployment.blocking()`. A
+project that overrides the fixture `prepared_deployment` gets deployments that start with its data.
 """
 
 import inspect
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -14,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from reactor.runtime.loader import Project
-    from reactor.testing.deployment import MemoryDeployment
+    from reactor.testing.deployment import MemoryDeployment, Snapshot
 
 _OTHER_LOOPS: Final = ("asyncio", "anyio", "trio")  # markers of plugins that run coroutine tests
 
@@ -63,11 +64,26 @@ def deployment(request: pytest.FixtureRequest) -> "MemoryDeployment":
     return cast("MemoryDeployment", request.getfixturevalue(open_fixture(scope)))
 
 
-@pytest.fixture
-def _reactor_closed_deployment(_reactor_project: "Project", request: pytest.FixtureRequest) -> "MemoryDeployment":
+@pytest.fixture(scope="session")
+def make_deployment(_reactor_project: "Project", request: pytest.FixtureRequest) -> "Callable[[], MemoryDeployment]":
+    """Makes fresh deployments, not open yet, for fixtures and tests that need more than one."""
     from reactor.testing.deployment import MemoryDeployment
 
-    return MemoryDeployment(_reactor_project, _project_folder(request.config))
+    folder = _project_folder(request.config)
+    return lambda: MemoryDeployment(_reactor_project, folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_deployment() -> "Snapshot | None":
+    """What `deployment` starts from: nothing, unless a project's own fixture of this name returns a snapshot."""
+    return None
+
+
+@pytest.fixture
+def _reactor_closed_deployment(
+    make_deployment: "Callable[[], MemoryDeployment]", prepared_deployment: "Snapshot | None"
+) -> "MemoryDeployment":
+    return make_deployment() if prepared_deployment is None else prepared_deployment.fork()
 
 
 def _project_folder(config: pytest.Config) -> Path:

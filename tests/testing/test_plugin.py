@@ -104,6 +104,32 @@ class TestInAClass:
         assert await deployment.query("notes:texts") == []
 """
 
+PREPARED = """
+import pytest
+
+@pytest.fixture(scope="session")
+def prepared_deployment(make_deployment):
+    with make_deployment().blocking() as blocking:
+        blocking.mutation("notes:add", {"text": "prepared"})
+        blocking.clock.advance(days=1)
+        return blocking.snapshot()
+
+@pytest.mark.parametrize("text", ["x", "y"])
+async def test_each_starts_with_the_prepared_data(deployment, text):
+    assert await deployment.query("notes:texts") == ["prepared"]
+    await deployment.mutation("notes:add", {"text": text})
+    assert await deployment.query("notes:texts") == ["prepared", text]
+    fork = deployment.fork()
+    async with fork:
+        assert await fork.query("notes:texts") == ["prepared", text]
+
+def test_plain(deployment, make_deployment):
+    with deployment.blocking() as blocking, make_deployment().blocking() as fresh:
+        assert blocking.query("notes:texts") == ["prepared"]
+        assert fresh.query("notes:texts") == []
+        assert blocking.query("notes:now") == fresh.query("notes:now") + 86_400_000
+"""
+
 PLAIN = """
 def test_plain(deployment):
     with deployment.blocking() as blocking:
@@ -134,6 +160,11 @@ def test_the_project_is_loaded_once(pytester: pytest.Pytester) -> None:
     make_project(pytester.path, NOTES + "\nwith open('loads', 'a') as file: file.write('x')\n")
     run_tests(pytester, USES).assert_outcomes(passed=15)
     assert (pytester.path / "loads").read_text() == "x"
+
+
+def test_a_prepared_database_is_made_once_and_forked_for_each_test(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    run_tests(pytester, PREPARED).assert_outcomes(passed=3)
 
 
 def test_the_project_may_be_elsewhere(pytester: pytest.Pytester) -> None:
