@@ -1,10 +1,11 @@
 """The fixture `deployment`, as the tests of an app see it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.servers import REACTOR
+from tests.servers import REACTOR, ROOT
 
 SCHEMA = """
 from reactor import define_schema, define_table, v
@@ -205,6 +206,16 @@ def test_without_pytest_asyncio_plain_tests_work(pytester: pytest.Pytester) -> N
     make_project(pytester.path)
     pytester.makepyfile(PLAIN)
     pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:randomly").assert_outcomes(passed=1)
+
+
+def test_the_examples_of_the_guide_run(pytester: pytest.Pytester) -> None:
+    """Each code block of the guide is a test file of the project that `reactor init` makes."""
+    assert pytester.run(*REACTOR, "init").ret == 0
+    guide = (ROOT / "docs/howto/testing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    for number, block in enumerate(blocks):
+        (pytester.path / "tests" / f"test_guide{number}.py").write_text(block, encoding="utf-8")
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1 + len(blocks))
 
 
 def test_the_test_of_a_new_project_passes(pytester: pytest.Pytester) -> None:
