@@ -450,8 +450,9 @@ def test_a_live_list(run: Run) -> None:
                 assert live.load_more(2)
                 assert (await live.next()).status is PaginationStatus.LOADING_MORE
                 assert (await live.next()).results == [1, 2, 3, 4]
+                stub.model.append(1.5, None)
                 stub.sockets[0].drop()
-                await client.mutation(APPEND, {"item": 1.5})
+                await client.query(LIST)
                 assert live.results == [1, 1.5, 2, 3, 4], "journals keep the pages together over an outage"
                 stub.model.cursors += 1
                 await client.mutation(APPEND, {"item": 0.5})
