@@ -150,7 +150,8 @@ class Feed:
 
     def __init__(self, backend: Backend, call: Call, feeds: "set[Feed]") -> None:
         self.subscription = LocalSubscription(self)
-        self._settling: list[asyncio.Future[None]] = []
+        self._durable_ts = backend.durable_ts
+        self._settling: list[tuple[int, asyncio.Future[None]]] = []  # who waits for which timestamp
         self._live = backend.live
         self._feeds = feeds
         self._seen: QueryResult | None = None
@@ -160,10 +161,11 @@ class Feed:
     def settled(self, ts: int) -> None:
         """Deliver the result if it is a new one."""
         self._deliver()
-        # Each of them has requested this since, and the request that came last decides on the timestamp.
         waiting, self._settling = self._settling, []
-        for future in waiting:
-            if not future.done():
+        for wanted, future in waiting:
+            if wanted > ts:
+                self._settling.append((wanted, future))
+            elif not future.done():
                 future.set_result(None)
 
     async def settle(self) -> None:
@@ -175,7 +177,7 @@ class Feed:
         if self.subscription.closed:
             raise Unavailable("The subscription is closed.")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._settling.append(future)
+        self._settling.append((self._durable_ts(), future))
         self._live.request_settle(self)
         await future
 
@@ -199,7 +201,7 @@ class Feed:
         self._feeds.discard(self)
         self._live.forget(self)
         waiting, self._settling = self._settling, []
-        for future in waiting:
+        for _, future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("The subscription was closed."))
 
