@@ -147,6 +147,7 @@ class Pages:
         self._pages: list[_Page] = []
         self._id = 0
         self.status = PaginationStatus.LOADING_FIRST_PAGE
+        self._has_loaded = False
         self._shown: tuple[Any, ...] | None = None  # what the reader has, told apart by outcomes
         self.subscription = PaginatedSubscription(self)
         self._begin()
@@ -156,7 +157,8 @@ class Pages:
         while True:
             outcomes = self._outcomes()
             failure = next((error for error in map(_error, outcomes.values()) if error is not None), None)
-            if failure is not None and _is_invalid_cursor(failure):
+            # A list that has loaded nothing has no cursors; to start it again would only fail again, for ever.
+            if failure is not None and self._has_loaded and _is_invalid_cursor(failure):
                 self._restart()
                 return
             try:
@@ -201,6 +203,7 @@ class Pages:
     def _restart(self) -> None:
         self._close_pages()
         self._shown = None
+        self._has_loaded = False
         self.status = PaginationStatus.LOADING_FIRST_PAGE
         self.subscription.reset()
         self._begin()
@@ -247,6 +250,7 @@ class Pages:
         return begun or self._pages != before
 
     def _show(self, contents: Mapping[_Page, _Content], outcomes: Mapping[_Page, Outcome | None]) -> None:
+        self._has_loaded |= bool(contents)
         complete: list[_Page] = []
         for page in self._pages:
             if page not in contents or contents[page].page_status == "SplitRequired":

@@ -36,6 +36,7 @@ from reactor.protocol.sync import (
 
 APPEND, APPEND_REFUSED, LIST, LIST_REFUSED, RUN = "log:append", "log:refuse", "log:list", "log:forbidden", "log:run"
 PAGES = "log:pages"  # the distinct numbers of the log, in order
+PAGES_REFUSED = "log:refusedPages"  # as if every cursor were invalid, even none
 END = "end"
 REQUEST_ID = "0123456789abcdef"
 FAILURE = f"[Request ID: {REQUEST_ID}] Server Error\nUncaught Error: no"
@@ -177,9 +178,10 @@ class ModelConnection:
         return [self.transition()]
 
     def _run(self, query: Add) -> ServerMessage | QueryUpdated | QueryFailed:
-        if query.udf_path == PAGES:
+        if query.udf_path in (PAGES, PAGES_REFUSED):
             journal = query.journal if isinstance(query.journal, str) else None
-            page = self.server.page(json.loads(bytes(query.args[0]))["paginationOpts"], journal)
+            options = json.loads(bytes(query.args[0]))["paginationOpts"]
+            page = None if query.udf_path == PAGES_REFUSED else self.server.page(options, journal)
             if page is None:
                 data = Raw(b'{"isConvexSystemError":true,"paginationError":"InvalidCursor"}')
                 return QueryFailed(query.query_id, FAILURE, error_data=data)

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from reactor.client.address import canonical_path, client_name, client_version, is_loopback, path_of, sync_url
-from reactor.errors import InvalidArgument
+from reactor.errors import InvalidArgument, NotSupported
+from reactor.runtime.decorators import mutation
+from reactor.runtime.references import api, components, internal
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,18 @@ def test_a_decorated_function_stands_for_its_path() -> None:
         __reactor_path__ = "messages:send"
 
     assert path_of(Function()) == "messages:send"
+
+
+def test_references_and_functions_of_the_server_stand_for_their_paths() -> None:
+    @mutation(name="send")
+    async def handler(ctx: object) -> None: ...
+
+    handler.module = "messages"
+    assert path_of(handler) == path_of(api.messages.send) == path_of(internal.messages.send) == "messages:send"
+    with pytest.raises(InvalidArgument, match=r"api\.module\.function"):
+        path_of(api.messages)
+    with pytest.raises(NotSupported):
+        path_of(components.a.b.c)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from reactor.client.live import LiveQueries
 from reactor.client.pagination import Pages, PaginatedResult, PaginationStatus
 from reactor.client.session import QueryChanged, Session
-from reactor.errors import FunctionError, InvalidArgument
-from tests.client.model import LIST, PAGES, ModelConnection, ModelServer
+from reactor.errors import FunctionError, InvalidArgument, ReactorError
+from tests.client.model import LIST, PAGES, PAGES_REFUSED, ModelConnection, ModelServer
 from tests.sizes import size
 
 SESSION_ID = "b1350d76-3c69-4e7e-8fa0-bc64ddce0796"
@@ -217,6 +217,13 @@ def test_a_failure_reaches_the_reader_and_the_list_lives_on() -> None:
     with pytest.raises(FunctionError):
         assert at.list.value
     assert not at.list.closed
+
+
+def test_a_list_that_can_not_begin_is_not_begun_again_and_again() -> None:
+    at = Lists(path=PAGES_REFUSED)
+    at.settle()
+    with pytest.raises(ReactorError):
+        assert at.list.value
 
 
 def test_a_function_that_does_not_paginate_is_named() -> None:
