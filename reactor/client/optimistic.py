@@ -125,8 +125,9 @@ class OptimisticResults:
         return self._show(layer, before)
 
     def forget(self, key: QueryKey) -> None:
-        """Nobody reads this query any more."""
+        """Nobody reads this query any more. What updates have made of it goes too: the next reader starts anew."""
         self._truth.pop(key, None)
+        self._layer.pop(key, None)
 
     def clear(self) -> None:
         """Forget every result and every update."""

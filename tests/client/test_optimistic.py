@@ -48,6 +48,16 @@ def test_a_result_that_readers_already_see_is_no_difference() -> None:
     assert results.ingest({LIST: known(["a"])}, ()) == []
 
 
+def test_a_result_nobody_reads_leaves_nothing_behind() -> None:
+    results = OptimisticResults()
+    results.ingest({LIST: known(["a"])}, ())
+    results.mutate(append, b'{"item":"x"}', lambda: 1)
+    results.forget(LIST)
+    assert shown(results) is undefined, "a preview of what is not known any more"
+    assert results.ingest({LIST: known(["b"])}, ()) == [LIST]
+    assert shown(results) == ["b", "x"]
+
+
 def test_the_store_gives_and_takes_copies() -> None:
     results = OptimisticResults()
     results.ingest({LIST: known([{"n": 1}])}, ())

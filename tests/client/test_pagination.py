@@ -46,7 +46,8 @@ class Lists:
             self.live.step({event.query_id: event.outcome for event in events if isinstance(event, QueryChanged)}, ())
 
     def push(self) -> None:
-        self.downstream.append((self.connection.transition(), self.server.numbers()))
+        if self.connection._queries:  # else it says nothing about the list
+            self.downstream.append((self.connection.transition(), self.server.numbers()))
 
     def settle(self) -> None:
         """Let everything arrive, and everything that follows from it."""
