@@ -74,13 +74,15 @@ class ModelServer:
         low = -float("inf") if cursor is None else _position(cursor)
         high = float("inf") if end is None else _position(end)
         rows = [number for number in self.numbers() if low < number <= high]
+        is_first = end is None
         if end is None:
             count = int(options["numItems"])
             rows, end = rows[:count], None if len(rows) >= count else self._cursor(END)
         split = self._cursor(rows[len(rows) // 2]) if len(rows) > 2 else None
         status = None
         if len(rows) > self.rows_per_page:
-            rows, status, end = rows[: self.rows_per_page], "SplitRequired", None
+            rows, status = rows[: self.rows_per_page], "SplitRequired"
+            end = None if is_first else end  # a page keeps its end, also when not all of it can be read
             split = self._cursor(rows[len(rows) // 2])
         last = end or self._cursor(rows[-1])
         return {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from reactor.errors import Unavailable
-from reactor.runtime.cache import QueryResult
 from reactor.runtime.calls import Call
+from reactor.runtime.results import QueryResult
 from reactor.server.callers import Feed
 
 
