@@ -29,6 +29,7 @@ async def test_reactor_takes_effect_exactly_once_and_in_order(tmp_path: Path) ->
                 server = await asyncio.to_thread(kill_and_start, server, project, port)
                 assert await asyncio.gather(*calls) == list(numbers), "each ran once, in the order of the calls"
                 assert live.value == list(range((restart + 1) * COUNT)), "the live query went on by itself"
+            await client.query("numbers:sequence")  # also when all was answered before the last kill
             assert client.connection_state().connection_count == RESTARTS + 1
     finally:
         server.close()
