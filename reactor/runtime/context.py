@@ -5,17 +5,23 @@ iterate with `for`. Both forms are thin: every rule is in `runtime/documents`. T
 (`QueryCtx`, `MutationCtx`); only the executor makes instances.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from reactor.engine.query import Bound
-from reactor.errors import InvalidArgument
+from reactor.errors import InvalidArgument, InvalidFunctionCall
 from reactor.runtime.calls import Identity
+from reactor.runtime.decorators import Function
 from reactor.runtime.documents import Document, Documents, Order, Scan
-from reactor.runtime.executions import Execution, Operation, Step, run_to_end
+from reactor.runtime.executions import Execution, NestedCall, Operation, Step, run_to_end
+from reactor.runtime.references import FunctionReference
 from reactor.values.stored import normalise
 from reactor.values.types import undefined
 
+P = ParamSpec("P")
+T = TypeVar("T")
+AnyReference = str | FunctionReference | Function[..., Any]
 RangeBuilder = Callable[["IndexRange"], "IndexRange"]
 
 
@@ -184,11 +190,20 @@ class _AsyncDocuments:
     async def __anext__(self) -> Document:
         execution = self._execution
         execution.check_alive()
+        if execution.ambient.tasks:
+            return await Operation(execution, "query iteration", self._next)
         for document in self._rows:
             if document is not None:
                 return document
             if execution.queue.is_due():
                 await _Pause(execution)
+        raise StopAsyncIteration
+
+    def _next(self) -> Step[Document]:
+        for document in self._rows:
+            if document is not None:
+                return document
+            yield
         raise StopAsyncIteration
 
 
@@ -396,6 +411,51 @@ class QueryCtx:
         surroundings.looked_at_clock = True
         return surroundings.now_ns / 1e6
 
+    @overload
+    def run_query(
+        self, function: Function[P, Coroutine[Any, Any, T]], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: Function[P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
+
+    @overload
+    def run_query(
+        self, function: Function[..., Coroutine[Any, Any, T]], args: Mapping[str, Any], /
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+
+    def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
+        """Run another query on the same snapshot; in a mutation it sees what was written so far.
+
+        `function` is a decorated function, `api.module.name`, `internal.module.name` or a path as text. Arguments are
+        one dict, or keywords. What the query raises can be caught here.
+
+        Raises:
+            InvalidFunctionCall, FunctionNotFound: it is no query, or there is none.
+            ArgumentsInvalid, ReturnsInvalid: arguments or result are not what it declares.
+            LimitExceeded: more than 8 calls are nested in each other.
+        """
+        return self._run_nested("query", function, args, named)
+
+    def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        execution = self._execution
+        call = partial(execution.owner.call_nested, execution, kind, function, args, named)
+        return NestedCall(execution, f"ctx.run_{kind}()", call, depth=3)
+
+    if not TYPE_CHECKING:  # type checkers know that these are missing; whoever calls them is told why
+
+        def __getattr__(self, name):
+            if name in ("run_mutation", "run_action"):
+                caller, callee = self._execution.ambient.kind, name.removeprefix("run_")
+                article = "an" if callee == "action" else "a"
+                raise InvalidFunctionCall(
+                    f"Cannot call {article} {callee.capitalize()} function from a {caller.capitalize()} function"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
 
 class MutationCtx(QueryCtx):
     """What a mutation receives as its first parameter."""
@@ -403,6 +463,59 @@ class MutationCtx(QueryCtx):
     __slots__ = ()
 
     db: DatabaseWriter
+
+    @overload
+    def run_mutation(
+        self, function: Function[P, Coroutine[Any, Any, T]], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(self, function: Function[P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: Function[..., Coroutine[Any, Any, T]], args: Mapping[str, Any], /
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+
+    def run_mutation(self, function: Any, /, *args: Any, **named: Any) -> Any:
+        """Run another mutation as a part of this one: when it raises, what it wrote is undone, and this one goes on.
+
+        Takes what `run_query` takes.
+
+        Raises:
+            InvalidFunctionCall, FunctionNotFound: it is no mutation, or there is none.
+            ArgumentsInvalid, ReturnsInvalid: arguments or result are not what it declares.
+            LimitExceeded: more than 8 calls are nested in each other.
+        """
+        return self._run_nested("mutation", function, args, named)
+
+
+class _BlockingCalls:
+    """Nested calls of a plain `def` function: they return the result itself."""
+
+    __slots__ = ()
+
+    _execution: Execution
+
+    def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        execution = self._execution
+        execution.check_alive()
+        return run_to_end(execution.owner.call_nested(execution, kind, function, args, named))
+
+
+class BlockingQueryCtx(_BlockingCalls, QueryCtx):
+    """What a plain `def` query receives."""
+
+    __slots__ = ()
+
+
+class BlockingMutationCtx(_BlockingCalls, MutationCtx):
+    """What a plain `def` mutation receives."""
+
+    __slots__ = ()
 
 
 class ActionCtx:
@@ -413,7 +526,12 @@ def make_context(
     execution: Execution, kind: str, is_async: bool, identity: Identity, looked: Callable[[], None]
 ) -> QueryCtx:
     """Return the `ctx` of one execution, in the form its handler needs."""
-    auth = Auth(execution, identity, looked) if is_async else BlockingAuth(execution, identity, looked)
+    if is_async:
+        auth = Auth(execution, identity, looked)
+        if kind == "mutation":
+            return MutationCtx(execution, DatabaseWriter(execution), auth)
+        return QueryCtx(execution, DatabaseReader(execution), auth)
+    blocking = BlockingAuth(execution, identity, looked)
     if kind == "mutation":
-        return MutationCtx(execution, (DatabaseWriter if is_async else BlockingDatabaseWriter)(execution), auth)
-    return QueryCtx(execution, (DatabaseReader if is_async else BlockingDatabaseReader)(execution), auth)
+        return BlockingMutationCtx(execution, BlockingDatabaseWriter(execution), blocking)
+    return BlockingQueryCtx(execution, BlockingDatabaseReader(execution), blocking)
