@@ -236,11 +236,17 @@ class WriteConflict(Error):
     """Later commits changed what this mutation read, on every attempt; nothing was written.
 
     Many callers write what this function reads: read a narrower range, or give the hot field its own document.
+    `report` tells which read met which write: its `table`, `document`, `read` (index fields and values), `writer` and
+    `reader`, and as text all of them.
     """
 
     code = "OptimisticConcurrencyControlFailure"
     status = 503
     retryable = True
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        self.report = report
+        super().__init__(message)
 
 
 class SnapshotTooOld(Error):

@@ -43,6 +43,8 @@ MAX_BYTES_WRITTEN: Final = 16 * MIB
 MAX_ARGS_BYTES: Final = 16 * MIB
 MAX_RESULT_BYTES: Final = 16 * MIB
 MAX_CALL_DEPTH: Final = 8
+LIMIT_WARNING_RATIO: Final = 0.8  # of a limit of one execution; above it a log line warns
+MAX_CONFLICT_REPORTS: Final = 200  # recent ones that are kept
 MAX_CLOCK_AGE_SECONDS: Final = 17  # of a kept result that shows a time, for who is new
 MAX_QUERY_OPERATORS: Final = 256  # `filter` and `where` of one query
 MAX_FILTER_NESTING: Final = 128  # expressions inside one another; each level is a call when it is evaluated
@@ -97,7 +99,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             0,
             10_000,
             "REACTOR_EXCLUSIVE_RUN_MS",
-            "how long the last attempt of a mutation may keep all others waiting",
+            "how long the last attempt of a mutation may run without yielding to anybody",
+        ),
+    ] = 50.0
+    exclusive_commit_ms: Annotated[
+        float,
+        Knob(
+            "ms",
+            0,
+            10_000,
+            "REACTOR_EXCLUSIVE_COMMIT_MS",
+            "how long a last attempt that takes longer may then keep other mutations from committing",
         ),
     ] = 1000.0
     user_seconds: Annotated[

@@ -6,16 +6,18 @@ What it applied is visible to mutations at once, and to everything else when the
 (`design.md` §3, §4, 3-5). Used by the database.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from reactor.engine.catalog import Index
+from reactor.engine.conflicts import Conflict, find_conflict
 from reactor.engine.history import History
 from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.engine.timestamps import CommitClock
 from reactor.engine.transaction import PendingWrite, Transaction
 from reactor.engine.writelog import DocumentChange, LogEntry, WriteLog
-from reactor.errors import WriteConflict
+from reactor.limits import MAX_CONFLICT_REPORTS
 from reactor.storage.interface import DocumentWrite, Record, RecordKind
 from reactor.values.types import undefined
 
@@ -37,9 +39,10 @@ class Committer:
         self._write_log = write_log
         self._sessions = sessions
         self._enqueue = enqueue
+        self.conflicts: deque[Conflict] = deque(maxlen=MAX_CONFLICT_REPORTS)
 
-    def validate(self, transaction: Transaction) -> None:
-        """Check that no commit since the transaction's snapshot changed what it read.
+    def validate(self, transaction: Transaction, since: int | None = None) -> None:
+        """Check that no commit since the transaction's snapshot, or since `since`, changed what it read.
 
         Backward validation of optimistic concurrency control (Kung & Robinson 1981, §4), with key ranges as the read
         set, so that a phantom is a conflict like any other.
@@ -48,16 +51,25 @@ class Committer:
             WriteConflict: one did. The attempt is lost; a new one will see the winner.
             SnapshotTooOld: the snapshot is older than the commits that are remembered.
         """
-        if transaction.begin_ts == self._write_log.newest:
+        begin_ts = transaction.begin_ts if since is None else since
+        if begin_ts == self._write_log.newest:
             return
-        entry = self._write_log.first_conflict(transaction.reads, transaction.begin_ts)
+        entry = self._write_log.first_conflict(transaction.reads, begin_ts, transaction.own_commits)
         if entry is not None:
-            tables = ", ".join(sorted({change.table.name for change in entry.changes})) or "some"
-            who = f'A call to "{entry.source}" changed it. ' if entry.source else ""
-            raise WriteConflict(
-                f'Documents read from or written to the "{tables}" table changed while this mutation was being run '
-                f"and on every subsequent retry. {who}See https://docs.convex.dev/error#1"
-            )
+            conflict = find_conflict(transaction.reads, entry, transaction.reader, transaction.begin_ts)
+            self.conflicts.append(conflict)
+            raise conflict.error()
+
+    def look(self, transaction: Transaction) -> None:
+        """Check a suspended transaction against the commits since its last look, to stop it as soon as it is doomed.
+
+        What it has read since then was not checked against older commits; `commit` does that.
+
+        Raises:
+            WriteConflict, SnapshotTooOld: see `validate`.
+        """
+        self.validate(transaction, transaction.looked_ts)
+        transaction.looked_ts = self._write_log.newest
 
     def commit(
         self,

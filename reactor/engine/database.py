@@ -146,8 +146,8 @@ class Database:
         """Return the table of that name, or None."""
         return self.catalog.by_name.get(name)
 
-    def create_table(self, name: str) -> Table:
-        """Create a user table in a commit of its own.
+    def create_table(self, name: str, asked_by: Transaction | None = None) -> Table:
+        """Create a user table in a commit of its own, which is no conflict for the transaction that asked for it.
 
         Raises:
             LimitExceeded: there are too many tables.
@@ -155,7 +155,9 @@ class Database:
         number = self.catalog.free_number()
         transaction = self.begin_mutation()
         row = self.insert_system(transaction, TABLES, {"name": name, "number": float(number)})
-        self.committer.commit(transaction, source="")
+        commit_ts = self.committer.commit(transaction, source="")
+        if asked_by is not None:
+            asked_by.own_commits += (commit_ts,)
         table = self.catalog.add_table(number, name)
         table.row_key = id_key(row)
         return table

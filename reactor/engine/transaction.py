@@ -50,6 +50,25 @@ class PendingWrite:
         self.new: dict[str, Value] | None = None
 
 
+class Savepoint(NamedTuple):
+    """What a transaction had staged at one moment."""
+
+    is_outermost: bool
+    undo: int
+    staged: int
+    documents_written: int
+    bytes_written: int
+
+
+class Undo(NamedTuple):
+    """One document as it was staged before a sub-transaction changed it."""
+
+    id: str
+    was_staged: bool
+    after: bytes | None
+    new: dict[str, Value] | None
+
+
 class Staged(NamedTuple):
     """One call of `put`, for the overlays of those indexes that are scanned afterwards."""
 
@@ -89,6 +108,7 @@ class Transaction:
         "_fresh",
         "_overlays",
         "_staged",
+        "_undo",
         "begin_ts",
         "bytes_read",
         "bytes_written",
@@ -96,6 +116,9 @@ class Transaction:
         "documents_read",
         "documents_written",
         "last_creation_ts",
+        "looked_ts",
+        "own_commits",
+        "reader",
         "reads",
         "reads_allowed",
         "writes",
@@ -110,7 +133,11 @@ class Transaction:
         self._overlays: dict[IndexId, Overlay] = {}
         self.reads_allowed = MAX_READS  # as many may be recorded before they are counted
         self._fresh: list[tuple[IndexId, bytes]] = []  # looks at new ids, which are no reads of the application
+        self._undo: list[Undo] | None = None  # kept only while a sub-transaction runs
         self.last_creation_ts = 0
+        self.looked_ts = begin_ts  # what it had read by its last suspension was valid up to here
+        self.reader = ""  # path of the function it runs
+        self.own_commits: tuple[int, ...] = ()  # made on its behalf while it ran, so that they are no conflict
         self.documents_read = 0
         self.bytes_read = 0
         self.documents_written = 0
@@ -223,6 +250,12 @@ class Transaction:
                 "TooManyBytesWritten", "Too many bytes written in a single function execution (limit: 16 MiB)"
             )
         pending = self.writes.get(document_id)
+        if self._undo is not None:
+            self._undo.append(
+                Undo(document_id, True, pending.after, pending.new)
+                if pending is not None
+                else Undo(document_id, False, None, None)
+            )
         if pending is None:
             key = id_key(document_id)
             assert before is not None or key not in table.documents, "a new id is unused"
@@ -231,6 +264,38 @@ class Transaction:
         pending.after = data
         pending.new = document
         self._staged.append(Staged(table, before, document, data))
+
+    # Sub-transactions.
+
+    def savepoint(self) -> Savepoint:
+        """Remember what is staged now. Ends with `release` or `roll_back`; savepoints nest."""
+        is_outermost = self._undo is None
+        if self._undo is None:
+            self._undo = []
+        return Savepoint(is_outermost, len(self._undo), len(self._staged), self.documents_written, self.bytes_written)
+
+    def release(self, savepoint: Savepoint) -> None:
+        """Keep what was staged since a savepoint."""
+        if savepoint.is_outermost:
+            self._undo = None
+
+    def roll_back(self, savepoint: Savepoint) -> None:
+        """Undo what was staged since a savepoint, as if it had never been written. What was read stays read."""
+        undo = self._undo
+        assert undo is not None, "the savepoint is still open"
+        for was in reversed(undo[savepoint.undo :]):
+            if not was.was_staged:
+                del self.writes[was.id]
+                continue
+            pending = self.writes[was.id]
+            pending.after, pending.new = was.after, was.new
+        del undo[savepoint.undo :]
+        del self._staged[savepoint.staged :]
+        # An overlay that has taken in what is undone is made again when it is next needed.
+        self._overlays = {index: own for index, own in self._overlays.items() if own.seen <= savepoint.staged}
+        self.documents_written = savepoint.documents_written
+        self.bytes_written = savepoint.bytes_written
+        self.release(savepoint)
 
     def _overlay(self, index: Index) -> Overlay:
         """Return own writes as `index` shows them; made on demand, since most indexes are not read after a write."""

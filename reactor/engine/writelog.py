@@ -6,7 +6,7 @@ anything happen since the run?) and by whatever follows commits.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import msgspec
@@ -90,8 +90,8 @@ class WriteLog:
             if known:
                 self._drop(min(known, len(self) - self._capacity))
 
-    def first_conflict(self, reads: ReadSet, since: int) -> LogEntry | None:
-        """Return the oldest commit after `since` that wrote inside `reads`.
+    def first_conflict(self, reads: ReadSet, since: int, own: Container[int] = ()) -> LogEntry | None:
+        """Return the oldest commit after `since` that wrote inside `reads`, those at the timestamps `own` aside.
 
         An empty range is still a read; that is what stops phantoms.
 
@@ -102,6 +102,8 @@ class WriteLog:
             return None
         points, ranges = reads.points, reads.ranges
         for entry in self._entries[self._position(since) :]:
+            if own and entry.commit_ts in own:
+                continue
             for change in entry.changes:
                 for index in change.table.order:
                     keys, spans = points.get(index.id), ranges.get(index.id)

@@ -5,13 +5,21 @@ every rule is in `runtime/documents`, and queries are in `runtime/queries`. The 
 `MutationCtx`); only the executor makes instances.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from reactor.errors import InvalidFunctionCall
 from reactor.runtime.calls import Identity
-from reactor.runtime.executions import Execution, Operation
+from reactor.runtime.decorators import Function
+from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.queries import BlockingQuery, Query
+from reactor.runtime.references import FunctionReference
 from reactor.runtime.scans import Document
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AnyReference = str | FunctionReference | Function[..., Any]
 
 
 def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
@@ -230,6 +238,51 @@ class QueryCtx:
         surroundings.looked_at_clock = True
         return surroundings.now_ns / 1e6
 
+    @overload
+    def run_query(
+        self, function: Function[P, Coroutine[Any, Any, T]], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: Function[P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
+
+    @overload
+    def run_query(
+        self, function: Function[..., Coroutine[Any, Any, T]], args: Mapping[str, Any], /
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+
+    def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
+        """Run another query on the same snapshot; in a mutation it sees what was written so far.
+
+        `function` is a decorated function, `api.module.name`, `internal.module.name` or a path as text. Arguments are
+        one dict, or keywords. What the query raises can be caught here.
+
+        Raises:
+            InvalidFunctionCall, FunctionNotFound: it is no query, or there is none.
+            ArgumentsInvalid, ReturnsInvalid: arguments or result are not what it declares.
+            LimitExceeded: more than 8 calls are nested in each other.
+        """
+        return self._run_nested("query", function, args, named)
+
+    def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        execution = self._execution
+        call = partial(execution.owner.call_nested, execution, kind, function, args, named)
+        return NestedCall(execution, f"ctx.run_{kind}()", call, depth=3)
+
+    if not TYPE_CHECKING:  # type checkers know that these are missing; whoever calls them is told why
+
+        def __getattr__(self, name):
+            if name in ("run_mutation", "run_action"):
+                caller, callee = self._execution.ambient.kind, name.removeprefix("run_")
+                article = "an" if callee == "action" else "a"
+                raise InvalidFunctionCall(
+                    f"Cannot call {article} {callee.capitalize()} function from a {caller.capitalize()} function"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
 
 class MutationCtx(QueryCtx):
     """What a mutation receives as its first parameter."""
@@ -237,6 +290,59 @@ class MutationCtx(QueryCtx):
     __slots__ = ()
 
     db: DatabaseWriter
+
+    @overload
+    def run_mutation(
+        self, function: Function[P, Coroutine[Any, Any, T]], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(self, function: Function[P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: Function[..., Coroutine[Any, Any, T]], args: Mapping[str, Any], /
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+
+    def run_mutation(self, function: Any, /, *args: Any, **named: Any) -> Any:
+        """Run another mutation as a part of this one: when it raises, what it wrote is undone, and this one goes on.
+
+        Takes what `run_query` takes.
+
+        Raises:
+            InvalidFunctionCall, FunctionNotFound: it is no mutation, or there is none.
+            ArgumentsInvalid, ReturnsInvalid: arguments or result are not what it declares.
+            LimitExceeded: more than 8 calls are nested in each other.
+        """
+        return self._run_nested("mutation", function, args, named)
+
+
+class _BlockingCalls:
+    """Nested calls of a plain `def` function: they return the result itself."""
+
+    __slots__ = ()
+
+    _execution: Execution
+
+    def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        execution = self._execution
+        execution.check_alive()
+        return run_to_end(execution.owner.call_nested(execution, kind, function, args, named))
+
+
+class BlockingQueryCtx(_BlockingCalls, QueryCtx):
+    """What a plain `def` query receives."""
+
+    __slots__ = ()
+
+
+class BlockingMutationCtx(_BlockingCalls, MutationCtx):
+    """What a plain `def` mutation receives."""
+
+    __slots__ = ()
 
 
 class ActionCtx:
@@ -247,7 +353,12 @@ def make_context(
     execution: Execution, kind: str, is_async: bool, identity: Identity, looked: Callable[[], None]
 ) -> QueryCtx:
     """Return the `ctx` of one execution, in the form its handler needs."""
-    auth = Auth(execution, identity, looked) if is_async else BlockingAuth(execution, identity, looked)
+    if is_async:
+        auth = Auth(execution, identity, looked)
+        if kind == "mutation":
+            return MutationCtx(execution, DatabaseWriter(execution), auth)
+        return QueryCtx(execution, DatabaseReader(execution), auth)
+    blocking = BlockingAuth(execution, identity, looked)
     if kind == "mutation":
-        return MutationCtx(execution, (DatabaseWriter if is_async else BlockingDatabaseWriter)(execution), auth)
-    return QueryCtx(execution, (DatabaseReader if is_async else BlockingDatabaseReader)(execution), auth)
+        return BlockingMutationCtx(execution, BlockingDatabaseWriter(execution), blocking)
+    return BlockingQueryCtx(execution, BlockingDatabaseReader(execution), blocking)

@@ -59,7 +59,18 @@ class Ambient:
     needed, unless it is given; it is never logged or stored.
     """
 
-    __slots__ = ("_entropy", "_random", "_secrets_taken", "_seed", "frozen", "kind", "log", "now_ns", "observed")
+    __slots__ = (
+        "_entropy",
+        "_random",
+        "_secrets_taken",
+        "_seed",
+        "frozen",
+        "kind",
+        "log",
+        "now_ns",
+        "observed",
+        "tasks",
+    )
 
     def __init__(
         self,
@@ -75,6 +86,7 @@ class Ambient:
         self.frozen = kind == "query" or kind == "mutation"
         self.now_ns = now_ns
         self.log = log
+        self.tasks = 0  # of user code, alive in this execution
         self.observed = Observed() if observed is None else observed
         self._seed = seed
         self._entropy = entropy

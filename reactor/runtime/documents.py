@@ -293,7 +293,7 @@ class Documents:
                 check_identifier(name)
             except ValidationError as error:
                 raise InvalidArgument(f"Invalid table name: {error}") from None
-            table = database.create_table(name)
+            table = database.create_table(name, self.transaction)
         if table.row_key is not None:
             reads.add_point(database.tables_index, table.row_key)
         if not self._schema.schema_validation:

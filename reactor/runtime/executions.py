@@ -2,22 +2,25 @@
 
 Owns the coroutine of an async handler and the `ctx` calls it has made. Promises that the first slice runs without a
 current task and in a context of its own, so that nothing in user code can reach the connection that asked; that a
-handler which only uses `ctx` never costs a task; and that a call which was never awaited fails the function. Used by
-the executor (`design.md` §4, 1 and 2).
+handler which only uses `ctx` never costs a task; that operations issued side by side run one after the other, in the
+order in which they were issued; and that a call which was never awaited fails the function. Used by the executor
+(`design.md` §4, 1 and 2).
 """
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import Context
 from types import FrameType, GeneratorType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from reactor.errors import DeterminismError, UnawaitedCallError
+from reactor.errors import InvalidFunctionCall, UnawaitedCallError
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.guard import outside
 from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.subtasks import SubTask, Wake, ignore, supervise
 
 T = TypeVar("T")
 Step = Generator[None, None, T]  # yields where the transaction may be suspended
@@ -28,13 +31,33 @@ class AttemptEnded(BaseException):
     """Thrown into a handler whose transaction can't commit any more. Not an `Exception`, so that nobody catches it."""
 
 
+class Owner(Protocol):
+    """What an execution reports to: the run that it is an attempt of."""
+
+    def revalidate(self) -> None:
+        """Raise when a suspended attempt should not go on."""
+
+    def outlasted(self) -> None:
+        """The attempt has used up the time in which it keeps all others waiting."""
+
+    def finished(self, result: Any, error: BaseException | None) -> None:
+        """Take what the handler returned or raised. Called exactly once."""
+
+    def call_nested(
+        self, parent: "Execution", kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
+    ) -> Generator[Any, Any, Any]:
+        """Run another function in the same transaction."""
+
+
 class Operation(Generic[T]):
     """One call on `ctx`, made and not yet awaited. Its work is done when it is awaited, once."""
 
     __slots__ = ("_execution", "_frame", "_lasti", "_work", "name")
 
-    def __init__(self, execution: "Execution", name: str, work: Callable[[], Step[T]] | Callable[[], T]) -> None:
-        frame = sys._getframe(2)  # the user's line: this constructor, the method of ctx, the user
+    def __init__(
+        self, execution: "Execution", name: str, work: Callable[[], Step[T]] | Callable[[], T], depth: int = 2
+    ) -> None:
+        frame = sys._getframe(depth)  # the user's line: this constructor, the method of ctx, the user
         # Not its code object: each look at one of these raises an audit event, which costs more than the rest of this.
         self._frame: FrameType | None = frame
         self._lasti = frame.f_lasti
@@ -49,9 +72,13 @@ class Operation(Generic[T]):
             raise RuntimeError(f"{self.name} was awaited twice")
         self._work = None
         execution = self._execution
+        is_in_line = False
         try:
             if not execution.is_alive:
                 execution.check_alive()
+            if execution.ambient.tasks:
+                yield from execution.enter()
+                is_in_line = True
             if execution.queue.is_due():
                 yield from execution.pause()
             result = work()
@@ -69,6 +96,8 @@ class Operation(Generic[T]):
             # Only now: what a forgotten task is still suspended in was not awaited by the handler either.
             execution.unawaited.discard(self)
             self._frame = None  # which holds this in a variable, perhaps
+            if is_in_line:
+                execution.leave()
 
     def where(self) -> str:
         """Return the file and line of the call."""
@@ -81,66 +110,111 @@ class Operation(Generic[T]):
         return f"{code.co_filename}:{line}"
 
 
-def run_to_end(step: Step[T]) -> T:
-    """Run a step that nobody can suspend: the blocking form of `ctx`."""
+class NestedCall(Operation[T]):
+    """A call of another function in the same transaction, which it owns until it has ended."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        work: Any = self._work
+        if work is None:
+            raise RuntimeError(f"{self.name} was awaited twice")
+        self._work = None
+        execution = self._execution
+        is_in_line = False
+        try:
+            execution.check_alive()
+            if execution.ambient.tasks:
+                yield from execution.enter()
+                is_in_line = True
+            return (yield from work())  # type: ignore[no-any-return]
+        finally:
+            execution.unawaited.discard(self)
+            self._frame = None
+            if is_in_line:
+                execution.leave()
+
+
+def run_to_end(step: Generator[Any, Any, T]) -> T:
+    """Run a step that nobody can suspend: the blocking form of `ctx`.
+
+    Raises:
+        InvalidFunctionCall: the step is an async function that waits for tasks, which need the event loop.
+    """
+    error: BaseException | None = None
     while True:
         try:
-            next(step)
+            yielded = next(step) if error is None else step.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        error = None if yielded is None else InvalidFunctionCall(NO_GATHER_BELOW_DEF)
+        if isinstance(yielded, asyncio.Future):
+            yielded.add_done_callback(ignore)
+
+
+NO_GATHER_BELOW_DEF: Final = (
+    "An async function that was called from a plain `def` function can't wait for asyncio.gather or a task, because "
+    "the caller blocks. Make the caller `async def`."
+)
 
 
 class Execution:
     """A handler on its way to a result.
 
-    `finished` is called exactly once, with the handler's return value or its exception; never from inside `start`'s
-    caller's frame above the run queue. `revalidate` is called at each resume and raises when the attempt is lost.
+    `owner.finished` is called exactly once, with the handler's return value or its exception; never from inside
+    `start`'s caller's frame above the run queue. `owner.revalidate` is called at each resume and raises when the
+    attempt is lost.
     """
 
     __slots__ = (
         "_exclusive_until",
-        "_finished",
+        "_has_ended",
         "_holding",
         "_in_task",
-        "_revalidate",
+        "_is_busy",
+        "_line",
         "ambient",
+        "can_pause",
         "context",
         "coroutine",
         "documents",
         "is_alive",
-        "pause_future",
+        "lost",
+        "owner",
         "queue",
         "unawaited",
     )
 
-    def __init__(
-        self,
-        queue: RunQueue,
-        documents: Documents,
-        surroundings: Ambient,
-        finished: Callable[[Any, BaseException | None], None],
-        revalidate: Callable[[], None],
-    ) -> None:
+    depth = 0  # of a function that a client called; one more for each call it is nested in
+
+    def __init__(self, queue: RunQueue, documents: Documents, surroundings: Ambient, owner: Owner) -> None:
         self.queue = queue
         self.documents = documents
         self.ambient = surroundings
+        self.owner = owner
         self.unawaited: set[Operation[Any]] = set()
         self.context = Context()
         self.is_alive = True
+        self.can_pause = True  # False below a plain `def` function, whose caller is blocked until it returns
+        self.lost: BaseException | None = None  # why the attempt can't win any more
+        self._is_busy = False
+        self._line: deque[Wake] | None = None
+        self._has_ended = False
         self._exclusive_until: float | None = None
-        self.pause_future: asyncio.Future[None] | None = None
-        self._finished = finished
-        self._revalidate = revalidate
         self._in_task = False
         self._holding: asyncio.TimerHandle | None = None
         self.coroutine: Coroutine[Any, Any, Any] | None = None
 
     def start(self, call: Callable[[], Any], is_async: bool) -> None:
         """Run the first slice of `call()`, which returns a coroutine when `is_async`."""
-        self._after_slice(self.context.run(self._start, call, is_async))
+        ended = self.context.run(self._start, call, is_async)
+        # Back outside the user's context: what the engine starts from here on must not see a frozen clock.
+        if ended is not None:
+            self._end(*ended)
 
     def _start(self, call: Callable[[], Any], is_async: bool) -> _Ended | None:
         ambient.set(self.ambient)
+        self.can_pause = is_async
         try:
             result = call()
         except BaseException as error:
@@ -150,38 +224,82 @@ class Execution:
         self.coroutine = result
         return self._drive(None)
 
-    def _after_slice(self, ended: _Ended | None) -> None:
-        # Back outside the user's context: what the engine starts from here on must not see a frozen clock.
-        if ended is not None:
-            self._end(*ended)
-
     def check_alive(self) -> None:
         """Refuse a call on a `ctx` whose function has ended or lost."""
         if not self.is_alive:
+            if self.lost is not None:
+                raise self.lost
             raise RuntimeError("This ctx belongs to a function that has ended; it can't be used any more.")
+
+    # The line: while tasks of the handler are alive, one operation at a time, in the order of issue.
+
+    def enter(self) -> Generator[Any, None, None]:
+        """Wait until the operations issued before have ended. Whoever enters must `leave`."""
+        task = asyncio.current_task()
+        if type(task) is SubTask and task.is_fresh:
+            task.is_fresh = False
+        elif task is not None:
+            # Tasks take turns after each operation, whether or not one of them was suspended in it: otherwise the order
+            # of their operations would depend on how fast the machine is.
+            turn = Wake(loop=asyncio.get_running_loop())
+            turn.set_result(None)
+            yield from turn.wait()
+        if self._is_busy:
+            turn = Wake(loop=asyncio.get_running_loop())
+            if self._line is None:
+                self._line = deque()
+            self._line.append(turn)
+            try:
+                yield from turn.wait()
+            except BaseException:
+                if turn.done() and not turn.cancelled():
+                    self.leave()
+                raise
+        self._is_busy = True
+        if not self.is_alive:
+            self.leave()
+            self.check_alive()
+
+    def leave(self) -> None:
+        """Let the next operation in line begin."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)  # it is busy from now on, not from when its task is woken
+                return
+        self._is_busy = False
+
+    # Suspension.
 
     def pause(self) -> Generator[Any, None, None]:
         """Give up the rest of the slice; comes back when the run queue says so."""
+        if self.lost is not None:
+            raise self.lost
         if self._exclusive_until is not None:
             if self.queue.now() < self._exclusive_until:
                 return
-            self._give_way()
+            self._outlast()
         self.documents.record_scans()
         if self._in_task or asyncio.current_task() is not None:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.pause_future = future
-
-            def wake() -> None:
-                if not future.done():
-                    future.set_result(None)
-
-            self.queue.suspend(wake)
-            yield from future
+            future = Wake(loop=asyncio.get_running_loop())
+            self.queue.suspend(future.wake)
+            yield from future.wait()
             self.check_alive()
             self.queue.start_slice()
-            self._revalidate()
+            lost = self._check_lost()
+            if lost is not None:
+                raise lost
         else:
             yield None  # to `_drive`
+
+    def _check_lost(self) -> BaseException | None:
+        """Return why the attempt should not go on, if so; from then on nothing it does counts."""
+        try:
+            self.owner.revalidate()
+        except BaseException as error:
+            self.lost = error
+            self.is_alive = False
+        return self.lost
 
     def _drive(self, error: BaseException | None) -> _Ended | None:
         """Run one slice of the coroutine on the engine's own account; return how it ended, if it did."""
@@ -203,12 +321,9 @@ class Execution:
         return None
 
     def _resume(self) -> None:
-        lost: BaseException | None = None
-        try:
-            self._revalidate()
-        except BaseException as error:
-            lost = error
-        self._after_slice(self.context.run(self._drive, lost))
+        ended = self.context.run(self._drive, self._check_lost())
+        if ended is not None:
+            self._end(*ended)
 
     def be_exclusive(self, seconds: float) -> None:
         """Let nobody else run before this attempt has ended, for at most `seconds` from now."""
@@ -220,10 +335,14 @@ class Execution:
         left = max(0.0, until - self.queue.now())
         # Inside the user's context, where a timer would be refused.
         loop = asyncio.get_running_loop()
-        self._holding = outside(lambda: loop.call_later(left, self._give_way))
+        self._holding = outside(lambda: loop.call_later(left, self._outlast))
+
+    def _outlast(self) -> None:
+        self._give_way()
+        self.owner.outlasted()
 
     def _give_way(self) -> None:
-        """Let the others run again; this attempt takes its chances among them."""
+        """Let the others run again."""
         self._exclusive_until = None
         if self._holding is not None:
             self._holding.cancel()
@@ -235,7 +354,7 @@ class Execution:
         result: Any = None
         failure: BaseException | None = None
         try:
-            result = await _Continuation(self, coroutine, yielded)
+            result = await _Continuation(coroutine, yielded)
         except BaseException as error:
             failure = error
         asyncio.get_running_loop().call_soon(self._end, result, failure, context=Context())
@@ -243,14 +362,22 @@ class Execution:
             raise failure
 
     def _end(self, result: Any, error: BaseException | None) -> None:
-        if not self.is_alive:
+        if self._has_ended:
             return
+        self._has_ended = True
         self._give_way()
+        error = self.settle(error)
+        self.owner.finished(result, error)
+
+    def settle(self, error: BaseException | None) -> BaseException | None:
+        """End the life of this `ctx`; return the error the function ends with, if any."""
         self.documents.record_scans()
         overrun = self.ambient.observed.overrun
         if overrun is not None:
             error = overrun
-        if error is None and self.unawaited:
+        if self.lost is not None:  # whatever the handler made of it
+            error = self.lost
+        elif error is None and self.unawaited:
             calls = sorted(self.unawaited, key=lambda call: call.where())
             listed = ", ".join(f"{call.name} at {call.where()}" for call in calls)
             error = UnawaitedCallError(
@@ -259,42 +386,15 @@ class Execution:
             )
         self.is_alive = False
         self.unawaited.clear()
-        self._finished(result, error)
-
-
-FOREIGN: Final = (
-    "Can't wait for anything but ctx calls in queries and mutations: real I/O and timers would make a second run "
-    "differ. Use an action."
-)
+        return error
 
 
 class _Continuation:
     """Awaitable that goes on driving a coroutine which has already yielded once."""
 
-    def __init__(self, execution: Execution, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:
-        self._execution = execution
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], yielded: Any) -> None:
         self._coroutine = coroutine
         self._yielded = yielded
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine, yielded, execution = self._coroutine, self._yielded, self._execution
-        while True:
-            error: BaseException | None = None
-            if yielded is not execution.pause_future and not _waits_for_tasks(yielded):
-                error = DeterminismError(FOREIGN)
-                if isinstance(yielded, asyncio.Future):
-                    yielded._asyncio_future_blocking = False
-            else:
-                try:
-                    yield yielded
-                except BaseException as failure:
-                    error = failure
-            try:
-                yielded = coroutine.send(None) if error is None else coroutine.throw(error)
-            except StopIteration as stop:
-                return stop.value
-
-
-def _waits_for_tasks(yielded: Any) -> bool:
-    """Whether a handler waits for its own sub-calls: `gather` over ctx calls, or a task made from one."""
-    return isinstance(yielded, asyncio.Task) or type(yielded).__name__ == "_GatheringFuture"
+        return supervise(self._coroutine.send, self._coroutine.throw, self._yielded)

@@ -13,7 +13,7 @@ from typing import Any
 from reactor.engine.database import Database
 from reactor.limits import Limits
 from reactor.ports import Clock, Rng
-from reactor.runtime import guard
+from reactor.runtime import guard, subtasks
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.executor import Executor
 from reactor.runtime.loader import Project
@@ -75,6 +75,7 @@ class Host:
             StorageError: the data is held by another process, damaged, or of a newer version.
         """
         guard.install()
+        subtasks.install()
         guard.guard_loop(type(asyncio.get_running_loop()))
         tasks = TaskGroup()
         database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)

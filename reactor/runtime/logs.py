@@ -30,13 +30,20 @@ class LogBuffer:
     def __init__(self) -> None:
         self._lines: list[str] = []
 
-    def add(self, level: str, text: str) -> None:
-        """Append one line; past the limit a single last line says that the rest is missing."""
+    def add(self, level: str, text: str, path: str = "") -> None:
+        """Append one line; past the limit a single last line says that the rest is missing.
+
+        `path` goes between level and text: clients take what stands first for the level.
+        """
         count = len(self._lines)
         if count < MAX_LOG_LINES - 1:
-            self._lines.append(f"[{level}] {_bounded(text)}")
+            self._lines.append(f"[{level}] {path}{_bounded(text)}")
         elif count == MAX_LOG_LINES - 1:
             self._lines.append(OVERFLOW)
+
+    def warn(self, text: str) -> None:
+        """Append a line of the system's own, also when the function has logged too much."""
+        self._lines.append(f"[WARN] {text}")
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -44,6 +51,21 @@ class LogBuffer:
 
     def __len__(self) -> int:
         return len(self._lines)
+
+
+class NestedLog(LogBuffer):
+    """The log of a nested function: its lines go to the outer function's log, under its path, and count there."""
+
+    __slots__ = ("_outer", "_path")
+
+    def __init__(self, outer: LogBuffer, path: str) -> None:
+        self._lines = outer._lines
+        self._outer = outer
+        self._path = path
+
+    def add(self, level: str, text: str, path: str = "") -> None:
+        """Append one line to the outer log; see `LogBuffer.add`."""
+        self._outer.add(level, text, f"[{self._path}] {path}")
 
 
 def _bounded(text: str) -> str:

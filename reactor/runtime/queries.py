@@ -316,11 +316,20 @@ class _AsyncDocuments:
     async def __anext__(self) -> Document:
         execution = self._execution
         execution.check_alive()
+        if execution.ambient.tasks:
+            return await Operation(execution, "query iteration", self._next)
         for document in self._rows:
             if document is not None:
                 return document
             if execution.queue.is_due():
                 await _Pause(execution)
+        raise StopAsyncIteration
+
+    def _next(self) -> Step[Document]:
+        for document in self._rows:
+            if document is not None:
+                return document
+            yield
         raise StopAsyncIteration
 
 

@@ -23,7 +23,8 @@ from reactor.errors import Error, Overloaded, SnapshotTooOld
 from reactor.limits import MAX_CLOCK_AGE_SECONDS
 from reactor.ports import Clock
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Outcome, Refused, Success
-from reactor.runtime.executor import Executor, QueryRun
+from reactor.runtime.executor import Executor
+from reactor.runtime.runs import QueryRun
 from reactor.values.json import decode_json, encode_json
 
 ENTRY_BYTES = 2_000  # of one kept result, beside its value, arguments and reads

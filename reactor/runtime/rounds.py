@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol, final
 
 from reactor.errors import Overloaded
 from reactor.runtime.calls import Call, Refused
-from reactor.runtime.executor import QueryRun
 from reactor.runtime.results import QueryResult, Results, SharedQuery
 from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.runs import QueryRun
 
 
 class Observer(Protocol):

@@ -45,7 +45,7 @@ class Binder:
     attributes rather than methods, so that a function without conversions pays for none.
     """
 
-    __slots__ = ("_function", "_path", "_signature", "args", "bind", "result", "returns")
+    __slots__ = ("_function", "_path", "_signature", "args", "bind", "receive", "result", "returns")
 
     args: Validator
     returns: Validator | None
@@ -57,6 +57,8 @@ class Binder:
     """
     result: Convert
     """Return what the handler returned as a value: dataclasses and structs as objects where so declared."""
+    receive: Convert
+    """Return a result as another function of the project gets it: the reverse of `result`, integers as `int`."""
 
     def __init__(self, function: Function[..., Any], path: str) -> None:
         """Compile the binding of `function`, registered as `path`.
@@ -67,7 +69,7 @@ class Binder:
         self._function, self._path = function, path
         self._signature = inspect.signature(function.handler)
         self.args, self.returns = v.any(), None
-        self.bind = self.result = _as_is
+        self.bind = self.result = self.receive = _as_is
         parameters = self._parameters()
         if function.kind == "http_action":
             if len([p for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]) != 1:
@@ -249,6 +251,8 @@ class Binder:
                 check_returns_validator(self.returns)
             except SchemaInvalid as error:
                 raise self._error(str(error)) from error
+            if self.returns.has_view:
+                self.receive = self.returns.view
             return
         annotation = self._signature.return_annotation
         if function.args is None and annotation is not inspect.Signature.empty:
@@ -256,6 +260,8 @@ class Binder:
             self.returns = spec.validator
             if spec.unconvert is not None:
                 self.result = spec.unconvert
+            if spec.convert is not None:
+                self.receive = spec.convert
 
 
 def _as_is(value: Any) -> Any:

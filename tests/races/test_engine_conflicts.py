@@ -407,7 +407,8 @@ async def test_a_conflict_names_table_and_writer() -> None:
 
     assert str(lost.value) == (
         'Documents read from or written to the "notes" table changed while this mutation was being run and on every '
-        'subsequent retry. A call to "tests:work" changed it. See https://docs.convex.dev/error#1'
+        f'subsequent retry. A call to "tests:work" changed the document with ID "{note}". '
+        "See https://docs.convex.dev/error#1"
     )
     await made.close()
 

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from reactor.errors import SnapshotTooOld
 from reactor.limits import Limits
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
-from reactor.runtime.executor import QueryRun
 from reactor.runtime.rounds import LiveHandle
+from reactor.runtime.runs import QueryRun
 from reactor.values.json import decode_json
 from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, wire
 from tests.sizes import size

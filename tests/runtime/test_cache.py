@@ -11,7 +11,7 @@ from reactor.engine.readset import ReadSet
 from reactor.errors import Error, Overloaded, SnapshotTooOld
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Refused
-from reactor.runtime.executor import QueryRun
+from reactor.runtime.runs import QueryRun
 from tests.runtime.hosts import Bench, Watcher, open_bench, project_files, success, user, value_of, wire
 from tests.sizes import size
 

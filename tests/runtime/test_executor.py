@@ -12,13 +12,15 @@ from reactor.errors import OutcomeUnknown, Overloaded, ReactorError, Unavailable
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Outcome
 from reactor.storage.memory import MemoryPersistence
-from tests.runtime.hosts import failure, open_bench, project_files, refusal, success, value_of
+from tests.runtime.hosts import HEAD, failure, open_bench, project_files, refusal, success, value_of
 from tests.storage.faults import Fault, FaultyPersistence
 
 pytestmark = pytest.mark.asyncio
 
 APP = project_files(
     app="""
+import random
+import time
 from dataclasses import dataclass
 
 @mutation
@@ -108,6 +110,39 @@ async def pointed(ctx, point: Point) -> Point:
 @query
 async def no_point(ctx) -> Point:
     return 5
+
+@dataclass
+class Stamped:
+    x: float
+
+    def __post_init__(self):
+        self.at = time.time()
+        self.seen = random.random()
+        print("stamped", self.x)
+
+@query
+async def stamped(ctx, stamp: Stamped):
+    return stamp.at
+
+@query
+async def no_result(ctx):
+    return ctx.db.query("counters")
+
+@mutation
+async def chatty(ctx, lines: int, size: int):
+    for at in range(lines):
+        print("x" * size)
+        print("y", at)
+
+@mutation
+async def many(ctx, reads: int, writes: int, size: int, ranges: int):
+    id = await ctx.db.insert("others", {"x": "x" * size})
+    for _ in range(reads):
+        await ctx.db.get(id)
+    for at in range(writes):
+        await ctx.db.patch(id, {"x": at})
+    for at in range(ranges):
+        await ctx.db.query("counters").with_index("by_creation_time", lambda q: q.eq("_creationTime", at)).first()
 """
 )
 
@@ -141,6 +176,12 @@ async def no_point(ctx) -> Point:
             "ArgumentValidationError: Value does not match validator.\nPath: .n\nValue: 1.5\nValidator: v.integer()",
         ),
         ("query", "app:no_value", {}, "Function app.js:no_value return value invalid: "),
+        (
+            "query",
+            "app:no_result",
+            {},
+            "Function app.js:no_result return value invalid: ",
+        ),
         ("query", "app:wrong_result", {}, "ReturnsValidationError: Value does not match validator.\nPath: [0]\n"),
         ("query", "app:huge", {}, "Function app.js:huge return value is too large (actual: 17.00 MiB, limit: 16 MiB)"),
         ("query", "app:pointed", {"point": {"x": -1}}, "Uncaught ValueError: negative\n"),
@@ -236,6 +277,41 @@ async def test_a_failure_undoes_everything(tmp_path: Path) -> None:
         assert await bench.query("app:read", id=counter) == 0
 
 
+async def test_arguments_are_made_inside_the_execution(tmp_path: Path) -> None:
+    """A dataclass that looks at the clock, draws a number or prints, does so as the function itself would."""
+    async with open_bench(tmp_path, APP) as bench:
+        outcome = success(await bench.submit("query", "app:stamped", {"stamp": {"x": 1}}))
+        assert value_of(outcome) == bench.clock.wall / 1e9
+        assert outcome.log_lines == ("[LOG] 'stamped 1.0'",)
+
+
+async def test_log_lines_are_bounded_in_number_and_length(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, APP) as bench:
+        lines = success(await bench.submit("mutation", "app:chatty", {"lines": 200, "size": 40_000})).log_lines
+    assert len(lines) == 256
+    assert lines[-1] == "[ERROR] Log overflow (maximum 256). Remaining log lines omitted."
+    assert lines[0] == "[LOG] '" + "x" * 32_767 + " (truncated due to length)"
+    assert lines[1] == "[LOG] 'y 0'"
+
+
+@pytest.mark.parametrize(
+    ("used", "warning"),
+    [
+        ({"reads": 25_602}, "Many documents read in a single function execution (actual: 25602, limit: 32000). "),
+        ({"writes": 12_800}, "Many documents written in a single function execution (actual: 12801, limit: 16000). "),
+        ({"reads": 14, "size": 1_000_000}, "Many bytes read in a single function execution (actual: 14"),
+        ({"ranges": 3300}, "Many reads in a single function execution (actual: 330"),
+    ],
+)
+async def test_who_comes_near_a_limit_is_warned(tmp_path: Path, used: dict[str, int], warning: str) -> None:
+    args = {"reads": 0, "writes": 0, "size": 1, "ranges": 0} | used
+    async with open_bench(tmp_path, APP) as bench:
+        lines = success(await bench.submit("mutation", "app:many", args)).log_lines
+        assert [line for line in lines if line.startswith(f"[WARN] {warning}")], lines
+        few = {name: count * 3 // 4 for name, count in args.items()}
+        assert success(await bench.submit("mutation", "app:many", few)).log_lines == ()
+
+
 # Conflicts.
 
 
@@ -262,7 +338,7 @@ async def test_without_validation_the_same_interleaving_loses_an_update(
     """That the test above can fail at all."""
     async with open_bench(tmp_path, APP) as bench:
         counter = await bench.mutation("app:make")
-        monkeypatch.setattr(bench.host.database.committer, "validate", lambda transaction: None)
+        monkeypatch.setattr(bench.host.database.committer, "validate", lambda transaction, since=None: None)
         bench.clock.tick = 1.0
 
         await asyncio.gather(*(bench.submit("mutation", "app:add", {"id": counter}) for _ in range(2)))
@@ -373,34 +449,105 @@ async def test_the_last_attempt_is_exclusive_also_while_it_gathers(tmp_path: Pat
         assert bench.host.executor.stats.conflicts == 2
 
 
-async def test_an_exclusive_attempt_that_never_ends_stops_nobody_for_ever(tmp_path: Path) -> None:
-    async with open_bench(tmp_path, APP, limits=Limits(max_commit_attempts=1, exclusive_run_ms=0)) as bench:
-        foreign: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+async def test_a_last_attempt_that_takes_long_keeps_others_from_committing_until_it_has(tmp_path: Path) -> None:
+    """Its exclusive run is over at its first pause; the rival runs in between, but commits after it."""
+    limits = Limits(scan_check_entries=1, max_commit_attempts=3, exclusive_run_ms=0)
+    async with open_bench(tmp_path, APP, limits=limits) as bench:
+        counters = [await bench.mutation("app:make") for _ in range(10)]
+        stats = bench.host.executor.stats
+        rivals: list[Outcome] = []
 
-        async def waits() -> None:
-            await foreign
+        def rival(outcome: Outcome | None = None) -> None:
+            if outcome is not None:
+                rivals.append(outcome)
+            if not long.done():
+                call = Call("app:nudge", b"{}", internal=True)
+                bench.host.executor.submit_handler(nudge, call, rival)
+
+        def nudge(ctx: Any) -> None:
+            ctx.db.patch(counters[0], {"value": ctx.db.get(counters[0])["value"] + 1})
+
+        bench.clock.tick = 1.0
+        long = bench.submit("mutation", "app:slow_total", {"id": counters[9], "then": 0})
+        rival()
+        await long
+        bench.clock.tick = 0.0
+
+        success(long.result())
+        assert stats.conflicts >= 2
+        assert not bench.host.executor.gate.is_closed
+        assert len(rivals) > 2
+
+
+async def test_those_who_need_the_gate_get_it_first_come_first_served(tmp_path: Path) -> None:
+    limits = Limits(max_commit_attempts=1, exclusive_run_ms=0)
+    async with open_bench(tmp_path, APP, limits=limits) as bench:
+        counter = await bench.mutation("app:make")
+        bench.clock.tick = 1.0
+        waiting = [bench.submit("mutation", "app:add", {"id": counter}) for _ in range(10)]
+        values = [value_of(await outcome) for outcome in waiting]
+        bench.clock.tick = 0.0
+        assert values == list(range(1, 11))
+
+
+async def test_a_last_attempt_that_does_not_end_is_told_why_and_stops_nobody_for_ever(tmp_path: Path) -> None:
+    limits = Limits(max_commit_attempts=1, exclusive_run_ms=0, exclusive_commit_ms=1)
+    async with open_bench(tmp_path, APP, limits=limits) as bench:
+        counter = await bench.mutation("app:make")
 
         async def hangs(ctx: Any) -> None:
-            await asyncio.gather(waits())
+            while True:
+                try:
+                    await ctx.db.get(counter)
+                except Exception:
+                    pass
 
+        bench.clock.tick = 1.0
         hanging = bench.start(hangs)
-        assert await bench.query("app:total") == 0
-        assert not hanging.done()
-        foreign.set_result(None)
-        success(await hanging)
+        held = bench.submit("mutation", "app:add", {"id": counter})
+        assert await bench.query("app:total") == 0, "queries go on"
+        error = refusal(await hanging).error
+        assert value_of(await held) == 1
+        bench.clock.tick = 0.0
+
+        assert isinstance(error, WriteConflict)
+        assert "did not end within 1 ms: REACTOR_EXCLUSIVE_COMMIT_MS" in str(error)
+        assert not bench.host.executor.gate.is_closed
+
+
+async def test_a_gate_that_is_asked_for_is_left_by_every_end(tmp_path: Path) -> None:
+    limits = Limits(max_commit_attempts=1, exclusive_run_ms=0)
+    async with open_bench(tmp_path, APP, limits=limits) as bench:
+        counter = await bench.mutation("app:make")
+        bench.clock.tick = 1.0
+
+        async def fails(ctx: Any) -> None:
+            await ctx.db.get(counter)
+            raise ValueError("no")
+
+        async def reads(ctx: Any) -> None:
+            await ctx.db.get(counter)
+            await ctx.db.get(counter)
+
+        ends = [bench.start(handler) for handler in (fails, reads, fails, reads)]
+        ends.append(bench.submit("mutation", "app:add", {"id": counter}))
+        kinds = [type(await end).__name__ for end in ends]
+        bench.clock.tick = 0.0
+        assert kinds == ["Failure", "Success", "Failure", "Success", "Success"]
+        assert not bench.host.executor.gate.is_closed
 
 
 async def test_who_loses_every_attempt_is_told_the_official_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Limits(max_commit_attempts=3)
+    limits = Limits(max_commit_attempts=3, exclusive_commit_ms=0)
     async with open_bench(tmp_path, APP, limits=limits) as bench:
         counter = await bench.mutation("app:make")
         committer = bench.host.database.committer
         validate = committer.validate
         lose = False
 
-        def overtaken(transaction: Transaction) -> None:
+        def overtaken(transaction: Transaction, since: int | None = None) -> None:
             """Let another commit through just before each validation of the mutation under test."""
             nonlocal lose
             if lose:
@@ -409,7 +556,7 @@ async def test_who_loses_every_attempt_is_told_the_official_text(
                 value_now.add_done_callback(lambda _: None)
                 bench.host.queue._turn()
                 lose = True
-            validate(transaction)
+            validate(transaction, since)
 
         def nudge(ctx: Any) -> None:
             ctx.db.patch(counter, {"value": ctx.db.get(counter)["value"] + 1})
@@ -424,8 +571,18 @@ async def test_who_loses_every_attempt_is_told_the_official_text(
         assert (error.code, error.status) == ("OptimisticConcurrencyControlFailure", 503)
         assert str(error) == (
             'Documents read from or written to the "counters" table changed while this mutation was being run and on '
-            'every subsequent retry. A call to "run:handler" changed it. See https://docs.convex.dev/error#1'
+            f'every subsequent retry. A call to "run:handler" changed the document with ID "{counter}". '
+            "See https://docs.convex.dev/error#1"
         )
+        report = error.report
+        assert (report.table, report.document, report.writer, report.reader) == (
+            "counters",
+            counter,
+            "run:handler",
+            "app:add",
+        )
+        assert report.read == f'_id = "{counter}"'
+        assert list(committer.conflicts)[-1] == report
         assert await bench.query("app:read", id=counter) == 3
         assert bench.host.executor.stats.conflicts == 3
 
@@ -443,6 +600,31 @@ async def test_a_phantom_is_a_conflict(tmp_path: Path) -> None:
         bench.clock.tick = 1.0
         won = [value_of(outcome) for outcome in await asyncio.gather(bench.start(claim), bench.start(claim))]
         assert sorted(won) == [False, True]
+
+
+UNDECLARED = {
+    "schema.py": HEAD + "schema = define_schema({})",
+    "functions/app.py": HEAD
+    + """
+@mutation
+async def add(ctx, table: str) -> float:
+    before = await ctx.db.query(table).count()
+    await ctx.db.insert(table, {"x": 1})
+    return before
+""",
+}
+
+
+async def test_the_first_insert_into_a_new_table_is_no_conflict_with_its_own_creation(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, UNDECLARED) as bench:
+        stats = bench.host.executor.stats
+        assert [await bench.mutation("app:add", table="notes") for _ in range(2)] == [0, 1]
+        assert stats.conflicts == 0
+
+        bench.clock.tick = 1.0
+        both = await asyncio.gather(*(bench.submit("mutation", "app:add", {"table": "others"}) for _ in range(2)))
+        bench.clock.tick = 0.0
+        assert sorted(map(value_of, both)) == [0, 1], "but two that create it at once still see each other"
 
 
 # Slices.

@@ -453,3 +453,28 @@ async def test_tables_keep_their_documents_when_the_schema_drops_them(tmp_path: 
         assert "no table 'items'" in failure(await bench.submit("query", "items:names")).detail
         await bench.push(app())
         assert value_of(await bench.submit("query", "items:names")) == ["a"]
+
+
+LATE = """
+@mutation
+async def slow(ctx):
+    for _ in range(10):
+        await ctx.db.query("items").count()
+    from functions.words import WORD
+    return await ctx.db.insert("items", {"name": "VERSION " + WORD})
+"""
+
+
+async def test_a_late_import_of_a_mutation_suspended_across_a_push_is_of_the_new_code(tmp_path: Path) -> None:
+    """Neither the old attempt nor the new one mixes the two versions."""
+    async with open_bench(tmp_path, app(slow=LATE.replace("VERSION", "old"), words='WORD = "old"')) as bench:
+        project = bench.load(app(slow=LATE.replace("VERSION", "new"), words='WORD = "new"'))
+        bench.clock.tick = 1.0
+        slow = bench.submit("mutation", "slow:slow")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await bench.host.push(project)
+        success(await slow)
+        bench.clock.tick = 0.0
+        assert bench.host.executor.stats.conflicts >= 1
+        assert await bench.query("items:names") == ["new new"]

@@ -10,8 +10,8 @@ import pytest
 
 from reactor.limits import Limits
 from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome
-from reactor.runtime.executor import QueryRun
 from reactor.runtime.results import ENTRY_BYTES
+from reactor.runtime.runs import QueryRun
 from tests.runtime.hosts import Bench, Watcher, failure, open_bench, project_files, success, user, value_of, wire
 
 pytestmark = pytest.mark.asyncio

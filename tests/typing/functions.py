@@ -2,7 +2,9 @@
 
 from typing import Any, assert_type
 
+from reactor.runtime.context import MutationCtx, QueryCtx
 from reactor.runtime.decorators import mutation, query
+from reactor.runtime.references import api
 from reactor.schema.validators import v
 
 
@@ -25,6 +27,16 @@ async def correct(ctx: Any) -> None:
     assert_type(await greet(ctx, "a", times=2), str)
     assert_type(send(ctx, body="b"), int)
     assert_type(collect(ctx, ctx=1.0), float)
+
+
+async def calls(query_ctx: QueryCtx, ctx: MutationCtx) -> None:
+    assert_type(await query_ctx.run_query(greet, name="a", times=2), str)
+    assert_type(await query_ctx.run_query(greet, {"name": "a"}), str)
+    assert_type(await ctx.run_mutation(send, body="b"), int)
+    assert_type(await ctx.run_query(collect, a=1.0), float)
+    assert_type(await ctx.run_query(api.messages.send, a=1.0), Any)
+    assert_type(await ctx.run_mutation("messages:send", {"a": 1.0}), Any)
+    query_ctx.run_mutation(send, body="b")  # expect: attr-defined
 
 
 async def mistaken(ctx: Any) -> None:

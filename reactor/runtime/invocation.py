@@ -1,0 +1,121 @@
+"""How a function is called: found by its path, given its arguments, its result checked.
+
+Owns the checks before and after a handler runs, and their official texts. Promises that what a handler receives and
+returns is what its declaration says. Used by runs, also nested ones.
+"""
+
+from collections.abc import Generator
+from typing import Literal
+
+from reactor.engine.catalog import Catalog
+from reactor.engine.transaction import Transaction
+from reactor.errors import (
+    ArgumentsInvalid,
+    FunctionNotFound,
+    InvalidArgument,
+    InvalidFunctionCall,
+    ReturnsInvalid,
+    ValidationError,
+)
+from reactor.limits import MAX_RESULT_BYTES
+from reactor.runtime.calls import Call
+from reactor.runtime.executions import run_to_end
+from reactor.runtime.queries import RETURNED, QueryChain
+from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.versions import Version
+from reactor.values.json import decode_args, encode_json
+from reactor.values.size import format_size
+from reactor.values.stepwise import is_long, normalise_in_steps
+from reactor.values.stored import normalise
+
+RunKind = Literal["query", "mutation"]
+
+
+def find_function(version: Version, call: Call, kind: RunKind, transaction: Transaction) -> RegisteredFunction:
+    """Return the function a call names, recording what the answer depends on.
+
+    Raises:
+        FunctionNotFound, InvalidFunctionCall: there is none the caller may call, or it is of another kind.
+    """
+    function = version.project.registry.lookup(call.path)
+    if function is None or (function.function.visibility == "internal" and not call.internal):
+        version.depend_on_deployment(transaction)
+        raise FunctionNotFound(f"Could not find public function for '{_display(call.path)}'.")
+    version.depend_on_module(transaction, function)
+    if function.function.kind != kind:
+        raise wrong_kind(function, kind)
+    return function
+
+
+def wrong_kind(function: RegisteredFunction, kind: str) -> InvalidFunctionCall:
+    """Return the error of calling a function as another kind than it is."""
+    defined = function.kind.replace("_", " ").title().replace(" ", "")
+    return InvalidFunctionCall(
+        f"Trying to execute {shown(function)} as {kind.capitalize()}, but it is defined as {defined}."
+    )
+
+
+def read_arguments(function: RegisteredFunction, data: bytes, catalog: Catalog) -> dict[str, object]:
+    """Return the keyword arguments for a handler, fresh for each attempt.
+
+    Raises:
+        ArgumentsInvalid: they are no object, too large, or not what the function declares.
+    """
+    try:
+        args = decode_args(data, shown(function))
+    except ValidationError as error:
+        raise ArgumentsInvalid(str(error)) from None
+    validator = function.binder.args
+    if not validator.accepts(args, catalog):
+        try:
+            validator.check(args, catalog)
+        except ValidationError as error:
+            raise ArgumentsInvalid(str(error)) from None
+    return function.binder.bind(args)
+
+
+def encode_result(function: RegisteredFunction, result: object, catalog: Catalog) -> bytes:
+    """Return what a handler returned as wire JSON.
+
+    Raises:
+        ReturnsInvalid: it is no value, too large, or not what the function declares.
+    """
+    return run_to_end(encode_in_steps(function, result, catalog))
+
+
+def encode_in_steps(function: RegisteredFunction, result: object, catalog: Catalog) -> Generator[None, None, bytes]:
+    """Return what a handler returned as wire JSON, yielding now and then inside a long array.
+
+    Raises:
+        ReturnsInvalid: it is no value, too large, or not what the function declares.
+    """
+    result = function.binder.result(result)
+    validator = function.binder.returns
+    if validator is not None and validator.needs_coercion:
+        result = validator.coerce(result)
+    try:
+        normal = (yield from normalise_in_steps(result)) if is_long(result) else normalise(result)
+    except ValidationError as error:
+        if isinstance(result, QueryChain):
+            raise InvalidArgument(RETURNED) from None
+        raise ReturnsInvalid(f"Function {shown(function)} return value invalid: {error}") from None
+    if validator is not None and not validator.accepts(normal.value, catalog):
+        try:
+            validator.check(normal.value, catalog)
+        except ValidationError as error:
+            raise ReturnsInvalid(str(error)) from None
+    if normal.size > MAX_RESULT_BYTES:
+        raise ReturnsInvalid(
+            f"Function {shown(function)} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
+        )
+    return encode_json(normal.value, normal.plain)
+
+
+def shown(function: RegisteredFunction) -> str:
+    """Return the path of a function as official texts have it: `messages.js:send`."""
+    module, _, name = function.path.rpartition(":")
+    return f"{module}.js:{name}"
+
+
+def _display(path: str) -> str:
+    return path.removesuffix(":default").replace(".js:", ":").removesuffix(".js")

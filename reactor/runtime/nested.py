@@ -1,0 +1,187 @@
+"""Nested calls: `ctx.run_query` and `ctx.run_mutation`, one function inside the transaction of another.
+
+Owns the rules of a sub-transaction: what the inner function may see, what is undone when it fails, and what stays.
+Promises that a failed mutation leaves none of its writes behind and all of its reads and log lines, that its `ctx`
+dies with it, and that arguments and results cross as values, so that neither side holds an object of the other. Used
+by runs.
+"""
+
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from typing import Any, Final, Protocol
+
+from reactor.engine.database import Database
+from reactor.engine.transaction import Transaction
+from reactor.errors import (
+    ArgumentsInvalid,
+    FunctionNotFound,
+    InvalidFunctionCall,
+    LimitExceeded,
+    ProtocolError,
+    ValidationError,
+)
+from reactor.limits import MAX_CALL_DEPTH
+from reactor.runtime.calls import Call
+from reactor.runtime.context import make_context
+from reactor.runtime.determinism import Ambient, ambient
+from reactor.runtime.documents import Documents
+from reactor.runtime.executions import Execution
+from reactor.runtime.invocation import encode_result, read_arguments, shown, wrong_kind
+from reactor.runtime.logs import NestedLog
+from reactor.runtime.references import function_path
+from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.signature import snake_case
+from reactor.runtime.subtasks import supervise
+from reactor.runtime.versions import Version
+from reactor.schema.containers import Object
+from reactor.values.json import decode_json, encode_json
+from reactor.values.stored import normalise
+
+KINDS: Final = {"query": "a Query", "mutation": "a Mutation", "action": "an Action", "http_action": "an HttpAction"}
+
+
+class Outer(Protocol):
+    """The run whose transaction a nested call shares."""
+
+    call: Call
+    version: Version | None
+    transaction: Transaction
+
+    @property
+    def database(self) -> Database:
+        """The database the transaction belongs to."""
+
+    def look(self) -> None:
+        """Note that the identity of the caller was looked at."""
+
+
+class NestedExecution(Execution):
+    """A function inside another one's transaction. The outermost execution suspends for all of them."""
+
+    __slots__ = ("depth", "parent")
+
+    def __init__(self, parent: Execution, documents: Documents, surroundings: Ambient) -> None:
+        super().__init__(parent.queue, documents, surroundings, parent.owner)
+        self.parent = parent
+        self.depth = parent.depth + 1
+
+    def run(self, call: Callable[[], Any], is_async: bool) -> Generator[Any, Any, Any]:
+        """Run `call()` to its end, suspended wherever the function is; return its result."""
+        self.can_pause = is_async and self.parent.can_pause
+        result, failure = None, None
+        try:
+            result = self.context.run(self._begin, call)
+            if is_async:
+                result = yield from self._drive_to_end(result)
+        except BaseException as error:
+            failure = error
+        failure = self.settle(failure)
+        if failure is not None:
+            raise failure
+        return result
+
+    def _begin(self, call: Callable[[], Any]) -> Any:
+        ambient.set(self.ambient)
+        return call()
+
+    def _drive_to_end(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        # Code of the function runs in its own context, also when a task of the outer one drives it.
+        run: Callable[..., Any] = self.context.run
+        try:
+            yielded = run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        return (
+            yield from supervise(
+                lambda value: run(coroutine.send, value),
+                lambda error: run(coroutine.throw, error),
+                yielded,
+                is_driven=True,
+            )
+        )
+
+    def pause(self) -> Generator[Any, None, None]:
+        """Give up the rest of the slice, unless a plain `def` function waits for this one."""
+        if not self.can_pause:
+            return
+        self.documents.record_scans()
+        yield from self.parent.pause()
+        self.check_alive()
+
+
+def call_nested(
+    outer: Outer, parent: Execution, kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
+) -> Generator[Any, Any, Any]:
+    """Run `function` in the transaction of `outer`, called through the `ctx` of `parent`; return what it returned.
+
+    Raises:
+        LimitExceeded: too many calls are nested in each other.
+        FunctionNotFound, InvalidFunctionCall: there is no such function, or it is of a kind that can't be called here.
+        ArgumentsInvalid, ReturnsInvalid: what goes in or comes out is not what it declares.
+    """
+    transaction, version = outer.transaction, outer.version
+    assert version is not None
+    if parent.depth >= MAX_CALL_DEPTH:
+        raise LimitExceeded(
+            "MaximumCallDepthExceeded",
+            "Cross component call depth limit exceeded. Do you have an infinite loop in your app?",
+        )
+    target = _find(version, transaction, function)
+    if target.kind not in ("query", parent.ambient.kind):
+        raise InvalidFunctionCall(
+            f"Cannot call {KINDS[target.kind]} function from {KINDS[parent.ambient.kind]} function"
+        )
+    if target.kind != kind:
+        raise wrong_kind(target, kind)
+    data = _encoded(target, args, named)
+    surroundings = parent.ambient.child(target.function.kind)
+    surroundings.log = NestedLog(parent.ambient.log, target.path)
+    database = outer.database
+    child = NestedExecution(parent, Documents(database, transaction, version.project.schema), surroundings)
+    handler, is_async = target.function.handler, target.function.is_async
+    ctx = make_context(child, target.kind, is_async, outer.call.identity, outer.look)
+    savepoint = transaction.savepoint() if target.kind == "mutation" else None
+    try:
+        result = yield from child.run(lambda: handler(ctx, **read_arguments(target, data, database.catalog)), is_async)
+        value = decode_json(encode_result(target, result, database.catalog))
+    except BaseException:
+        if savepoint is not None:
+            transaction.roll_back(savepoint)
+        raise
+    if savepoint is not None:
+        transaction.release(savepoint)
+    return target.binder.receive(value)
+
+
+def _find(version: Version, transaction: Transaction, function: object) -> RegisteredFunction:
+    path = function_path(function)
+    try:
+        target = version.project.registry.lookup(path)
+    except ProtocolError as error:  # of the application, not of its client
+        raise FunctionNotFound(str(error)) from None
+    if target is None:
+        version.depend_on_deployment(transaction)
+        raise FunctionNotFound(f"Could not find function for '{path}'.")
+    version.depend_on_module(transaction, target)
+    return target
+
+
+def _encoded(target: RegisteredFunction, args: tuple[object, ...], named: Mapping[str, object]) -> bytes:
+    """Return the arguments, given as one dict or as keywords, as wire JSON."""
+    given = args[0] if args else None
+    if len(args) > 1 or (given is not None and (named or not isinstance(given, Mapping))):
+        raise ArgumentsInvalid(f"Invalid arguments for {shown(target)}: give one dict, or keywords, and nothing else")
+    try:
+        normal = normalise(_by_declared_name(target, named) if given is None else given)
+    except ValidationError as error:
+        raise ArgumentsInvalid(f"Invalid arguments for {shown(target)}: {error}") from None
+    return encode_json(normal.value, normal.plain)
+
+
+def _by_declared_name(target: RegisteredFunction, named: Mapping[str, object]) -> dict[str, object]:
+    """Return keywords under the names that were declared: `user_id=` is for the argument `userId`."""
+    declared = target.binder.args
+    fields = declared.fields if isinstance(declared, Object) else {}
+    if not fields or named.keys() <= fields.keys():
+        return dict(named)
+    spelled = {snake_case(field): field for field in fields}
+    return {name if name in fields else spelled.get(name, name): value for name, value in named.items()}

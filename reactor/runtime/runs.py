@@ -1,0 +1,281 @@
+"""Runs: one function on one transaction, and the whole life of a query.
+
+Owns what queries and mutations have in common: lookup, arguments, the execution, nested calls, the result or failure
+that comes of it. Promises that every outcome is reported exactly once. Used by mutations and the executor.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from reactor.engine.database import Database
+from reactor.engine.readset import ReadSet
+from reactor.engine.transaction import Transaction
+from reactor.errors import (
+    Error,
+    Overloaded,
+    ProtocolError,
+    SnapshotTooOld,
+    Unavailable,
+)
+from reactor.ports import Clock, Rng
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
+from reactor.runtime.commitgate import CommitGate
+from reactor.runtime.context import make_context
+from reactor.runtime.determinism import Ambient
+from reactor.runtime.documents import Documents
+from reactor.runtime.executions import AttemptEnded, Execution
+from reactor.runtime.failures import failure_of
+from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
+from reactor.runtime.logs import LogBuffer
+from reactor.runtime.nested import call_nested
+from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.usage import warn_of_limits
+from reactor.runtime.versions import Version, Versions
+from reactor.values.stepwise import is_long
+
+Done = Callable[[Outcome], None]
+
+# What a function may end with that is its own failure: `sys.exit()`, and a task of its own that it has cancelled, too.
+OF_THE_FUNCTION: Final = (Exception, SystemExit, asyncio.CancelledError)
+
+
+def nothing() -> None:
+    """Nobody waits for a run to end."""
+
+
+class QueryRun(msgspec.Struct, frozen=True):
+    """What one run of a query gave: its outcome, and what the outcome depends on."""
+
+    outcome: Outcome
+    reads: ReadSet
+    looked_at_identity: bool
+    journal: str | None = None  # where its page ended; another run with it ends there too
+    clock_ns: int | None = None  # the time it saw, if it looked at the clock
+
+
+class ExecutorStats(msgspec.Struct):
+    """Counters since start."""
+
+    mutations: int = 0
+    queries: int = 0
+    conflicts: int = 0
+    exclusive: int = 0  # last attempts, which run before anybody else may
+    suspensions: int = 0
+
+
+class Runner:
+    """What all runs share: the database, the deployed versions, the run queue, and counters."""
+
+    def __init__(
+        self, database: Database, versions: Versions, queue: RunQueue, clock: Clock, rng: Rng, *, redact: bool
+    ) -> None:
+        self.database = database
+        self.versions = versions
+        self.queue = queue
+        self.gate = CommitGate(queue, database.limits.exclusive_commit_ms / 1000)
+        self.redact = redact
+        self.stats = ExecutorStats()
+        self.waiting = 0  # mutations that wait for room in the undurable tail
+        self._clock = clock
+        self._rng = rng
+
+    def ambient(self, kind: RunKind) -> Ambient:
+        """Return the surroundings of one execution: frozen clock, chance of its own, empty log."""
+        return Ambient(kind, self._clock.now_ns(), LogBuffer(), entropy=self._rng.token_bytes)
+
+    def failure(
+        self, call: Call, error: BaseException, ts: int, version: Version | None, log_lines: tuple[str, ...]
+    ) -> Failure:
+        """Return the failure a client is told about."""
+        return failure_of(
+            error,
+            request_id=call.request_id,
+            ts=ts,
+            log_lines=log_lines,
+            files=version.project.files if version is not None else (),
+            redact=self.redact,
+        )
+
+    def lines(self, surroundings: Ambient, transaction: Transaction) -> tuple[str, ...]:
+        """Return the log lines of an execution that has ended, as a client may see them."""
+        warn_of_limits(transaction, surroundings.log)
+        return () if self.redact else surroundings.log.lines
+
+
+class Run(ABC):
+    """What a query and a mutation have in common: one function, run on one transaction at a time."""
+
+    __slots__ = (
+        "call",
+        "documents",
+        "execution",
+        "function",
+        "handler",
+        "looked_at_identity",
+        "runner",
+        "surroundings",
+        "transaction",
+        "version",
+    )
+
+    def __init__(self, runner: Runner, call: Call) -> None:
+        self.runner = runner
+        self.call = call
+        self.looked_at_identity = False
+        self.version: Version | None = None
+        self.function: RegisteredFunction | None = None
+        self.handler: RegisteredFunction | None = None  # to run instead of what the call names
+        self.execution: Execution | None = None
+        self.surroundings: Ambient
+        self.transaction: Transaction
+
+    def look(self) -> None:
+        """Note that the function looked at the identity of its caller."""
+        self.looked_at_identity = True
+
+    @property
+    def database(self) -> Database:
+        """The database this runs on."""
+        return self.runner.database
+
+    def call_nested(
+        self, parent: Execution, kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
+    ) -> Generator[Any, Any, Any]:
+        """Run another function in the same transaction."""
+        return call_nested(self, parent, kind, function, args, named)
+
+    @abstractmethod
+    def outlasted(self) -> None:
+        """An attempt that kept all others waiting goes on among them."""
+
+    def _run(self, kind: RunKind, version: Version, transaction: Transaction, exclusive: bool) -> None:
+        """Start the handler on `transaction`; ends in `finished`."""
+        runner, call = self.runner, self.call
+        self.version = version
+        self.transaction = transaction
+        self.surroundings = runner.ambient(kind)
+        runner.database.retention.pin(transaction.begin_ts)
+        try:
+            function = self.handler or find_function(version, call, kind, transaction)
+        except Exception as error:
+            self.finished(None, error)
+            return
+        self.function = function
+        transaction.reader = function.path
+        documents = Documents(runner.database, transaction, version.project.schema, call.journal)
+        execution = Execution(runner.queue, documents, self.surroundings, self)
+        if exclusive:
+            runner.stats.exclusive += 1
+            execution.be_exclusive(runner.database.limits.exclusive_run_ms / 1000)
+        self.execution = execution
+        handler = function.function.handler
+        is_async = function.function.is_async
+        ctx = make_context(execution, kind, is_async, call.identity, self.look)
+        data, catalog = bytes(call.args), runner.database.catalog
+        # Arguments are made inside the execution: a user's dataclass may look at the clock.
+        execution.start(lambda: handler(ctx, **read_arguments(function, data, catalog)), is_async)
+
+    def _encode(self, result: object, error: BaseException | None) -> tuple[bytes, BaseException | None]:
+        """Return the result as wire JSON, or the error; one that is no result is an error too."""
+        if error is None:
+            assert self.function is not None
+            try:
+                return encode_result(self.function, result, self.runner.database.catalog), None
+            except Exception as problem:
+                error = problem
+        return b"null", error
+
+    @abstractmethod
+    def revalidate(self) -> None:
+        """Raise when a suspended attempt should not go on."""
+
+    @abstractmethod
+    def finished(self, result: Any, error: BaseException | None) -> None:
+        """Turn what the handler returned or raised into an outcome."""
+
+
+class QueryAttempt(Run):
+    """One run of a query at one timestamp."""
+
+    __slots__ = ("_done", "_ts")
+
+    def __init__(self, runner: Runner, call: Call, ts: int | None, done: Callable[[QueryRun], None]) -> None:
+        super().__init__(runner, call)
+        self._done = done
+        self._ts = ts
+
+    def begin(self) -> None:
+        """Run the first slice."""
+        runner = self.runner
+        runner.stats.queries += 1
+        try:
+            transaction = runner.database.begin_query(self._ts)
+            version = runner.versions.at(transaction.begin_ts)
+        except Error as error:
+            reads = ReadSet()
+            reads.add_point(runner.database.deployment_index, runner.database.deployment_key)
+            self._done(QueryRun(Refused(error), reads, False))
+            return
+        self._run("query", version, transaction, False)
+
+    def revalidate(self) -> None:
+        """Raise when the snapshot is gone, or the database is closed."""
+        try:
+            self.runner.database.check_open()
+            self.runner.database.retention.check(self.transaction.begin_ts)
+        except (Unavailable, SnapshotTooOld) as lost:
+            raise AttemptEnded(str(lost)) from lost
+
+    def outlasted(self) -> None:
+        """A query keeps nobody waiting."""
+
+    def finished(self, result: Any, error: BaseException | None) -> None:
+        """Report what came of it."""
+        if error is None and is_long(result):
+            assert self.function is not None
+            self._encode_on(encode_in_steps(self.function, result, self.database.catalog))
+        else:
+            self._conclude(*self._encode(result, error))
+
+    def _encode_on(self, steps: Generator[None, None, bytes]) -> None:
+        """Encode a long result as far as the slice goes."""
+        queue = self.runner.queue
+        try:
+            while True:
+                next(steps)
+                if queue.is_due():
+                    queue.suspend(lambda: self._encode_on(steps))
+                    return
+        except StopIteration as stop:
+            value, error = stop.value, None
+        except Exception as problem:
+            value, error = b"null", problem
+        self._conclude(value, error)
+
+    def _conclude(self, value: bytes, error: BaseException | None) -> None:
+        runner, transaction = self.runner, self.transaction
+        runner.database.retention.unpin(transaction.begin_ts)
+        outcome: Outcome
+        log_lines = runner.lines(self.surroundings, transaction)
+        if error is None:
+            outcome = Success(value, transaction.begin_ts, log_lines)
+        elif isinstance(error, SnapshotTooOld | Unavailable | Overloaded | ProtocolError):
+            outcome = Refused(error)
+        elif isinstance(error, OF_THE_FUNCTION):
+            outcome = runner.failure(self.call, error, transaction.begin_ts, self.version, log_lines)
+        elif isinstance(error, AttemptEnded) and isinstance(error.__cause__, Error):
+            outcome = Refused(error.__cause__)
+        else:
+            outcome = Refused(Unavailable(f"The query was stopped: {type(error).__name__}"))
+        surroundings = self.surroundings
+        clock_ns = surroundings.now_ns if surroundings.looked_at_clock else None
+        # A failure leaves the end of the page where it was.
+        journal = None if isinstance(outcome, Success) else self.call.journal
+        if self.execution is not None and (pager := self.execution.documents.pager) is not None:
+            journal = pager.journal
+        self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity, journal, clock_ns))
