@@ -95,6 +95,7 @@ class Transaction:
         "documents_read",
         "documents_written",
         "last_creation_ts",
+        "needs",
         "reads",
         "writes",
     )
@@ -107,6 +108,7 @@ class Transaction:
         self._staged: list[Staged] = []
         self._overlays: dict[IndexId, Overlay] = {}
         self.last_creation_ts = 0
+        self.needs: Table | None = None  # a table that must be loaded before another attempt
         self.documents_read = 0
         self.bytes_read = 0
         self.documents_written = 0

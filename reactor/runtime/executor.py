@@ -14,7 +14,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from reactor.engine.catalog import Table
 from reactor.engine.database import Database
+from reactor.engine.keyrange import EVERYTHING
 from reactor.engine.readset import ReadSet
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
@@ -133,6 +135,12 @@ class Executor:
         registry.register("run", "handler", Function("mutation", "internal", handler), "")
         (function,) = registry.functions.values()
         self.queue.request(_Mutation(self, call, done, handler=function).begin)
+
+    def not_loaded(self, call: Call, error: Error) -> Outcome:
+        """Return the outcome of a call that touched a table which can't be loaded."""
+        if isinstance(error, Unavailable):
+            return Refused(error)
+        return self.failure(call, error, self.database.durable_ts, None, ())
 
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
         """Run the first slice of a query now; `finished` may be called before this returns."""
@@ -341,7 +349,22 @@ class _Query(_Run):
         except (Unavailable, SnapshotTooOld) as lost:
             raise AttemptEnded(str(lost)) from lost
 
+    def _not_loaded(self, table: Table, error: Error) -> None:
+        reads = self.transaction.reads
+        reads.add_range(table.by_id.id, EVERYTHING)  # once it is loaded, a commit makes the failure stale
+        outcome = self.executor.not_loaded(self.call, error)
+        # Dated like a look at a clock that has long gone on: nobody else is answered with it.
+        self._done(QueryRun(outcome, reads, self.looked_at_identity, clock_ns=0))
+
     def _finished(self, result: Any, error: BaseException | None) -> None:
+        table = self.transaction.needs
+        if table is not None:
+            database, queue = self.executor.database, self.executor.queue
+            database.retention.unpin(self.transaction.begin_ts)
+            database.loading.when_loaded(
+                table, lambda: queue.request(self.begin), lambda problem: self._not_loaded(table, problem)
+            )
+            return
         if error is None and is_long(result):
             assert self.function is not None
             self._encode_on(self.executor.encode_in_steps(self.function, result))
@@ -474,6 +497,12 @@ class _Mutation(_Run):
         executor, transaction, call = self.executor, self.transaction, self.call
         database = executor.database
         database.retention.unpin(transaction.begin_ts)
+        if transaction.needs is not None:
+            self._attempt -= 1
+            database.loading.when_loaded(
+                transaction.needs, lambda: executor.queue.request(self._next_attempt), self._not_loaded
+            )
+            return
         log_lines = executor.lines(self.surroundings)
         value, error = self._encode(result, error)
         try:
@@ -512,6 +541,13 @@ class _Mutation(_Run):
         else:
             failure = executor.failure(call, error, transaction.begin_ts, self.version, log_lines)
             self._answer(failure, transaction.begin_ts)
+
+    def _not_loaded(self, error: Error) -> None:
+        outcome = self.executor.not_loaded(self.call, error)
+        if isinstance(outcome, Refused):
+            self._refuse(outcome.error)
+        else:
+            self._answer(outcome, self.transaction.begin_ts)
 
     def _lost(self, conflict: Error) -> None:
         """Run again at once: the winner is already visible."""

@@ -90,14 +90,18 @@ class Pusher:
 
     async def _build_indexes(self, schema: Schema, built: dict[str, Index]) -> None:
         """Fill what `schema` declares and nobody has built; each goes into `built`, by name, before it is filled."""
+        database = self._database
         for name, definition in schema.tables.items():
             table = self._table(name)
             for declared in definition.indexes:
                 fields = declared.stored_fields
                 if fields not in table.indexes:
-                    index = self._database.catalog.add_index(table, fields)
+                    await database.loading.settled(table)
+                    index = database.catalog.add_index(table, fields)
                     built[f"{name}.{declared.name}"] = index
-                    await self._in_background(fill_index(table, index, self._database.limits.scan_check_entries))
+                    if table.unloaded is None:  # otherwise the load fills it
+                        chunk = database.limits.scan_check_entries
+                        await self._in_background(fill_index(database.catalog, index, chunk))
 
     def _drop_unused(self, indexes: Iterable[Index]) -> None:
         """Forget what a push that failed has built: it may be half filled, and no version names it."""
@@ -117,6 +121,7 @@ class Pusher:
             change = compare_schemas(self._active_schema(), schema)
             for name in sorted(change.tables_to_check):
                 table = self._table(name)
+                await database.loading.load(table)
                 check = _DocumentCheck(schema, database, "Document")
                 await self._in_background(walk_table(table, check, database.limits.scan_check_entries))
                 checked += check.count
