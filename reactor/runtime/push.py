@@ -122,7 +122,7 @@ class Pusher:
             for name in sorted(change.tables_to_check):
                 table = self._table(name)
                 await database.loading.load(table)
-                check = _DocumentCheck(schema, database, "Document")
+                check = _DocumentCheck(schema, database, since)
                 await self._in_background(walk_table(table, check, database.limits.scan_check_entries))
                 checked += check.count
             while len(entries := database.write_log.since(since)) > SETTLED:
@@ -138,7 +138,7 @@ class Pusher:
         return since, checked
 
     def _check_changed(self, schema: Schema, since: int) -> None:
-        check = _DocumentCheck(schema, self._database, "New document")
+        check = _DocumentCheck(schema, self._database, since)
         entries = list(self._database.write_log.since(since))
         for table, document in changed_documents(entries):
             check(table, document)
@@ -250,12 +250,12 @@ class Pusher:
 
 
 class _DocumentCheck:
-    """Checks documents against a schema that is not deployed yet."""
+    """Checks documents against a schema that is not deployed yet. What was written after `since` is new."""
 
-    def __init__(self, schema: Schema, database: Database, subject: str) -> None:
+    def __init__(self, schema: Schema, database: Database, since: int) -> None:
         self._schema = schema
         self._database = database
-        self._subject = subject
+        self._since = since
         self.count = 0
 
     def __call__(self, table: Table, document: dict[str, Value]) -> None:
@@ -269,10 +269,14 @@ class _DocumentCheck:
         try:
             definition.check_document(document, catalog)
         except ValidationError as error:
-            named = f' with ID "{document["_id"]!s}"' if self._subject == "Document" else ""
+            key = id_key(str(document["_id"]))
+            written = self._database.write_log.since(self._since)
+            if any(change.key == key for entry in written for change in entry.changes):
+                subject = "New document"
+            else:
+                subject = f'Document with ID "{document["_id"]!s}"'
             raise PushError(
-                f'Schema validation failed. {self._subject}{named} in table "{table.name}" '
-                f"does not match the schema: {error}"
+                f'Schema validation failed. {subject} in table "{table.name}" does not match the schema: {error}'
             ) from None
 
 
