@@ -6,7 +6,7 @@ process. The baseline is a plain dict from id to the stored bytes. Connections a
 said Connect; the baseline is the raw echo on the same stack. Subscriptions are live queries of one connection, each
 with arguments of its own, and then a hundred live queries shared by many connections.
 
-Prints JSON. Options: documents connections subscriptions, by default 200000 1000 10000.
+Prints JSON. Options: documents connections subscriptions, by default 100000 1000 10000.
 """
 
 import asyncio
@@ -52,7 +52,9 @@ async def documents_in_memory(project: str, data: str, count: int, measure: Call
 
     Returns how much `measure` grew, and what the engine itself counts.
     """
-    host = await Host.open(SqlitePersistence(data), clock=SystemClock(), rng=SystemRng(), limits=Limits())
+    host = await Host.open(
+        SqlitePersistence(data, synchronous="OFF"), clock=SystemClock(), rng=SystemRng(), limits=Limits()
+    )
     loaded = ProjectLoader(project).load()
     await host.push(loaded)
     database: Database = host.database
@@ -73,9 +75,9 @@ async def documents_in_memory(project: str, data: str, count: int, measure: Call
 
 
 async def write(database: Database, table: Table, count: int) -> None:
-    """Insert documents in transactions of a hundred, and wait until they are durable."""
+    """Insert documents in transactions of a thousand, and wait until they are durable."""
     made = documents(table.number, count)
-    while some := list(islice(made, 100)):
+    while some := list(islice(made, 1000)):
         transaction = database.begin_mutation()
         for document_id, data in some:
             transaction.get(table, document_id)
@@ -245,5 +247,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] in (["resident"], ["traced"]):
         print(json.dumps(measured(sys.argv[1], sys.argv[2:])))
     else:
-        numbers = [int(given) for given in [*sys.argv[1:], *["200000", "1000", "10000"][len(sys.argv) - 1 :]]]
+        numbers = [int(given) for given in [*sys.argv[1:], *["100000", "1000", "10000"][len(sys.argv) - 1 :]]]
         report("memory", main(*numbers))
