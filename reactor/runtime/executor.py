@@ -349,7 +349,13 @@ class _Query(_Run):
         except (Unavailable, SnapshotTooOld) as lost:
             raise AttemptEnded(str(lost)) from lost
 
+    def _begin_again(self) -> None:
+        ts = self.transaction.begin_ts
+        self.begin()
+        self.executor.database.retention.unpin(ts)
+
     def _not_loaded(self, table: Table, error: Error) -> None:
+        self.executor.database.retention.unpin(self.transaction.begin_ts)
         reads = self.transaction.reads
         reads.add_range(table.by_id.id, EVERYTHING)  # once it is loaded, a commit makes the failure stale
         outcome = self.executor.not_loaded(self.call, error)
@@ -359,10 +365,9 @@ class _Query(_Run):
     def _finished(self, result: Any, error: BaseException | None) -> None:
         table = self.transaction.needs
         if table is not None:
-            database, queue = self.executor.database, self.executor.queue
-            database.retention.unpin(self.transaction.begin_ts)
-            database.loading.when_loaded(
-                table, lambda: queue.request(self.begin), lambda problem: self._not_loaded(table, problem)
+            queue = self.executor.queue
+            self.executor.database.loading.when_loaded(  # still pinned: it is run again at the same timestamp
+                table, lambda: queue.request(self._begin_again), lambda problem: self._not_loaded(table, problem)
             )
             return
         if error is None and is_long(result):

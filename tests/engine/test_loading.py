@@ -289,13 +289,14 @@ def test_random_touches_commits_and_restarts_equal_an_eager_model(
         for name in NAMES:
             database.create_table(name)
             model[name] = {}
-        touched = set(NAMES)
+        touched, starts = set(NAMES), 0
         for action, name, number in steps:
             if action == "restart":
                 await database.close()
                 await tasks.join()
                 persistence.loaded.clear()
-                database = await opened(persistence, limits=limits, tasks=tasks, is_lazy=True)
+                starts += 1
+                database = await opened(persistence, limits=limits, tasks=tasks, is_lazy=True, seed=starts)
                 touched = set()
                 continue
             table = table_of(database, name)

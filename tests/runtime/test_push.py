@@ -264,18 +264,22 @@ async def test_a_new_index_equals_a_full_scan_at_every_timestamp_from_the_switch
         for at in range(20):
             await bench.mutation("churn:churn", at=at)
         project = bench.load(app(INDEXED, churn=CHURN))
+        bench.clock.tick = 1.0
         push = asyncio.ensure_future(bench.host.push(project))
-        pinned: list[int] = []
-        done = at = 0
-        while done < count:
-            await bench.mutation("churn:churn", at=at)
-            at += 1
-            if push.done():
-                done += 1
-                pinned.append(database.durable_ts)
-                database.retention.pin(pinned[-1])
+        pending = []
+        while not push.done():
+            pending.append(bench.submit("mutation", "churn:churn", {"at": len(pending)}))
+            await asyncio.sleep(0)
         report = await push
-        assert at > count, "the push was going on for a while"
+        bench.clock.tick = 0.0
+        assert len(pending) > 10, "the push was going on for a while"
+        for future in pending:
+            await future
+        pinned: list[int] = []
+        for at in range(count):
+            await bench.mutation("churn:churn", at=at)
+            pinned.append(database.durable_ts)
+            database.retention.pin(pinned[-1])
         table = database.catalog.by_name["items"]
         index = table.indexes[("name", "_creationTime")]
         for ts in pinned:
