@@ -12,6 +12,7 @@
     ├── FunctionTimeout         user code ran too long
     ├── SystemTimeout           the engine worked too long for one function
     ├── LimitExceeded           a documented limit, with its value and the actual one
+    ├── DataBytesExceeded       the data would outgrow the memory it may take
     ├── DocumentNotFound        write to a document that does not exist
     ├── NotUnique               `unique()` found two documents
     ├── InvalidCursor           a page cursor from elsewhere; its data reaches clients
@@ -143,6 +144,13 @@ class LimitExceeded(Error):
     def __init__(self, rule: str, message: str) -> None:
         self.rule = rule
         super().__init__(message)
+
+
+class DataBytesExceeded(Error):
+    """Documents and indexes would take more memory than they may; nothing was written. Deleting still works."""
+
+    code = "DataBytesExceeded"
+    status = 507
 
 
 class DocumentNotFound(Error):

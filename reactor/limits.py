@@ -13,6 +13,7 @@ from reactor.errors import InvalidArgument
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 # Values (bytes count as in `values/size.py`).
 MAX_ARRAY_LENGTH: Final = 8192
@@ -165,6 +166,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes: Annotated[
         int, Knob("bytes", 1 << 16, 1 << 40, "REACTOR_HISTORY_BYTES", "old versions kept for snapshots in use")
     ] = 128 * MIB
+    data_bytes: Annotated[
+        int,
+        Knob("bytes", 1 << 20, 1 << 50, "REACTOR_DATA_BYTES", "memory that documents and their indexes may take"),
+    ] = 4 * GIB
     write_log_commits: Annotated[
         int, Knob("commits", 16, 1 << 24, "REACTOR_WRITE_LOG_COMMITS", "recent commits kept for conflict checks")
     ] = 50_000

@@ -7,7 +7,7 @@ is completed by looking again at whatever commits have changed since it began. U
 
 from collections.abc import Callable, Generator, Iterator
 
-from reactor.engine.catalog import Index, Table
+from reactor.engine.catalog import Catalog, Index, Table
 from reactor.engine.writelog import LogEntry
 from reactor.values.stored import decode_object
 from reactor.values.types import Value
@@ -15,14 +15,22 @@ from reactor.values.types import Value
 CheckDocument = Callable[[Table, dict[str, Value]], None]
 
 
-def fill_index(table: Table, index: Index, chunk_size: int) -> Generator[int, None, None]:
-    """Copy every document of `table` into `index`; yields after each chunk with the number copied so far."""
+def fill_index(catalog: Catalog, index: Index, chunk_size: int) -> Generator[int, None, None]:
+    """Copy every document of its table into `index`; yields after each chunk with the number copied so far.
+
+    Raises:
+        DataBytesExceeded: the index does not fit into memory.
+    """
+    table = index.table
     copied = 0
     start = b""
     keys, encode, documents = index.keys, index.encoder, table.documents
     while chunk := table.by_id.keys.chunk(start, None, chunk_size):
+        before = keys.bytes
         for key in chunk:
             keys.add(encode(decode_object(documents[key])))
+        catalog.bytes += keys.bytes - before
+        catalog.check_room(0)
         copied += len(chunk)
         start = chunk[-1] + b"\x00"
         yield copied

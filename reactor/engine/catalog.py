@@ -13,7 +13,8 @@ from typing import Final
 from reactor.engine.history import History, Moves
 from reactor.engine.keyrange import IndexId
 from reactor.engine.sortedkeys import SortedKeys
-from reactor.errors import LimitExceeded
+from reactor.engine.unloaded import Unloaded, UnloadedDocuments, UnloadedKeys
+from reactor.errors import DataBytesExceeded, LimitExceeded
 from reactor.limits import FIRST_USER_TABLE, MAX_TABLES
 from reactor.values.keys import IndexKeyEncoder
 
@@ -28,6 +29,9 @@ SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
 STORED_FILES: Final = "_storage"
 VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
 SYSTEM_TABLES: Final = {TABLES: 513, MODULES: 514, DEPLOYMENT: 515, **VISIBLE_SYSTEM_TABLES}
+
+
+DOCUMENT_BYTES: Final = 96  # of memory that a document takes beside its own: object header, place in its table
 
 
 class Index:
@@ -49,7 +53,7 @@ class Index:
 class Table:
     """One table: its number, its name, its documents, and its indexes by stored fields."""
 
-    __slots__ = ("by_id", "documents", "history", "indexes", "name", "number", "order", "row_key")
+    __slots__ = ("by_id", "documents", "history", "indexes", "name", "number", "order", "row_key", "unloaded")
 
     def __init__(self, number: int, name: str, by_id: IndexId, by_creation_time: IndexId) -> None:
         self.number = number
@@ -60,6 +64,7 @@ class Table:
         self.indexes = {BY_ID: self.by_id, BY_CREATION_TIME: Index(by_creation_time, self, BY_CREATION_TIME)}
         self.order: tuple[Index, ...] = tuple(self.indexes.values())  # by id first
         self.row_key: bytes | None = None  # of its document in `_tables`; reading the table reads that key
+        self.unloaded: Unloaded | None = None  # until the documents are in memory
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -70,10 +75,18 @@ def id_key(document_id: str) -> bytes:
     return b"\x10" + document_id.encode("ascii") + b"\x00"
 
 
+def document_bytes(data: bytes | None) -> int:
+    """Return what a document takes in memory, without its keys; None is no document."""
+    return 0 if data is None else DOCUMENT_BYTES + len(data)
+
+
 class Catalog:
     """Every table of the deployment, by name and by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_bytes: int) -> None:
+        """`data_bytes` is how much memory documents and indexes may take (`limits.data_bytes`)."""
+        self.data_bytes = data_bytes
+        self.bytes = 0  # of memory that all documents and index keys take
         self.by_name: dict[str, Table] = {}
         self.by_number: dict[int, Table] = {}
         self._next_index = 0
@@ -111,18 +124,47 @@ class Catalog:
         """Forget a table and its documents."""
         table = self.by_number.pop(number)
         del self.by_name[table.name]
+        if table.unloaded is None:
+            self.bytes -= sum(document_bytes(data) for data in table.documents.values())
+            self.bytes -= sum(index.keys.bytes for index in table.order)
+
+    def leave_unloaded(self, table: Table) -> None:
+        """Let the documents of an empty table stay on disk until somebody needs them."""
+        table.unloaded = Unloaded()
+        table.documents = UnloadedDocuments(table.name)
+        for index in table.order:
+            index.keys = UnloadedKeys(table.name)
 
     def add_index(self, table: Table, fields: Sequence[str]) -> Index:
-        """Give `table` an index over stored `fields`, still empty; every commit from now on maintains it."""
+        """Give `table` an index over stored `fields`, still empty; every commit from now on maintains it.
+
+        That of a table which is not loaded is filled when the table is.
+        """
         index = Index(self._new_id(), table, tuple(fields))
+        if table.unloaded is not None:
+            index.keys = UnloadedKeys(table.name)
         table.indexes[index.fields] = index
         table.order = tuple(table.indexes.values())
         return index
 
     def drop_index(self, table: Table, fields: tuple[str, ...]) -> None:
         """Forget an index that no schema version in use names."""
-        del table.indexes[fields]
+        self.bytes -= table.indexes.pop(fields).keys.bytes
         table.order = tuple(table.indexes.values())
+
+    def check_room(self, growth: int) -> None:
+        """Check that documents and indexes may grow by so many bytes.
+
+        Raises:
+            DataBytesExceeded: they would take more memory than they may.
+        """
+        actual = self.bytes + growth
+        if actual > self.data_bytes:
+            raise DataBytesExceeded(
+                f"Documents and indexes would take {actual} bytes of memory, more than "
+                f"REACTOR_DATA_BYTES={self.data_bytes}. Delete documents, drop indexes, or raise it if the machine has "
+                "more memory."
+            )
 
     def _new_id(self) -> IndexId:
         self._next_index += 1

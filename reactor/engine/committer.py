@@ -8,21 +8,33 @@ What it applied is visible to mutations at once, and to everything else when the
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from reactor.engine.catalog import Index
+from reactor.engine.catalog import DOCUMENT_BYTES, Catalog, Index, document_bytes
 from reactor.engine.conflicts import Conflict, find_conflict
 from reactor.engine.history import History
 from reactor.engine.sessions import SessionResult, SessionResults
+from reactor.engine.sortedkeys import KEY_BYTES
 from reactor.engine.timestamps import CommitClock
 from reactor.engine.transaction import PendingWrite, Transaction
 from reactor.engine.writelog import DocumentChange, LogEntry, WriteLog
-from reactor.limits import MAX_CONFLICT_REPORTS
+from reactor.limits import (
+    FIRST_USER_TABLE,
+    MAX_BYTES_WRITTEN,
+    MAX_CONFLICT_REPORTS,
+    MAX_DOCUMENTS_WRITTEN,
+    MAX_INDEXES_PER_TABLE,
+)
 from reactor.storage.interface import DocumentWrite, Record, RecordKind
 from reactor.values.types import undefined
 
 Kept = tuple[History[Any], bytes]  # a history, and a key it now holds something about
 Move = tuple[Index, bytes | None, bytes | None]  # an index, the key a document leaves, the key it takes
+
+# What one transaction can add at most: each byte written may stand in every index, there escaped to twice its size.
+MOST_GROWTH: Final = MAX_DOCUMENTS_WRITTEN * (DOCUMENT_BYTES + KEY_BYTES * (MAX_INDEXES_PER_TABLE + 2)) + (
+    MAX_BYTES_WRITTEN * (1 + 2 * (MAX_INDEXES_PER_TABLE + 2))
+)
 
 
 class Committer:
@@ -30,11 +42,14 @@ class Committer:
 
     def __init__(
         self,
+        catalog: Catalog,
         clock: CommitClock,
         write_log: WriteLog,
         sessions: SessionResults,
         enqueue: Callable[[Record, list[Kept]], None],
     ) -> None:
+        self._catalog = catalog
+        self._ample_below = catalog.data_bytes - MOST_GROWTH
         self._clock = clock
         self._write_log = write_log
         self._sessions = sessions
@@ -89,16 +104,21 @@ class Committer:
 
         Raises:
             WriteConflict: see `validate`.
+            DataBytesExceeded: the data would outgrow its budget; nothing was written.
         """
         if not transaction.writes:
             return transaction.begin_ts
         self.validate(transaction)
         moves = [_moves(pending) for pending in transaction.writes.values()]
+        catalog = self._catalog
+        if catalog.bytes > self._ample_below and kind == "commit":  # what is undone was there before
+            _check_room(catalog, transaction, moves)
         commit_ts = self._clock.next(transaction.last_creation_ts)
         # From here to the end nothing may raise or suspend: others must never see half a commit.
         changes: list[DocumentChange] = []
         kept: list[Kept] = []
         writes: list[DocumentWrite] = []
+        growth = 0
         for pending, moved in zip(transaction.writes.values(), moves, strict=True):
             before, after = pending.before, pending.after
             if before is None and after is None:
@@ -109,12 +129,16 @@ class Committer:
             history = table.history
             history.record(key, commit_ts, before)
             kept.append((history, key))
+            if before is not None:
+                growth -= DOCUMENT_BYTES + len(before)
             if after is None:
                 del table.documents[key]
             else:
                 table.documents[key] = after
+                growth += DOCUMENT_BYTES + len(after)
             if moved:
-                _move(moved, commit_ts, kept)
+                growth += _move(moved, commit_ts, kept)
+        catalog.bytes += growth
         self._write_log.append(LogEntry(commit_ts, tuple(changes), source))
         if session is not None and request is not None and result is not None:
             self._sessions.remember(session, request, SessionResult(result, log_lines, commit_ts))
@@ -137,7 +161,11 @@ def _moves(pending: PendingWrite) -> list[Move]:
     """Return where a document changes its place. In an index over none of the fields that changed, it stays."""
     old, new = pending.old, pending.new
     if old is None:
-        return [] if new is None else [(index, None, index.encoder(new)) for index in pending.table.order]
+        if new is None:
+            return []
+        by_id, *others = pending.table.order
+        # The very same key object that the table has.
+        return [(by_id, None, pending.key), *[(index, None, index.encoder(new)) for index in others]]
     if new is None:
         return [(index, index.encoder(old), None) for index in pending.table.order]
     moves: list[Move] = []
@@ -152,8 +180,31 @@ def _moves(pending: PendingWrite) -> list[Move]:
     return moves
 
 
-def _move(moves: list[Move], commit_ts: int, kept: list[Kept]) -> None:
+def _check_room(catalog: Catalog, transaction: Transaction, moves: list[list[Move]]) -> None:
+    """Refuse a transaction that would let the data outgrow its budget.
+
+    System documents are not refused: a push may be what makes room.
+    """
+    growth = 0
+    for pending, moved in zip(transaction.writes.values(), moves, strict=True):
+        if pending.table.number >= FIRST_USER_TABLE:
+            growth += document_bytes(pending.after) - document_bytes(pending.before)
+            for _, old_key, new_key in moved:
+                growth += _key_bytes(new_key) - _key_bytes(old_key)
+    if growth > 0:
+        catalog.check_room(growth)
+
+
+def _key_bytes(key: bytes | None) -> int:
+    return 0 if key is None else KEY_BYTES + len(key)
+
+
+def _move(moves: list[Move], commit_ts: int, kept: list[Kept]) -> int:
+    """Change what the indexes hold; return by how many bytes they have grown."""
+    growth = 0
     for index, old_key, new_key in moves:
+        # Not from the lengths of the keys: an index that is being filled may not have the old one yet.
+        growth -= index.keys.bytes
         if old_key is not None:
             index.keys.discard(old_key)
             index.moves.record(old_key, commit_ts, True)
@@ -162,3 +213,5 @@ def _move(moves: list[Move], commit_ts: int, kept: list[Kept]) -> None:
             index.keys.add(new_key)
             index.moves.record(new_key, commit_ts, False)
             kept.append((index.moves, new_key))
+        growth += index.keys.bytes
+    return growth

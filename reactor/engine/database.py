@@ -11,6 +11,7 @@ from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
 from reactor.engine.committer import Committer, Kept
 from reactor.engine.cursor import Cursors
 from reactor.engine.folding import Folding
+from reactor.engine.loading import Loading
 from reactor.engine.publisher import Publisher
 from reactor.engine.recovery import recover
 from reactor.engine.retention import Retention
@@ -58,7 +59,8 @@ class Database:
         self.write_log = WriteLog(end, max(limits.write_log_commits, 2 * limits.tail_commits))
         self.publisher = publisher = Publisher(persistence, end, limits, spawn, self._published, self._undo)
         self.retention = Retention(self.write_log, lambda: publisher.durable_ts, end, limits.history_bytes)
-        self.committer = Committer(self.commit_clock, self.write_log, sessions, self._enqueue)
+        self.committer = Committer(catalog, self.commit_clock, self.write_log, sessions, self._enqueue)
+        self.loading = Loading(persistence, catalog, limits, spawn, clock)
         self.on_publish: PublishHook = lambda ts, entries: None
         self._folding = folding
         self._is_open = True
@@ -71,14 +73,17 @@ class Database:
     async def open(
         cls, persistence: Persistence, *, clock: Clock, rng: Rng, limits: Limits, spawn: Spawn
     ) -> "Database":
-        """Open storage, bring its documents into memory, and make the start durable.
+        """Open storage, bring the system tables into memory, and make the start durable.
+
+        The application's tables are loaded when they are first touched.
 
         Raises:
             StorageError: the data is held by another process, damaged, or of a newer version.
         """
         state = await persistence.open()
         try:
-            catalog, sessions, folding = Catalog(), SessionResults(limits), Folding(persistence, limits, spawn)
+            catalog, sessions = Catalog(limits.data_bytes), SessionResults(limits)
+            folding = Folding(persistence, limits, spawn)
             await recover(persistence, state, catalog, sessions, folding)
             database = cls(
                 persistence, catalog, sessions, folding, state.end, clock=clock, rng=rng, limits=limits, spawn=spawn
@@ -225,6 +230,7 @@ class Database:
             await self.publisher.drain()
         finally:
             self.publisher.stop()
+            await self.loading.close()
             await self._folding.close()
             await self.persistence.close()
 

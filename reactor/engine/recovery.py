@@ -1,10 +1,11 @@
 """Recovery: bringing a deployment's documents back into memory when it opens.
 
-Owns the order: tables, folded documents, then the log behind them. No reader exists yet, so no history is kept. Used by
-the database.
+Owns the order: system tables, then the log behind what is folded. What belongs to the application's tables stays on
+disk, the end of the log with it, until somebody touches them (`loading`). No reader exists yet, so no history is kept.
+Used by the database.
 """
 
-from reactor.engine.catalog import TABLES, Catalog, Table, id_key
+from reactor.engine.catalog import TABLES, Catalog, Table, document_bytes, id_key
 from reactor.engine.folding import Folding
 from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.limits import FIRST_USER_TABLE
@@ -26,7 +27,7 @@ async def recover(
     await _load(persistence, catalog.by_number[system])
     _adopt_tables(catalog)
     for number in await persistence.tables():
-        if number in catalog.by_number and number != system:
+        if number in catalog.by_number and system < number < FIRST_USER_TABLE:
             await _load(persistence, catalog.by_number[number])
     async for marks in persistence.load(SESSION_MARKS):
         for mark in marks:
@@ -41,6 +42,10 @@ async def recover(
             if record.ts > state.folded:
                 _replay(catalog, record)
         after = records[-1].ts
+    for table in catalog.by_number.values():
+        if table.unloaded is None:
+            catalog.bytes += sum(map(document_bytes, table.documents.values()))
+            catalog.bytes += sum(index.keys.bytes for index in table.order)
 
 
 async def _load(persistence: Persistence, table: Table) -> None:
@@ -67,21 +72,30 @@ def _place(table: Table, document_id: str, data: bytes | None) -> None:
 def _replay(catalog: Catalog, record: Record) -> None:
     system = catalog.by_name[TABLES].number
     for write in record.writes:
-        _place(catalog.by_number[write.table], write.id, write.value)
-        if write.table == system:
-            _adopt_tables(catalog)
+        table = catalog.by_number[write.table]
+        if table.unloaded is not None:
+            table.unloaded.writes[write.id] = write.value
+            continue
+        _place(table, write.id, write.value)
+        if write.table == system and write.value is not None:
+            _adopt_table(catalog, write.value)
 
 
 def _adopt_tables(catalog: Catalog) -> None:
     """Make the catalog agree with the documents of `_tables`."""
     for data in catalog.by_name[TABLES].documents.values():
-        row = decode_object(data)
-        name, number, row_id = row["name"], row["number"], row["_id"]
-        assert isinstance(name, str)
-        assert isinstance(number, float)
-        assert isinstance(row_id, str)
-        table = catalog.by_number.get(int(number))
-        if table is None:
-            assert number >= FIRST_USER_TABLE
-            table = catalog.add_table(int(number), name)
-        table.row_key = id_key(row_id)
+        _adopt_table(catalog, data)
+
+
+def _adopt_table(catalog: Catalog, data: bytes) -> None:
+    row = decode_object(data)
+    name, number, row_id = row["name"], row["number"], row["_id"]
+    assert isinstance(name, str)
+    assert isinstance(number, float)
+    assert isinstance(row_id, str)
+    table = catalog.by_number.get(int(number))
+    if table is None:
+        assert number >= FIRST_USER_TABLE
+        table = catalog.add_table(int(number), name)
+        catalog.leave_unloaded(table)
+    table.row_key = id_key(row_id)

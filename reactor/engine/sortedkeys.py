@@ -6,9 +6,16 @@ bounded chunk and is continued by key, because an iterator over something that c
 the catalog and by the history.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable
-from typing import ClassVar
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Generator, Iterable
+from itertools import islice
+from typing import ClassVar, Final, Self
+
+KEY_BYTES: Final = 56  # of memory that a key takes beside its own: object header, place in its block
+
+_STEP_KEYS: Final = 1024  # keys looked at between two yields of a build
+_MAX_PARTS: Final = 8192
+_SAMPLES_PER_PART: Final = 4
 
 
 class SortedKeys:
@@ -17,7 +24,7 @@ class SortedKeys:
     A change or a question searches the list of blocks and one block; a change moves pointers within one block.
     """
 
-    __slots__ = ("_blocks", "_counts", "_length", "_maxes")
+    __slots__ = ("_blocks", "_counts", "_length", "_maxes", "bytes")
 
     most: ClassVar[int] = 1024  # keys in a block before it is split
     least: ClassVar[int] = 128  # keys in a block before it joins a neighbour
@@ -29,7 +36,9 @@ class SortedKeys:
         # go: an index that nobody counts pays nothing.
         self._counts: list[int] = []
         self._length = 0
-        self.replace(keys)
+        self.bytes = 0  # of memory that the keys take
+        if keys != ():
+            self.replace(keys)
 
     def __len__(self) -> int:
         return self._length
@@ -45,6 +54,7 @@ class SortedKeys:
         """Hold `keys` instead, given in any order, none twice; far cheaper than one by one."""
         ordered = sorted(keys)
         self._length = len(ordered)
+        self.bytes = sum(map(len, ordered)) + KEY_BYTES * len(ordered)
         length = max(1, self.most * 3 // 4)  # room to grow before the first split
         self._blocks = [ordered[at : at + length] for at in range(0, len(ordered), length)]
         self._maxes = [block[-1] for block in self._blocks]
@@ -70,6 +80,7 @@ class SortedKeys:
             maxes.append(key)
             self._counts = []
         self._length += 1
+        self.bytes += KEY_BYTES + len(key)
         if len(blocks[at]) > self.most:
             self._split(at)
         elif self._counts:
@@ -86,6 +97,7 @@ class SortedKeys:
             return
         del block[position]
         self._length -= 1
+        self.bytes -= KEY_BYTES + len(key)
         if len(block) < self.least:
             self._join(at)
         else:
@@ -116,6 +128,44 @@ class SortedKeys:
         if low != high:
             found += self._keys_before(high) - self._keys_before(low)
         return found - bisect_left(blocks[low], start)
+
+    @classmethod
+    def built(cls, keys: Collection[bytes]) -> Generator[None, None, Self]:
+        """Return `keys`, none twice, in order; yields often, since to sort a million keys takes a second.
+
+        `keys` is gone through twice. A sample of it is sorted to know where to divide; then each part is sorted by
+        itself. No step takes longer than to sort the sample.
+        """
+        made = cls()
+        length = max(1, cls.most * 3 // 4)
+        made._length = len(keys)
+        parts = min(made._length // length, _MAX_PARTS) + 1
+        stride = min(max(1, made._length // (parts * _SAMPLES_PER_PART)), _STEP_KEYS)
+        sample: list[bytes] = []
+        found = iter(keys)
+        while some := list(islice(found, _STEP_KEYS)):
+            sample += some[::stride]
+            made.bytes += sum(map(len, some)) + KEY_BYTES * len(some)
+            yield
+        sample.sort()
+        bounds = sample[:: max(1, len(sample) // parts)][1:]
+        buckets: list[list[bytes]] = [[] for _ in range(len(bounds) + 1)]
+        found = iter(keys)
+        while some := list(islice(found, _STEP_KEYS)):
+            for key in some:
+                buckets[bisect_right(bounds, key)].append(key)
+            yield
+        rest: list[bytes] = []
+        for bucket in buckets:
+            bucket.sort()
+            rest += bucket
+            while len(rest) >= 2 * length:
+                made._blocks.append(rest[:length])
+                del rest[:length]
+            yield
+        made._blocks += [rest[at : at + cls.most] for at in range(0, len(rest), cls.most)]
+        made._maxes = [block[-1] for block in made._blocks]
+        return made
 
     def _up(self, start: bytes, end: bytes | None, limit: int) -> list[bytes]:
         blocks, maxes = self._blocks, self._maxes

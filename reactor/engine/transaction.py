@@ -117,6 +117,7 @@ class Transaction:
         "documents_written",
         "last_creation_ts",
         "looked_ts",
+        "needs",
         "own_commits",
         "reader",
         "reads",
@@ -138,6 +139,7 @@ class Transaction:
         self.looked_ts = begin_ts  # what it had read by its last suspension was valid up to here
         self.reader = ""  # path of the function it runs
         self.own_commits: tuple[int, ...] = ()  # made on its behalf while it ran, so that they are no conflict
+        self.needs: Table | None = None  # a table that must be loaded before another attempt
         self.documents_read = 0
         self.bytes_read = 0
         self.documents_written = 0

@@ -15,6 +15,7 @@ from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
 from reactor.engine.query import Bound, compile_range, query_json
 from reactor.engine.transaction import Transaction
+from reactor.engine.unloaded import TableUnloaded
 from reactor.errors import (
     DocumentInvalid,
     DocumentNotFound,
@@ -294,6 +295,9 @@ class Documents:
             except ValidationError as error:
                 raise InvalidArgument(f"Invalid table name: {error}") from None
             table = database.create_table(name, self.transaction)
+        if table.unloaded is not None:
+            self.transaction.needs = table  # should the handler swallow what is raised here
+            raise TableUnloaded(name)
         if table.row_key is not None:
             reads.add_point(database.tables_index, table.row_key)
         if not self._schema.schema_validation:
@@ -415,7 +419,8 @@ class Documents:
             check_document_size(normal.size)
         except ValidationError as error:
             raise DocumentInvalid(str(error)) from None
-        return document, encode_stored(document)
+        # Copied, since it may stay for long: the encoder's bytes keep half as much again that it had reserved.
+        return document, b"%b" % encode_stored(document)
 
 
 def _check_system_fields(value: Mapping[str, object], document_id: str, creation_time: float) -> None:

@@ -123,6 +123,12 @@ class MutationAttempts(Run):
     def finished(self, result: Any, error: BaseException | None) -> None:
         """Commit, if the handler has returned, and report what came of it; or run again."""
         runner = self.runner
+        needs = self.transaction.needs
+        if needs is not None:
+            self._attempt -= 1
+            self.database.retention.unpin(self.transaction.begin_ts)
+            self.database.loading.when_loaded(needs, lambda: runner.queue.request(self._next_attempt), self._not_loaded)
+            return
         log_lines = runner.lines(self.surroundings, self.transaction)
         value, error = self._encode(result, error)
         gate = runner.gate
@@ -175,6 +181,13 @@ class MutationAttempts(Run):
         else:
             failure = runner.failure(call, error, transaction.begin_ts, self.version, log_lines)
             self._answer(failure, transaction.begin_ts)
+
+    def _not_loaded(self, error: Error) -> None:
+        outcome = self.runner.not_loaded(self.call, error)
+        if isinstance(outcome, Refused):
+            self._refuse(outcome.error)
+        else:
+            self._answer(outcome, self.transaction.begin_ts)
 
     # Lost attempts.
 

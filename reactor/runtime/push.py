@@ -90,14 +90,18 @@ class Pusher:
 
     async def _build_indexes(self, schema: Schema, built: dict[str, Index]) -> None:
         """Fill what `schema` declares and nobody has built; each goes into `built`, by name, before it is filled."""
+        database = self._database
         for name, definition in schema.tables.items():
             table = self._table(name)
             for declared in definition.indexes:
                 fields = declared.stored_fields
                 if fields not in table.indexes:
-                    index = self._database.catalog.add_index(table, fields)
+                    await database.loading.settled(table)
+                    index = database.catalog.add_index(table, fields)
                     built[f"{name}.{declared.name}"] = index
-                    await self._in_background(fill_index(table, index, self._database.limits.scan_check_entries))
+                    if table.unloaded is None:  # otherwise the load fills it
+                        chunk = database.limits.scan_check_entries
+                        await self._in_background(fill_index(database.catalog, index, chunk))
 
     def _drop_unused(self, indexes: Iterable[Index]) -> None:
         """Forget what a push that failed has built: it may be half filled, and no version names it."""
@@ -117,7 +121,8 @@ class Pusher:
             change = compare_schemas(self._active_schema(), schema)
             for name in sorted(change.tables_to_check):
                 table = self._table(name)
-                check = _DocumentCheck(schema, database, "Document")
+                await database.loading.load(table)
+                check = _DocumentCheck(schema, database, since)
                 await self._in_background(walk_table(table, check, database.limits.scan_check_entries))
                 checked += check.count
             while len(entries := database.write_log.since(since)) > SETTLED:
@@ -133,7 +138,7 @@ class Pusher:
         return since, checked
 
     def _check_changed(self, schema: Schema, since: int) -> None:
-        check = _DocumentCheck(schema, self._database, "New document")
+        check = _DocumentCheck(schema, self._database, since)
         entries = list(self._database.write_log.since(since))
         for table, document in changed_documents(entries):
             check(table, document)
@@ -245,12 +250,12 @@ class Pusher:
 
 
 class _DocumentCheck:
-    """Checks documents against a schema that is not deployed yet."""
+    """Checks documents against a schema that is not deployed yet. What was written after `since` is new."""
 
-    def __init__(self, schema: Schema, database: Database, subject: str) -> None:
+    def __init__(self, schema: Schema, database: Database, since: int) -> None:
         self._schema = schema
         self._database = database
-        self._subject = subject
+        self._since = since
         self.count = 0
 
     def __call__(self, table: Table, document: dict[str, Value]) -> None:
@@ -264,10 +269,14 @@ class _DocumentCheck:
         try:
             definition.check_document(document, catalog)
         except ValidationError as error:
-            named = f' with ID "{document["_id"]!s}"' if self._subject == "Document" else ""
+            key = id_key(str(document["_id"]))
+            written = self._database.write_log.since(self._since)
+            if any(change.key == key for entry in written for change in entry.changes):
+                subject = "New document"
+            else:
+                subject = f'Document with ID "{document["_id"]!s}"'
             raise PushError(
-                f'Schema validation failed. {self._subject}{named} in table "{table.name}" '
-                f"does not match the schema: {error}"
+                f'Schema validation failed. {subject} in table "{table.name}" does not match the schema: {error}'
             ) from None
 
 

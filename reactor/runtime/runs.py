@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from reactor.engine.catalog import Table
 from reactor.engine.database import Database
+from reactor.engine.keyrange import EVERYTHING
 from reactor.engine.readset import ReadSet
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
@@ -100,6 +102,12 @@ class Runner:
             files=version.project.files if version is not None else (),
             redact=self.redact,
         )
+
+    def not_loaded(self, call: Call, error: Error) -> Outcome:
+        """Return the outcome of a call that touched a table which can't be loaded."""
+        if isinstance(error, Unavailable):
+            return Refused(error)
+        return self.failure(call, error, self.database.durable_ts, None, ())
 
     def lines(self, surroundings: Ambient, transaction: Transaction) -> tuple[str, ...]:
         """Return the log lines of an execution that has ended, as a client may see them."""
@@ -234,8 +242,28 @@ class QueryAttempt(Run):
     def outlasted(self) -> None:
         """A query keeps nobody waiting."""
 
+    def _begin_again(self) -> None:
+        ts = self.transaction.begin_ts
+        self.begin()
+        self.database.retention.unpin(ts)
+
+    def _not_loaded(self, table: Table, error: Error) -> None:
+        self.database.retention.unpin(self.transaction.begin_ts)
+        reads = self.transaction.reads
+        reads.add_range(table.by_id.id, EVERYTHING)  # once it is loaded, a commit makes the failure stale
+        outcome = self.runner.not_loaded(self.call, error)
+        # Dated like a look at a clock that has long gone on: nobody else is answered with it.
+        self._done(QueryRun(outcome, reads, self.looked_at_identity, clock_ns=0))
+
     def finished(self, result: Any, error: BaseException | None) -> None:
         """Report what came of it."""
+        table = self.transaction.needs
+        if table is not None:
+            queue = self.runner.queue
+            self.database.loading.when_loaded(  # still pinned: it is run again at the same timestamp
+                table, lambda: queue.request(self._begin_again), lambda problem: self._not_loaded(table, problem)
+            )
+            return
         if error is None and is_long(result):
             assert self.function is not None
             self._encode_on(encode_in_steps(self.function, result, self.database.catalog))

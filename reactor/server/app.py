@@ -132,7 +132,10 @@ class Deployment(Caller):
         )
         try:
             # Only now: the lease keeps two processes from making up a secret each.
-            credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
+            if directory is None:  # nothing is read or written, so no thread is needed
+                credentials = load_credentials(None, *self._instance, self._rng)
+            else:
+                credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
             host.database.cursors = Cursors(bytes.fromhex(credentials.secret))
             if project is not None:
                 await host.push(project)

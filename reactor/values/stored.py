@@ -375,6 +375,6 @@ def _from_extension(code: int, data: memoryview) -> Int64:
 
 
 encode_stored: Callable[[Value], bytes] = msgspec.msgpack.Encoder(enc_hook=_to_extension).encode
-"""Return the stored bytes of a normalised value."""
+"""Return the stored bytes of a normalised value. Who keeps them for long copies them: they have room to spare."""
 
 _decode = msgspec.msgpack.Decoder(ext_hook=_from_extension).decode

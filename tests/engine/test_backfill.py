@@ -55,7 +55,7 @@ async def filled(size: int, chunk: int, meanwhile: list[list[Change]], early: li
     for change in early[1:]:
         do(database, change, work)
     steps = iter(meanwhile)
-    for _ in fill_index(table, index, chunk):
+    for _ in fill_index(database.catalog, index, chunk):
         for change in next(steps, []):
             do(database, change)
     with contextlib.suppress(WriteConflict):

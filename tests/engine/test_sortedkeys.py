@@ -1,12 +1,15 @@
 """Sorted keys equal a set that is sorted on each question, also where their blocks split and join."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.engine.sortedkeys import SortedKeys
+from reactor.engine.sortedkeys import KEY_BYTES, SortedKeys
+
+Built = TypeVar("Built", bound=SortedKeys)
 
 
 class Small(SortedKeys):
@@ -45,6 +48,7 @@ def check(built: Small, model: set[bytes]) -> None:
     flat = [key for block in built._blocks for key in block]
     assert flat == sorted(model)
     assert len(built) == len(model)
+    assert built.bytes == sum(KEY_BYTES + len(key) for key in model)
     assert built._maxes == [block[-1] for block in built._blocks]
     assert all(len(block) <= Small.most for block in built._blocks)
     lengths = [0, *map(len, built._blocks)]
@@ -146,3 +150,41 @@ def test_a_chunk_is_a_copy() -> None:
     built.discard(b"a")
 
     assert chunk == [b"a", b"b"]
+
+
+@given(st.sets(st.binary(max_size=3), max_size=400), steps)
+def test_keys_built_in_steps_equal_a_sorted_set(model: set[bytes], changes: Steps) -> None:
+    built = run_to_end(Small.built(set(model)))
+
+    check(built, model)
+    for comes, key in changes:
+        if comes:
+            built.add(key)
+            model.add(key)
+        else:
+            built.discard(key)
+            model.discard(key)
+        check(built, model)
+
+
+@pytest.mark.parametrize("factor", [1, 7919, -1])
+def test_many_keys_are_built_in_small_steps(factor: int) -> None:
+    """Whatever order the keys come in, no step has more than a few of them to sort."""
+    count = 50_000
+    keys = [(number * factor % 104_729).to_bytes(4, "big") for number in range(count)]
+    made = sum(1 for _ in SortedKeys.built(keys))
+    built = run_to_end(SortedKeys.built(keys))
+
+    assert made > 100
+    assert built.chunk(b"", None, count) == sorted(keys)
+    assert built.bytes == SortedKeys(keys).bytes
+    assert all(len(block) <= SortedKeys.most for block in built._blocks)
+    assert len(built._blocks) < count / SortedKeys.least / 3
+
+
+def run_to_end(steps: Generator[None, None, Built]) -> Built:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]

@@ -6,9 +6,10 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from reactor.engine.catalog import BY_CREATION_TIME, Index, Table
+from reactor.engine.catalog import BY_CREATION_TIME, DOCUMENT_BYTES, Index, Table
 from reactor.engine.database import Database
 from reactor.engine.query import Bound, compile_range
+from reactor.engine.sortedkeys import KEY_BYTES
 from reactor.engine.transaction import Transaction
 from reactor.limits import Limits
 from reactor.storage.interface import Persistence
@@ -69,15 +70,20 @@ async def opened(
     limits: Limits | None = None,
     tasks: Tasks | None = None,
     seed: int = 0,
+    is_lazy: bool = False,
 ) -> Database:
-    """Open a database; everything not given is new and empty."""
-    return await Database.open(
+    """Open a database; everything not given is new and empty. All tables are loaded unless `is_lazy`."""
+    database = await Database.open(
         persistence if persistence is not None else MemoryPersistence(),
         clock=clock if clock is not None else HandClock(),
         rng=SeededRng(seed),
         limits=limits if limits is not None else Limits(),
         spawn=(tasks if tasks is not None else Tasks()).spawn,
     )
+    if not is_lazy:
+        for table in database.user_tables():
+            await database.loading.load(table)
+    return database
 
 
 def with_index(database: Database, table_name: str, fields: Fields) -> Index:
@@ -207,10 +213,21 @@ def rows(index: Index) -> list[tuple[bytes, bytes]]:
 
 
 def check_indexes(database: Database) -> None:
-    """Every index holds exactly the documents of its table, each under its key."""
+    """Every index holds exactly the documents of its table, each under its key, and their bytes are counted right."""
     for table in database.catalog.by_number.values():
         for index in table.indexes.values():
             assert keys_of(index) == sorted(index.encoder(decode_object(data)) for data in table.documents.values())
+    assert database.catalog.bytes == counted_bytes(database)
+
+
+def counted_bytes(database: Database) -> int:
+    """What documents and indexes take in memory, counted anew."""
+    return sum(
+        sum(DOCUMENT_BYTES + len(data) for data in table.documents.values())
+        + sum(KEY_BYTES + len(key) for index in table.order for key in keys_of(index))
+        for table in database.catalog.by_number.values()
+        if table.unloaded is None
+    )
 
 
 def kept_history(database: Database) -> int:

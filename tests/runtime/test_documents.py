@@ -1,5 +1,7 @@
 """The rules of `ctx.db`, each in its async and its blocking form."""
 
+import sys
+import tracemalloc
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -674,3 +676,23 @@ async def remove(ctx, id: str):
         await bench.settle()
 
         assert (named.value, count.value, exists.value) == (1, 1, False)
+
+
+async def test_a_document_takes_no_more_memory_than_its_bytes(tmp_path: Path) -> None:
+    """The encoder reserves half as much again, and its bytes keep it for as long as they live."""
+
+    async def insert(ctx: Any) -> None:
+        for length in range(300, 1300, 20):
+            await ctx.db.insert("others", {"x": "y" * length})
+
+    async with open_bench(tmp_path, NO_FUNCTIONS) as bench:
+        tracemalloc.start()
+        try:
+            await bench.run(insert)
+            taken = tracemalloc.take_snapshot()
+        finally:
+            tracemalloc.stop()
+        kept = sum(map(sys.getsizeof, bench.host.database.catalog.by_name["others"].documents.values()))
+        files = {line.traceback[0].filename: line.size for line in taken.statistics("filename")}
+        (size,) = [size for file, size in files.items() if file.endswith("runtime/documents.py")]
+        assert kept <= size < kept * 1.2

@@ -927,4 +927,6 @@ async def test_closing_waits_for_what_was_applied_and_stops_what_is_suspended(tm
 
     async with open_bench(tmp_path, APP, storage=storage) as bench:
         assert await bench.query("app:read", id=counter) == 1
-        assert len(bench.host.database.catalog.by_name["items"]) == 0
+        items = bench.host.database.catalog.by_name["items"]
+        await bench.host.database.loading.load(items)
+        assert len(items) == 0

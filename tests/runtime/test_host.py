@@ -51,7 +51,7 @@ async def test_timestamps_go_on_rising_after_a_restart_with_a_clock_set_back(tmp
         clock.wall += step
         host = await Host.open(storage, clock=clock, rng=SeededRng(step), limits=Limits())
         stamps.append(host.database.applied_ts)
-        table = host.database.table("counters") or host.database.create_table("counters")
+        table = host.database.create_table(f"counters{len(stamps)}")
         transaction = host.database.begin_mutation()
         created.append(host.database.creation_time(transaction))
         assert table.number > 10_000

@@ -38,3 +38,8 @@ async def many_of(ctx, channel, salt):
     """Read every document of a channel at once, and return as many as a list may hold."""
     messages = await ctx.db.query("messages").with_index("by_channel", channel=channel).collect()
     return messages[:8000]
+
+
+@query
+async def count(ctx):
+    return await ctx.db.query("messages").count()
