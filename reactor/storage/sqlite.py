@@ -270,7 +270,7 @@ class SqlitePersistence:
             for busy, _, _ in await writer.fetch("PRAGMA wal_checkpoint(TRUNCATE)"):
                 if busy:
                     raise StorageError(f"{self.path} is being read by another program: stop it first")
-            self._background = background = await SqliteConnection.connect(self.path)
+            self._background = background = await SqliteConnection.connect(self.path, is_urgent=False)
             await self._tune(background, "OFF" if self._synchronous == "OFF" else "NORMAL")
             await writer.write("UPDATE meta SET epoch = epoch + 1")
             state = await self._state(background)

@@ -10,6 +10,7 @@ import contextvars
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,8 +22,11 @@ T = TypeVar("T")
 Statement = tuple[str, Sequence[Any]]
 
 # A loop that is always busy lets go of the interpreter lock for an instant per turn and has it back before another
-# thread wakes up: a call can wait for seconds (observed: 2.4 s for an append). Past this it stands aside in each turn.
-_PATIENCE_SECONDS: Final = 0.001
+# thread wakes up: a call can wait for seconds (observed: 2.4 s for an append). So the loop stands aside now and then
+# for a call that takes several times as long as the quickest of the last ones: those only waited for the disk.
+_PATIENCE: Final = 4.0
+_PATIENCE_SECONDS: Final = (0.002, 0.02)  # least and most; the most for what nobody waits for
+_RECENT_CALLS: Final = 16
 _AGAIN_SECONDS: Final = 0.001
 _ASIDE_SECONDS: Final = 0.000_05
 
@@ -48,17 +52,21 @@ class _StagingConnection(sqlite3.Connection):
 class SqliteConnection:
     """A connection in autocommit mode. Make one with `connect`."""
 
-    def __init__(self, connection: aiosqlite.Connection, raw: _StagingConnection, thread: threading.Thread) -> None:
+    def __init__(
+        self, connection: aiosqlite.Connection, raw: _StagingConnection, thread: threading.Thread, is_urgent: bool
+    ) -> None:
         self._connection = connection
         self._raw = raw
         self._thread = thread
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.Context()  # that of the caller may be a function's, where sleeping is an error
         self._timer: asyncio.TimerHandle | None = None
+        self._least_patience = _PATIENCE_SECONDS[0 if is_urgent else 1]
+        self._recent: deque[float] = deque(maxlen=_RECENT_CALLS)  # how many seconds calls took
 
     @classmethod
-    async def connect(cls, path: Path) -> "SqliteConnection":
-        """Open `path`, creating the file if need be.
+    async def connect(cls, path: Path, *, is_urgent: bool = True) -> "SqliteConnection":
+        """Open `path`, creating the file if need be. `is_urgent`: somebody waits for its calls.
 
         Raises:
             sqlite3.Error: it can't be opened.
@@ -83,7 +91,7 @@ class SqliteConnection:
             for raw in made:
                 raw.close()
             raise
-        return cls(connection, made[0], thread)
+        return cls(connection, made[0], thread, is_urgent)
 
     async def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement that returns no rows and commit it; return how many rows it changed.
@@ -131,11 +139,15 @@ class SqliteConnection:
             self._thread.join()
 
     async def _hop(self, work: Awaitable[T]) -> T:
-        self._timer = self._loop.call_later(_PATIENCE_SECONDS, self._stand_aside, context=self._context)
+        patience = max(_PATIENCE * min(self._recent, default=0.0), self._least_patience)
+        patience = min(patience, _PATIENCE_SECONDS[1])
+        self._timer = self._loop.call_later(patience, self._stand_aside, context=self._context)
+        begin = self._loop.time()
         try:
             return await work
         finally:
             self._timer.cancel()
+            self._recent.append(self._loop.time() - begin)
 
     def _stand_aside(self) -> None:
         time.sleep(_ASIDE_SECONDS)

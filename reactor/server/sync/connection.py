@@ -15,7 +15,7 @@ from reactor.ports import Clock
 from reactor.protocol.sync import Ping, decode_client_message, encode_server_message
 from reactor.server.http.errors import error_body, status_of
 from reactor.server.http.headers import ClientVersion, client_version
-from reactor.server.sync.outbox import Outbox, Send
+from reactor.server.sync.outbox import DIRECT, Outbox, Send
 from reactor.server.sync.session import Session
 
 logger = logging.getLogger("reactor.sync")
@@ -55,7 +55,8 @@ class SyncEndpoint:
         await receive()  # websocket.connect
         try:
             version = _version(scope)
-            outbox = Outbox(send, self._clock.monotonic)
+            direct = scope.get("extensions", {}).get(DIRECT)
+            outbox = Outbox(send, self._clock.monotonic, direct["write"] if direct else None)
             session = self._new_session(outbox, chunks=version.takes_chunks)
         except Error as error:
             await _deny(scope, send, error)

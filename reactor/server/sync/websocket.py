@@ -7,6 +7,7 @@ by `server/run`. In a host application's server, that server's own rules hold.
 """
 
 import asyncio
+from struct import Struct
 from typing import Any, ClassVar, Final
 
 from uvicorn.config import Config
@@ -14,9 +15,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import CTRL_OPCODES, CloseCode, Frame
+from websockets.http11 import Request
+from websockets.protocol import OPEN
 from websockets.typing import ExtensionParameter
 
 from reactor.limits import KIB, MIB, Limits
+from reactor.server.sync.outbox import DIRECT
 
 WINDOW_BITS: Final = 12
 MEMORY_LEVEL: Final = 5
@@ -24,6 +28,8 @@ LEVEL: Final = 1  # half the time of the default for nearly its ratio
 MAX_COMPRESSED_BYTES: Final = MIB  # of one message: some 4 ms of the loop's time
 MAX_FRAGMENTS: Final = 16 * KIB  # of one message
 ABORT_SECONDS: Final = 12.0  # after the end; uvicorn lets the closing handshake take 10
+
+_SHORT: Final = Struct(">BBH")  # head of an unmasked, final text frame below 64 KiB (RFC 6455, 5.2)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -36,6 +42,32 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.limits.deflate_bytes:
             self.conn.available_extensions = [DeflateFactory(self.limits.deflate_bytes)]
         self._abort_timer: asyncio.TimerHandle | None = None
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin the handshake, and offer the application the short way out."""
+        super().handle_connect(event)
+        if self.scope is not None:
+            self.scope["extensions"][DIRECT] = {"write": self.write_text}
+
+    def write_text(self, data: bytes) -> bool:
+        """Send a text message at once, past the coroutines of ASGI; return False where it has to go through these.
+
+        That is: while the transport is full, outside of an open connection, and when the message is to be compressed.
+        A fifth of the time of `send`, which is called for each answer.
+        """
+        conn, size = self.conn, len(data)
+        if not self.writable.is_set() or self.close_sent or conn.state is not OPEN:
+            return False
+        if size < 126:
+            head = b"\x81%c" % size
+        elif size < 0x10000:
+            if conn.extensions and self.limits.deflate_bytes <= size:
+                return False
+            head = _SHORT.pack(0x81, 126, size)
+        else:
+            return False
+        self.transport.write(head + data)
+        return True
 
     def handle_ping(self) -> None:
         """Answer, unless the client does not read its answers."""
