@@ -177,20 +177,24 @@ class Transaction:
         self.reads.add_point(table.by_id.id, key)
         return read_at(table, key, self.begin_ts)
 
-    def scan(self, index: Index, keys: KeyRange, reverse: bool, chunk_size: int) -> Generator[Chunk, None, None]:
-        """Yield the documents of a range in order, chunk by chunk, as this transaction sees them.
+    def chunk(self, index: Index, start: bytes, end: bytes | None, reverse: bool, size: int) -> Chunk:
+        """Return the next documents of a range in order, as this transaction sees them; `size` is a hint.
 
-        What was consumed is recorded by the caller through `record_scan`, chunk by chunk, before the next one is asked
-        for; the transaction may be suspended, and may write, between two chunks.
+        What was consumed is recorded by the caller through `record_scan`, before the next chunk is asked for.
         """
-        start, end = keys.start, keys.end
+        chunk = scan_at(index, start, end, size, reverse, self.begin_ts)
+        if not self._staged:
+            return chunk
+        low = chunk.resume if reverse and chunk.resume is not None else start
+        high = chunk.resume if not reverse and chunk.resume is not None else end
+        return Chunk(_merge(chunk.rows, self._overlay(index), low, high, reverse), chunk.resume)
+
+    def scan(
+        self, index: Index, start: bytes, end: bytes | None, reverse: bool, chunk_size: int
+    ) -> Generator[Chunk, None, None]:
+        """Yield a range chunk by chunk; the transaction may be suspended, and may write, between two of them."""
         while True:
-            chunk = scan_at(index, start, end, chunk_size, reverse, self.begin_ts)
-            overlay = self._overlay(index) if self._staged else None
-            if overlay is not None:
-                low = chunk.resume if reverse and chunk.resume is not None else start
-                high = chunk.resume if not reverse and chunk.resume is not None else end
-                chunk = Chunk(_merge(chunk.rows, overlay, low, high, reverse), chunk.resume)
+            chunk = self.chunk(index, start, end, reverse, chunk_size)
             yield chunk
             if chunk.resume is None:
                 return

@@ -25,7 +25,7 @@ from reactor.errors import (
     UnknownTable,
     ValidationError,
 )
-from reactor.limits import FIRST_USER_TABLE
+from reactor.limits import FIRST_USER_TABLE, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
 from reactor.runtime.pages import PageOptions, Pager
 from reactor.runtime.scans import Document, Order, Scan, Stage
 from reactor.schema.definition import Schema, TableDefinition
@@ -106,11 +106,57 @@ class Documents:
         if type(fields) is not dict and not isinstance(fields, Mapping):
             raise InvalidArgument("Invalid argument `value` for `db.patch`: Value must be an Object")
         table, definition, before, stored = self._existing("patch", "Update", table_name, document_id)
+        if self._merge(table, definition, before, stored, fields):
+            return
         merged = {**before, **fields}
         for name, field in fields.items():
             if field is undefined:
                 del merged[name]
         self._replace(table, definition, before, stored, merged)
+
+    def _merge(
+        self,
+        table: Table,
+        definition: TableDefinition | None,
+        before: Document,
+        stored: bytes,
+        fields: Mapping[str, object],
+    ) -> bool:
+        """Stage `fields` over a document that was checked when it was written, checking only what is new.
+
+        Returns False, having done nothing, where that is not enough, or where something is wrong: whoever looks at the
+        whole document says what.
+        """
+        if type(fields) is not dict or (definition is not None and definition.validator.needs_coercion):
+            return False
+        try:
+            given = normalise(fields)
+        except ValidationError:
+            return False
+        changes = given.value
+        assert isinstance(changes, dict)
+        document = before.copy()
+        document.update(changes)
+        for name in changes:
+            if name[0] == "_":
+                return False
+        if len(changes) < len(fields):
+            for name, field in fields.items():
+                if field is undefined:
+                    document.pop(name, None)
+        if not changes.keys() <= before.keys():
+            document = dict(sorted(document.items()))  # the stored form is sorted
+        if given.nesting > MAX_DOCUMENT_NESTING or len(document) > MAX_OBJECT_FIELDS:
+            return False
+        if definition is not None and not definition.accepts_document(document, self._database.catalog):
+            return False
+        data = b"%b" % encode_stored(document)  # copied, as in `_encode`
+        # No value is more than twice as large as its stored form, so this leaves no document over the limit.
+        if 2 * len(data) > MAX_DOCUMENT_BYTES:
+            return False
+        if data != stored:
+            self.transaction.put(table, before["_id"], document, data, before, stored)
+        return True
 
     def replace(self, table_name: str | None, document_id: object, value: object) -> None:
         """Stage a whole new body; id and creation time stay.

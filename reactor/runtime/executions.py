@@ -54,9 +54,7 @@ class Operation(Generic[T]):
 
     __slots__ = ("_execution", "_frame", "_lasti", "_work", "name")
 
-    def __init__(
-        self, execution: "Execution", name: str, work: Callable[[], Step[T]] | Callable[[], T], depth: int = 2
-    ) -> None:
+    def __init__(self, execution: "Execution", name: str, work: Callable[[], Step[T] | T], depth: int = 2) -> None:
         frame = sys._getframe(depth)  # the user's line: this constructor, the method of ctx, the user
         # Not its code object: each look at one of these raises an audit event, which costs more than the rest of this.
         self._frame: FrameType | None = frame
@@ -150,6 +148,11 @@ def run_to_end(step: Generator[Any, Any, T]) -> T:
         error = None if yielded is None else InvalidFunctionCall(NO_GATHER_BELOW_DEF)
         if isinstance(yielded, asyncio.Future):
             yielded.add_done_callback(ignore)
+
+
+def result_of(work: Generator[Any, Any, T] | T) -> T:
+    """Return what a call on `ctx` gives, which may have to be run to its end for it."""
+    return run_to_end(work) if type(work) is GeneratorType else work  # type: ignore[return-value]
 
 
 NO_GATHER_BELOW_DEF: Final = (

@@ -12,7 +12,7 @@ from reactor.engine.query import Bound
 from reactor.errors import InvalidArgument
 from reactor.limits import MAX_QUERY_OPERATORS
 from reactor.runtime.documents import Documents
-from reactor.runtime.executions import Execution, Operation, Step, run_to_end
+from reactor.runtime.executions import Execution, Operation, Step, result_of, run_to_end
 from reactor.runtime.pages import page_options
 from reactor.runtime.scans import Document, Order, Scan, Stage
 from reactor.values.stored import normalise
@@ -217,12 +217,27 @@ class QueryChain:
     def _collect(self) -> Step[list[Document]]:
         return self._open().collect(None)
 
-    def _first(self) -> Step[Document | None]:
-        found = yield from self._open().collect(1)
+    def _first(self) -> Step[Document | None] | Document | None:
+        scan = self._open()
+        found = scan.few(1)
+        if found is None:
+            return self._first_of(scan)
         return found[0] if found else None
 
-    def _unique(self) -> Step[Document | None]:
-        found = yield from self._open().collect(2)
+    def _first_of(self, scan: Scan) -> Step[Document | None]:
+        found = yield from scan.collect(1)
+        return found[0] if found else None
+
+    def _unique(self) -> Step[Document | None] | Document | None:
+        scan = self._open()
+        found = scan.few(2)
+        return self._only_of(scan) if found is None else self._only(found)
+
+    def _only_of(self, scan: Scan) -> Step[Document | None]:
+        found = yield from scan.collect(2)
+        return self._only(found)
+
+    def _only(self, found: list[Document]) -> Document | None:
         if len(found) > 1:
             raise self._execution.documents.not_unique(self._table, found[0], found[1])
         return found[0] if found else None
@@ -358,7 +373,7 @@ class BlockingQuery(QueryChain):
 
     def first(self) -> Document | None:
         """Return the first document, or None."""
-        return run_to_end(self._first())
+        return result_of(self._first())
 
     def unique(self) -> Document | None:
         """Return the only document, or None.
@@ -366,7 +381,7 @@ class BlockingQuery(QueryChain):
         Raises:
             NotUnique: there are several.
         """
-        return run_to_end(self._unique())
+        return result_of(self._unique())
 
     def count(self) -> int:
         """Return how many documents there are; the whole range counts as read.

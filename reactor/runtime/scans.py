@@ -94,7 +94,7 @@ class Scan:
         """Yield documents in order, one by one; yield None between chunks, where the scan may be suspended."""
         if self.index is None:
             return
-        for chunk in self.transaction.scan(self.index, self.keys, self.is_reverse, self._chunk):
+        for chunk in self.transaction.scan(self.index, self.keys.start, self.keys.end, self.is_reverse, self._chunk):
             for key, data in chunk.rows:
                 document = self.consume(key, data)
                 if document is not None:
@@ -103,6 +103,25 @@ class Scan:
                 yield None
         self.finish()
 
+    def few(self, limit: int) -> list[Document] | None:
+        """Return all documents, at most `limit`, or None when that takes more than one chunk: then ask `collect`.
+
+        Saves the generators of `collect` where a lookup meets a document or two, as most queries do.
+        """
+        index, keys = self.index, self.keys
+        if index is None or limit > self._chunk or self._stages:
+            return None
+        chunk = self.transaction.chunk(index, keys.start, keys.end, self.is_reverse, limit)
+        rows = chunk.rows
+        if len(rows) < limit and chunk.resume is not None:
+            return None
+        found = [self.consume(key, data) for key, data in rows[:limit]]
+        if len(found) == limit:
+            self.stop()
+        else:
+            self.finish()
+        return found  # type: ignore[return-value]  # without stages nothing is kept back
+
     def collect(self, limit: int | None) -> Generator[None, None, list[Document]]:
         """Return the documents in order, at most `limit`; yield between chunks, where the scan may be suspended."""
         found: list[Document] = []
@@ -110,7 +129,7 @@ class Scan:
             self.is_done = True
             return found
         chunk_size = self._chunk if limit is None or self._stages else min(self._chunk, limit)
-        for chunk in self.transaction.scan(self.index, self.keys, self.is_reverse, chunk_size):
+        for chunk in self.transaction.scan(self.index, self.keys.start, self.keys.end, self.is_reverse, chunk_size):
             for key, data in chunk.rows:
                 document = self.consume(key, data)
                 if document is None:
@@ -138,7 +157,7 @@ class Scan:
         """Yield entries in order, for `consume`; yield None between chunks. `stop` or `finish` ends the scan."""
         if self.index is None:
             return
-        for chunk in self.transaction.scan(self.index, self.keys, self.is_reverse, self._chunk):
+        for chunk in self.transaction.scan(self.index, self.keys.start, self.keys.end, self.is_reverse, self._chunk):
             yield from chunk.rows
             if chunk.resume is not None:
                 yield None

@@ -8,7 +8,7 @@ import pytest_asyncio
 from reactor.engine import transaction as transaction_module
 from reactor.engine.catalog import Table, id_key
 from reactor.engine.database import Database
-from reactor.engine.keyrange import EVERYTHING, KeyRange
+from reactor.engine.keyrange import KeyRange
 from reactor.errors import LimitExceeded
 from tests.engine.work import BY_KIND, Work, bound, check_indexes, contents, opened, turns, with_index
 
@@ -54,7 +54,7 @@ async def test_a_scan_sees_writes_made_ahead_of_it_and_none_behind(database: Dat
     index = notes(database).indexes[BY_KIND]
 
     found: list[int] = []
-    for chunk in work.transaction.scan(index, EVERYTHING, False, 1):
+    for chunk in work.transaction.scan(index, b"", None, False, 1):
         for key, _ in chunk.rows:
             found.append(key[1])
         if len(found) == 2:

@@ -146,7 +146,7 @@ class Work:
         index = self._table(table_name).indexes[fields]
         keys = compile_range(f"{table_name}.test", fields, bounds)
         found: list[Document] = []
-        for part in self.transaction.scan(index, keys, descending, chunk):
+        for part in self.transaction.scan(index, keys.start, keys.end, descending, chunk):
             for key, data in part.rows:
                 found.append(decode_object(data))
                 if len(found) == take:

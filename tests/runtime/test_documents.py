@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reactor.errors import (
     DocumentInvalid,
@@ -20,6 +22,7 @@ from reactor.errors import (
 from reactor.limits import MAX_DOCUMENT_BYTES
 from reactor.runtime.calls import Success
 from reactor.values.ids import encode_id
+from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import undefined
 from tests.runtime.hosts import HEAD, NO_FUNCTIONS, Bench, Form, as_coroutine, as_function, open_bench, project_files
 
@@ -696,3 +699,50 @@ async def test_a_document_takes_no_more_memory_than_its_bytes(tmp_path: Path) ->
         files = {line.traceback[0].filename: line.size for line in taken.statistics("filename")}
         (size,) = [size for file, size in files.items() if file.endswith("runtime/documents.py")]
         assert kept <= size < kept * 1.2
+
+
+FIELDS = ["a", "aa", "b", "c", "d"]
+field_values = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.integers(-(2**60), 2**60), st.text(max_size=3), st.just(undefined),
+    st.lists(st.integers(0, 3), max_size=2), st.dictionaries(st.sampled_from(FIELDS), st.integers(0, 3), max_size=2),
+)  # fmt: skip
+bodies = st.dictionaries(st.sampled_from(FIELDS), field_values.filter(lambda value: value is not undefined), max_size=4)
+patches = st.dictionaries(st.sampled_from([*FIELDS, "_id", "bad\0"]), field_values, max_size=4)
+
+
+async def test_a_patch_is_a_replace_by_the_merged_document(tmp_path: Path) -> None:
+    """The patch checks only what is new, and takes another way; stored bytes and refusals are the same."""
+
+    async def both(ctx: Any, body: dict[str, Any], fields: dict[str, Any]) -> None:
+        outcomes: list[Any] = []
+        for call in ("patch", "replace"):
+            item = await ctx.db.insert("free", body)
+            before = await ctx.db.get(item)
+            merged = {name: value for name, value in {**before, **fields}.items() if value is not undefined}
+            try:
+                if call == "patch":
+                    await ctx.db.patch(item, fields)
+                else:
+                    await ctx.db.replace(item, merged)
+            except (DocumentInvalid, InvalidArgument) as error:
+                outcomes.append((type(error), str(error).replace(item, "id")))
+            after = ctx.db._documents.transaction.writes[item].after
+            outcomes.append({**decode_object(after), "_id": "", "_creationTime": 0.0})
+            outcomes.append(encode_stored(normalise(decode_object(after)).value) == after)
+        assert repr(outcomes[: len(outcomes) // 2]) == repr(outcomes[len(outcomes) // 2 :])
+
+    files = {"schema.py": HEAD + "schema = define_schema({}, strict_table_names=False)", "functions/empty.py": ""}
+    async with open_bench(tmp_path, files) as bench:
+
+        @given(bodies, patches)
+        def check(body: dict[str, Any], fields: dict[str, Any]) -> None:
+            examples.append((body, fields))
+
+        examples: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        check()
+        for body, fields in examples:
+
+            async def handler(ctx: Any, body: dict[str, Any] = body, fields: dict[str, Any] = fields) -> None:
+                await both(ctx, body, fields)
+
+            await bench.run(handler)

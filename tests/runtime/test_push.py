@@ -285,7 +285,7 @@ async def test_a_new_index_equals_a_full_scan_at_every_timestamp_from_the_switch
         for ts in pinned:
             assert ts >= report.ts
             by_name, full = (
-                [row for chunk in database.begin_query(ts).scan(one, EVERYTHING, False, 3) for row in chunk.rows]
+                [row for chunk in database.begin_query(ts).scan(one, b"", None, False, 3) for row in chunk.rows]
                 for one in (index, table.by_id)
             )
             expected = sorted((index.encoder(decode_object(data)), data) for _, data in full)
