@@ -4,6 +4,7 @@ Owns no behaviour. Arguments and results cross as encoded wire JSON, so that not
 by the executor, the live queries and the server.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -33,18 +34,31 @@ class Call(msgspec.Struct, frozen=True):
     """One request to run a function.
 
     `args` is the single arguments object as wire JSON. `session` and `request` identify a mutation that a client may
-    send again. `request_id` is the 16 hex digits shown in error texts. `journal` is where an earlier run of the same
+    send again. `request_id` is the 16 hex digits shown in error texts, empty when it is that of the session's request:
+    few calls need it, so `request_id_of` makes it when one does. `journal` is where an earlier run of the same
     query ended its page.
     """
 
     path: str
     args: bytes | msgspec.Raw
     identity: Identity = ANONYMOUS
-    request_id: str = "0000000000000000"
+    request_id: str = ""
     session: str | None = None
     request: int | None = None
     internal: bool = False  # may reach internal functions: admins, tests and the server itself
     journal: str | None = None
+
+
+def request_id_of(call: Call) -> str:
+    """Return the 16 hex digits by which error texts name a call."""
+    if call.request_id or call.session is None:
+        return call.request_id or "0" * 16
+    return session_request_id(call.session, call.request or 0)
+
+
+def session_request_id(session: str, request: int) -> str:
+    """Return the 16 hex digits of a session's request, which the official server makes in this way."""
+    return hashlib.sha256(f"{session}|{request}".encode()).hexdigest()[:16]
 
 
 class Success(msgspec.Struct, frozen=True):

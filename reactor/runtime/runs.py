@@ -24,7 +24,7 @@ from reactor.errors import (
     Unavailable,
 )
 from reactor.ports import Clock, Rng
-from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success, request_id_of
 from reactor.runtime.commitgate import CommitGate
 from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient
@@ -96,7 +96,7 @@ class Runner:
         """Return the failure a client is told about."""
         return failure_of(
             error,
-            request_id=call.request_id,
+            request_id=request_id_of(call),
             ts=ts,
             log_lines=log_lines,
             files=version.project.files if version is not None else (),

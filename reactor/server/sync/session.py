@@ -7,7 +7,6 @@ Driven by `connection`, by outcomes of mutations and by `settled`; none of these
 thread.
 """
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from reactor.protocol.sync import (
     encode_ts,
     split_transition,
 )
-from reactor.runtime.calls import Call, Failure, Outcome, Success
+from reactor.runtime.calls import Call, Failure, Outcome, Success, session_request_id
 from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, NO_PROVIDER, TOKEN_EXPIRED, Rights
 from reactor.server.sync.endings import ending_of
 from reactor.server.sync.ports import CheckAdmin, Live, Mutations, Outlet
@@ -255,7 +254,7 @@ class Session:
             path=message.udf_path,
             args=args,
             identity=rights.identity,
-            request_id=self._request_id(message.request_id),
+            request_id="" if session is not None else self._request_id(0),
             session=session,
             request=None if session is None else message.request_id,
             internal=rights.identity.kind == "admin",
@@ -389,7 +388,7 @@ class Session:
     def _request_id(self, request: int) -> str:
         if self._session is None:
             return self._rng.token_bytes(8).hex()
-        return hashlib.sha256(f"{self._session}|{request}".encode()).hexdigest()[:16]
+        return session_request_id(self._session, request)
 
     def _send(self, message: ServerMessage) -> None:
         self._outlet.put(encode(message))
