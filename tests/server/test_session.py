@@ -20,7 +20,7 @@ from reactor.errors import (
 )
 from reactor.limits import MAX_TRANSITION_CHUNK_BYTES
 from reactor.protocol.sync import decode_client_message, encode_ts
-from reactor.runtime.calls import Failure, Refused
+from reactor.runtime.calls import Failure, Refused, request_id_of
 from tests.server.fakes import (
     ADMIN_KEY,
     READ_ONLY_KEY,
@@ -188,7 +188,7 @@ def test_mutations_run_one_at_a_time_in_order() -> None:
     ]
     call, _ = client.mutations.submitted[1]
     assert (call.session, call.path, bytes(call.args)) == (SESSION_ID, "messages:send", b'{"body": "1"}')
-    assert call.request_id == hashlib.sha256(f"{SESSION_ID}|1".encode()).hexdigest()[:16]
+    assert request_id_of(call) == hashlib.sha256(f"{SESSION_ID}|1".encode()).hexdigest()[:16]
 
 
 def test_the_next_mutation_runs_before_the_last_one_is_durable() -> None:
