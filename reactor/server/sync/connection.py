@@ -15,7 +15,7 @@ from reactor.ports import Clock
 from reactor.protocol.sync import Ping, decode_client_message, encode_server_message
 from reactor.server.http.errors import error_body, status_of
 from reactor.server.http.headers import ClientVersion, client_version
-from reactor.server.sync.outbox import DIRECT, Outbox, Send
+from reactor.server.sync.outbox import DIRECT, Listener, Outbox, Send
 from reactor.server.sync.session import Session
 
 logger = logging.getLogger("reactor.sync")
@@ -56,13 +56,13 @@ class SyncEndpoint:
         try:
             version = _version(scope)
             direct = scope.get("extensions", {}).get(DIRECT)
-            outbox = Outbox(send, self._clock.monotonic, direct["write"] if direct else None)
+            outbox = Outbox(send, self._clock.monotonic, direct and direct["write"])
             session = self._new_session(outbox, chunks=version.takes_chunks)
         except Error as error:
             await _deny(scope, send, error)
             return
         await send({"type": "websocket.accept", "headers": version.deprecation_headers})
-        connection = Connection(session, outbox, self._clock, self._limits)
+        connection = Connection(session, outbox, self._clock, self._limits, direct and direct["listen"])
         self._connections.add(connection)
         try:
             await connection.run(receive)
@@ -87,12 +87,24 @@ class SyncEndpoint:
 class Connection:
     """One accepted socket."""
 
-    def __init__(self, session: Session, outbox: Outbox, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        session: Session,
+        outbox: Outbox,
+        clock: Clock,
+        limits: Limits,
+        listen: Callable[[Listener], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            listen: where the server offers it, has messages handed over as they come, without a task that waits.
+        """
         self.session = session
         self.outbox = outbox
         self.gone = asyncio.Event()  # the session is over and everything has left
         self._clock = clock
         self._limits = limits
+        self._listen = listen
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None  # set to be cancelled when the client is given up
         outbox.drained = self._drained
@@ -120,6 +132,8 @@ class Connection:
         limit = self._limits.message_bytes
         burst = 0
         while True:
+            if self._listen is not None:
+                self._listen(self._heard)
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 return
@@ -133,6 +147,13 @@ class Connection:
             while outbox.waiting_bytes + session.queued_bytes > limit and not session.is_closed:
                 # Who does not read, or sends faster than we work, is not read from.
                 await outbox.progress()
+
+    def _heard(self, text: str) -> bool:
+        """Take a message as it comes; return False when the next ones must wait in line, for `_pump` to hold up."""
+        session = self.session
+        if not session.is_closed:
+            self._take(text)
+        return self.outbox.waiting_bytes + session.queued_bytes <= self._limits.message_bytes
 
     def _take(self, text: str | None) -> None:
         session = self.session

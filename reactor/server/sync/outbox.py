@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Write = Callable[[bytes], bool]
+Listener = Callable[[str], bool]
 
-DIRECT: Final = "reactor.direct"  # the ASGI extension under which our own server offers a `Write`
+# The ASGI extension under which our own server offers "write", a `Write`, and "listen", which takes a `Listener`.
+DIRECT: Final = "reactor.direct"
 
 _TRANSITION_END = None  # queued behind the last frame of a Transition; what is no frame and no close is this mark
 

@@ -22,7 +22,7 @@ from websockets.protocol import OPEN
 from websockets.typing import ExtensionParameter
 
 from reactor.limits import KIB, MIB, Limits
-from reactor.server.sync.outbox import DIRECT
+from reactor.server.sync.outbox import DIRECT, Listener
 
 WINDOW_BITS: Final = 12
 MEMORY_LEVEL: Final = 5
@@ -45,13 +45,22 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.limits.deflate_bytes:
             self.conn.available_extensions = [DeflateFactory(self.limits.deflate_bytes)]
         self._abort_timer: asyncio.TimerHandle | None = None
+        self._listener: Listener | None = None
         self._written: list[bytes] = []  # frames that leave together when this turn of the loop ends
 
     def handle_connect(self, event: Request) -> None:
-        """Begin the handshake, and offer the application the short way out."""
+        """Begin the handshake, and offer the application the short ways in and out."""
         super().handle_connect(event)
         if self.scope is not None:
-            self.scope["extensions"][DIRECT] = {"write": self.write_text}
+            self.scope["extensions"][DIRECT] = {"write": self.write_text, "listen": self.listen}
+
+    def listen(self, listener: Listener) -> None:
+        """Give text messages to `listener` as they come, until it returns False; then they wait in line for `receive`.
+
+        Does nothing while some are still in line.
+        """
+        if self.queue.empty():
+            self._listener = listener
 
     def write_text(self, data: bytes) -> bool:
         """Send a text message past the coroutines of ASGI; return False where it has to go through these.
@@ -114,6 +123,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 self.handle_parser_exception()
                 return
             self.frames = []
+            if self._listener is not None:
+                if not self._listener(text):
+                    self._listener = None
+                return
             self.queue.put_nowait({"type": "websocket.receive", "text": text})
             if not self.read_paused:
                 self.read_paused = True
