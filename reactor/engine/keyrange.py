@@ -6,8 +6,10 @@ would together. Used by read sets, scans, the write log and subscriptions.
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from operator import itemgetter
-from typing import Final, NamedTuple, NewType
+from operator import attrgetter
+from typing import Final, NewType
+
+import msgspec
 
 from reactor.values.keys import AFTER
 
@@ -18,7 +20,7 @@ AT: Final = b"\x00"
 """A key followed by this is the key's immediate successor."""
 
 
-class KeyRange(NamedTuple):
+class KeyRange(msgspec.Struct, frozen=True, gc=False):
     """The keys from `start` up to, but without, `end`; all of them from `start` on when `end` is `None`.
 
     `prefix_length` counts the bytes of `start` that every key inside begins with because the query fixed those fields
@@ -44,6 +46,8 @@ class KeyRange(NamedTuple):
         """Whether exactly one key, `start`, lies inside."""
         return self.end is not None and len(self.end) == len(self.start) + 1 and self.end == self.start + AT
 
+
+_start = attrgetter("start")
 
 EVERYTHING: Final = KeyRange(b"", None, 0)
 
@@ -101,7 +105,7 @@ class RangeSet:
         elif len(waiting) == 1 and not waiting[0].is_empty:  # by far the most frequent case
             self._merged, self._starts = waiting, [waiting[0].start]
             return
-        waiting.sort(key=itemgetter(0))
+        waiting.sort(key=_start)
         merged: list[KeyRange] = []
         for this in waiting:
             if this.end is not None and this.end <= this.start:

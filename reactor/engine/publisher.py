@@ -121,8 +121,12 @@ class Publisher:
 
     def enqueue(self, record: Record) -> None:
         """Take a commit that was just applied; its append starts when the loop's current callback ends."""
-        size = RECORD_OVERHEAD_BYTES + len(record.result or b"") + sum(map(len, record.log_lines))
-        size += sum([len(write.value or b"") for write in record.writes])
+        size = RECORD_OVERHEAD_BYTES + len(record.result or b"")
+        for line in record.log_lines:
+            size += len(line)
+        for write in record.writes:
+            if write.value is not None:
+                size += len(write.value)
         self._tail.append((record, size))
         self._tail_bytes += size
         if not self._in_flight and self.failure is None:

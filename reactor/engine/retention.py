@@ -89,7 +89,10 @@ class Retention:
 
     def applied(self, record: Record, kept: list[Kept]) -> None:
         """Note what a commit left in the history."""
-        size = ENTRY_BYTES * len(kept) + sum([len(write.value or b"") for write in record.writes])
+        size = ENTRY_BYTES * len(kept)
+        for write in record.writes:
+            if write.value is not None:
+                size += len(write.value)
         self._commits.append((record.ts, kept, size))
         self.bytes += size
 

@@ -6,7 +6,9 @@ by transactions.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from reactor.engine.catalog import Index, Table
 from reactor.engine.history import LATEST, Latest
@@ -19,7 +21,7 @@ COUNT_CHUNK: Final = 1024  # moved keys that a count holds at a time
 Row = tuple[bytes, bytes]  # key, document bytes
 
 
-class Chunk(NamedTuple):
+class Chunk(msgspec.Struct, frozen=True):
     """A part of a scan. `resume` is the bound the rest starts from (or, descending, ends at); None when done."""
 
     rows: list[Row]
