@@ -12,7 +12,6 @@ import pytest
 
 from reactor.engine.committer import Committer
 from reactor.engine.database import Database
-from reactor.engine.keyrange import EVERYTHING
 from reactor.engine.query import Bound
 from reactor.engine.transaction import Transaction
 from reactor.errors import SnapshotTooOld, WriteConflict
@@ -462,7 +461,7 @@ async def test_a_suspended_scan_returns_exactly_its_snapshot() -> None:
     expected = [data for _, data in rows(index)]
 
     found: list[bytes] = []
-    for number, chunk in enumerate(reader.transaction.scan(index, EVERYTHING, False, 2)):
+    for number, chunk in enumerate(reader.transaction.scan(index, b"", None, False, 2)):
         found += [data for _, data in chunk.rows]
         rival = Work(made)
         rival.delete("notes", ids[number])
