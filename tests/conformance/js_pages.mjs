@@ -1,0 +1,36 @@
+// A paginated query of the client beneath the React hooks, driven without rendering. Prints [step, result] for each.
+import { ConvexReactClient } from "convex/react";
+import { anyApi as api } from "convex/server";
+import { WebSocket } from "ws"; // comes with convex
+
+const say = (step, result) => console.log(JSON.stringify([step, result]));
+const client = new ConvexReactClient(process.argv[2], { webSocketConstructor: WebSocket });
+const { append, remove, pages } = api.numbers;
+const watch = client.watchPaginatedQuery(pages, {}, { initialNumItems: 3, id: 1 });
+let changed = () => {};
+
+// Waits until the list is what it should become; what it was on the way is for the client to decide.
+async function until(expected, status) {
+  for (;;) {
+    const now = watch.localQueryResult();
+    if (now?.status === status && JSON.stringify(now.results) === JSON.stringify(expected)) return now;
+    await new Promise((done) => (changed = done));
+  }
+}
+
+const add = async (...numbers) => {
+  for (const number of numbers) await client.mutation(append, { number });
+};
+
+await add(0, 10, 20, 30, 40);
+watch.onUpdate(() => changed());
+say("first page", (await until([0, 10, 20], "CanLoadMore")).results);
+watch.localQueryResult().loadMore(3);
+say("all", (await until([0, 10, 20, 30, 40], "Exhausted")).results);
+await add(5, 25, 50);
+say("inserted", (await until([0, 5, 10, 20, 25, 30, 40, 50], "Exhausted")).results);
+await client.mutation(remove, { number: 20 }); // where the first page ended
+say("removed", (await until([0, 5, 10, 25, 30, 40, 50], "Exhausted")).results);
+await add(1, 2, 3, 4); // more than twice three: the first page is split
+say("split", (await until([0, 1, 2, 3, 4, 5, 10, 25, 30, 40, 50], "Exhausted")).results);
+await client.close();
