@@ -1,10 +1,17 @@
-// Mutations sent without waiting for answers. Prints the position at which each one ran, in the order they were sent.
-import { ConvexClient } from "convex/browser";
+// Mutations asked for without waiting for answers. Prints the position at which each one ran, in the order of the calls.
+import { ConvexClient, ConvexHttpClient } from "convex/browser";
+import { ConvexReactClient } from "convex/react";
 import { anyApi as api } from "convex/server";
+import { WebSocket } from "ws"; // comes with convex
 
-const client = new ConvexClient(process.argv[2]);
+const [url, kind, count] = process.argv.slice(2);
+const client = {
+  simple: () => new ConvexClient(url),
+  react: () => new ConvexReactClient(url, { webSocketConstructor: WebSocket }),
+  http: () => new ConvexHttpClient(url), // sends each when the one before was answered
+}[kind]();
 const { append, sequence } = api.numbers;
-const numbers = Array.from({ length: Number(process.argv[3]) }, (_, number) => number);
+const numbers = Array.from({ length: Number(count) }, (_, number) => number);
 const answered = [];
 const positions = await Promise.all(
   numbers.map(async (number) => {
@@ -13,6 +20,6 @@ const positions = await Promise.all(
     return position;
   }),
 );
-const state = client.connectionState();
-console.log(JSON.stringify({ positions, answered, sequence: await client.query(sequence, {}), connections: state.connectionCount }));
-await client.close();
+const connections = client.connectionState?.().connectionCount ?? null;
+console.log(JSON.stringify({ positions, answered, sequence: await client.query(sequence, {}), connections }));
+await client.close?.();

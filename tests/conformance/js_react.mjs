@@ -44,5 +44,11 @@ await Promise.all(bodies.map((body) => client.mutation(send, { channel, body }, 
 say("all sent", watch.localQueryResult());
 say("seen", rendered.every((list) => list.map((body) => body.replace("?", "")).join() === ["one", ...bodies].slice(0, list.length).join()));
 say("query", await client.query(listMessages, { channel }));
+
+// What a component no longer shows is no longer watched.
 stop();
+rendered.length = 0;
+say("sent", await client.mutation(send, { channel, body: "five" }));
+say("unread", rendered);
+say("unwatched", watch.localQueryResult() ?? null);
 await client.close();

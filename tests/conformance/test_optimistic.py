@@ -22,4 +22,7 @@ def test_previews_are_shown_confirmed_and_rolled_back(tmp_path: Path) -> None:
         ["all sent", ["one", "two", "three", "four"]],
         ["seen", True],
         ["query", ["one", "two", "three", "four"]],
+        ["sent", 5],
+        ["unread", []],
+        ["unwatched", None],
     ]

@@ -75,8 +75,8 @@ def test_the_blocking_client_of_reactor(tmp_path: Path) -> None:
             assert live.results == [0, 1, 2, 3, 4]
 
 
-# Where a page ends is decided when it first runs. Here 0, 10 and 20 are the first page; later it holds 5, 7, 8 and 10, and
-# a server that forgot where it ended would end it behind three rows again, with 10 on no page at all.
+# Where a page ends is decided when it first runs. Here 0, 10 and 20 are the first page; later it holds 5, 7, 8 and 10,
+# and a server that forgot where it ended would end it behind three rows again, with 10 on no page at all.
 
 BEFORE, GROWN = [0, 10, 20, 30, 40], [0, 5, 10, 20, 30, 40]
 AFTER = [5, 7, 8, 10, 30, 35, 40]

@@ -6,18 +6,29 @@ from pathlib import Path
 import pytest
 
 from reactor.client import Client
-from tests.servers import copy_fixture, javascript, output, running, start_dev
+from tests.servers import copy_fixture, javascript, output, python, running, start_dev
 
 COUNT = 1000  # as many as a connection may have unanswered
 
 
-def test_javascript(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["simple", "react", "http"])
+def test_javascript(tmp_path: Path, kind: str) -> None:
     server = start_dev(copy_fixture(tmp_path / "app"))
     with running(server):
-        (result,) = output(javascript("js_pipeline", server.url, str(COUNT)))
+        (result,) = output(javascript("js_pipeline", server.url, kind, str(COUNT)))
+
+    in_order, connections = list(range(COUNT)), None if kind == "http" else 1
+    assert result == {"positions": in_order, "answered": in_order, "sequence": in_order, "connections": connections}
+
+
+def test_pypi(tmp_path: Path) -> None:
+    """Its calls block, so it has one under way at a time; a live query is told of each."""
+    server = start_dev(copy_fixture(tmp_path / "app"))
+    with running(server):
+        *acknowledged, end = output(python("pypi_append", server.url, str(COUNT)))
 
     in_order = list(range(COUNT))
-    assert result == {"positions": in_order, "answered": in_order, "sequence": in_order, "connections": 1}
+    assert [line["acknowledged"] for line in acknowledged] == end["sequence"] == end["shown"] == in_order
 
 
 @pytest.mark.asyncio

@@ -1,14 +1,25 @@
-"""The server killed and started again with mutations under way: what each Python client makes of it."""
+"""The server killed and started again with mutations under way: what each client makes of it."""
 
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from reactor.client import Client
-from tests.servers import Server, copy_fixture, free_port, python, running, start_dev
+from tests.servers import (
+    CONFORMANCE,
+    Server,
+    copy_fixture,
+    free_port,
+    javascript,
+    python,
+    running,
+    start_dev,
+    start_serve,
+)
 from tests.sizes import size
 
 COUNT = size(60, 600)
@@ -60,3 +71,37 @@ def test_pypi_takes_effect_at_least_once(tmp_path: Path) -> None:
     assert sorted(set(result["sequence"])) == list(range(COUNT)), "an acknowledged mutation is missing"
     assert len(result["sequence"]) <= COUNT + RESTARTS, "only what was under way at a kill may be there twice"
     assert result["shown"] == result["sequence"]
+
+
+@pytest.mark.parametrize("kind", ["simple", "react"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "append: before",  # they have run, and nothing of it is on disk
+        "append: before publishing",  # all of it is on disk, and nobody was told
+    ],
+)
+def test_javascript_takes_effect_exactly_once_and_in_order(tmp_path: Path, kind: str, place: str) -> None:
+    """Conformance #6: the server dies with mutations between their commit and their answer."""
+    project, port, dies = copy_fixture(tmp_path / "app"), free_port(), tmp_path / "dies"
+    program = [sys.executable, CONFORMANCE / "dying_server.py", place, dies]
+    server = start_serve(project, port=port, program=program)
+    try:
+        client = javascript("js_append", server.url, kind)
+        with running(client):
+            for _ in range(size(1, 5)):
+                client.wait_for_line('"number"', after=len(client.out))
+                dies.touch()
+                assert server.finish() == -signal.SIGKILL
+                server.close()
+                server = start_serve(project, port=port, program=program)
+            client.wait_for_line('"number"', after=len(client.out))
+            assert client.end(signal.SIGTERM) == 0, client.transcript()
+    finally:
+        server.close()
+
+    *acknowledged, end = [json.loads(line) for line in client.out if line.startswith("{")]
+    assert acknowledged == [{"number": number, "position": number} for number in range(len(acknowledged))]
+    assert end["sequence"] == list(range(len(acknowledged)))
+    assert end["shown"] == end["sequence"], "the live query went on by itself"
+    assert (end["connections"], end["inFlight"]) == (size(2, 6), False)
