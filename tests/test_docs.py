@@ -57,6 +57,24 @@ def test_every_option_is_described(name: str) -> None:
     assert options <= described | {"--help"}
 
 
+def test_the_conformance_tests_exist() -> None:
+    """A file without a folder is in `tests/conformance`; a state machine is named by the class that pytest finds."""
+    text = (ROOT / "docs" / "design" / "12-conformance.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)`", text))
+    for file, name in sorted(named):
+        path = ROOT / file if "/" in file else ROOT / "tests" / "conformance" / file
+        source = path.read_text(encoding="utf-8")
+        assert re.search(rf"^(?:async def|def) {name}\(|^{name} = \w+\.TestCase$", source, re.MULTILINE), (file, name)
+    assert len(named) == len(set(re.findall(r"`[^`]*::[^`]*`", text))), "each name is in the form above"
+
+
+def test_every_conformance_rule_of_this_version_has_a_test() -> None:
+    text = (ROOT / "docs" / "design" / "12-conformance.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| (.*) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == [*range(1, 14), 17, 18, 19, 22, *range(24, 34)]
+    assert all("::" in tests for _, tests in rows)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -643,6 +643,35 @@ async def add(ctx, name: str):
         assert broken.values == [["aa", "ab", "bb"]] * 2
 
 
+async def test_a_document_that_leaves_enters_or_moves_within_a_watched_range_reruns_it(tmp_path: Path) -> None:
+    """Conformance #3: the old key counts as well as the new one. One that moves outside does not."""
+    files = project_files(
+        items="""
+@query
+async def middle(ctx):
+    chain = ctx.db.query("items").with_index("by_name", lambda q: q.gte("name", "k").lt("name", "p"))
+    return [item["name"] for item in await chain.collect()]
+
+@mutation
+async def add(ctx, name: str):
+    return await ctx.db.insert("items", {"name": name})
+
+@mutation
+async def rename(ctx, id: str, name: str):
+    await ctx.db.patch(id, {"name": name})
+"""
+    )
+    async with open_bench(tmp_path, files) as bench:
+        item = await bench.mutation("items:add", name="k")
+        middle = bench.watch("items:middle")
+        await bench.settle()
+        stats = bench.host.live.stats
+        for name, reruns, value in (("m", 1, ["m"]), ("z", 2, []), ("a", 2, []), ("o", 3, ["o"])):
+            await bench.mutation("items:rename", id=item, name=name)
+            await bench.settle()
+            assert (stats.reruns, middle.value) == (reruns, value), name
+
+
 async def test_an_empty_range_and_a_missing_document_are_read_too(tmp_path: Path) -> None:
     files = project_files(
         items="""

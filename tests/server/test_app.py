@@ -22,6 +22,7 @@ from reactor.errors import (
     Unavailable,
 )
 from reactor.limits import Limits
+from reactor.protocol.sync import decode_ts
 from reactor.server.app import Deployment
 from tests.server.fakes import SECRET, add
 from tests.server.projects import MESSAGES, raw_client, served, write_project
@@ -265,6 +266,24 @@ async def test_a_socket_from_subscription_to_update(project: Path) -> None:
                 {"code": "BAD", "max": 500.0},
             )
             assert (await client.receive())["type"] == "Transition"
+
+    await served(Deployment(project, data=":memory:"), body)
+
+
+@pytest.mark.asyncio
+async def test_a_mutation_that_changes_nothing_watched_is_followed_by_an_empty_transition(project: Path) -> None:
+    """Conformance #8: without it a client would never learn that it may settle the mutation."""
+
+    async def body(url: str) -> None:
+        async with raw_client(url) as client:
+            await client.connect()
+            await client.modify(add(0, "messages:list", {"channel": "a"}))
+            await client.receive_type("Transition")
+            await client.mutate(0, "messages:send", channel="b", body="x")
+            answer = await client.receive_type("MutationResponse")
+            transition = await client.receive()
+            assert (transition["type"], transition["modifications"]) == ("Transition", [])
+            assert decode_ts(transition["endVersion"]["ts"]) >= decode_ts(answer["ts"])
 
     await served(Deployment(project, data=":memory:"), body)
 
