@@ -24,6 +24,11 @@ class BlockingCaller:
         self._caller = caller
         self._thread = thread
 
+    @property
+    def caller(self) -> Caller:
+        """What this waits for; of use on the deployment's own thread only."""
+        return self._caller
+
     def with_identity(self, claims: Mapping[str, Any], /) -> "BlockingCaller":
         """See `Caller.with_identity`."""
         return BlockingCaller(self._caller.with_identity(claims), self._thread)

@@ -5,8 +5,8 @@ not imported again, and that a fork of a prepared one starts with its data, of w
 later. Used by the pytest plugin.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 from reactor.errors import Unavailable
 from reactor.runtime.loader import Project
 from reactor.server.app import MEMORY, NOT_OPEN, Deployment
-from reactor.server.blocking import BlockingDeployment
+from reactor.server.blocking import BlockingCaller, BlockingDeployment
 from reactor.server.callers import Caller
 from reactor.storage.interface import Persistence
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import START, VirtualClock
-from reactor.testing.interleaving import HeldMutation
+from reactor.testing.interleaving import BlockingHeldMutation, HeldMutation
 
 
 class SharedProject(Project):
@@ -128,3 +128,16 @@ class BlockingMemoryDeployment(BlockingDeployment):
     def snapshot(self) -> Snapshot:
         """See `MemoryDeployment.snapshot`."""
         return self._thread.run(self._memory_deployment.snapshot)
+
+    @contextmanager
+    def hold(
+        self, function: Any, args: Mapping[str, Any] | None = None, /, *, at: int, by: BlockingCaller | None = None
+    ) -> Iterator[BlockingHeldMutation]:
+        """See `MemoryDeployment.hold`."""
+        caller = None if by is None else by.caller
+        holding = self._memory_deployment.hold(function, args, at=at, by=caller)
+        held = self._thread.call(holding.__aenter__)
+        try:
+            yield BlockingHeldMutation(held, self._thread)
+        finally:
+            self._thread.call(holding.__aexit__, None, None, None)

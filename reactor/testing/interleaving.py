@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, cast
 
+from reactor.client.portal import LoopThread
 from reactor.errors import InvalidArgument
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executor import Executor
@@ -73,6 +74,27 @@ class HeldMutation:
     def _finished(self, outcome: Outcome) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
+
+
+class BlockingHeldMutation:
+    """`HeldMutation` for plain tests."""
+
+    def __init__(self, held: HeldMutation, thread: LoopThread) -> None:
+        self._held = held
+        self._thread = thread
+
+    @property
+    def attempts(self) -> int:
+        """See `HeldMutation.attempts`."""
+        return self._held.attempts
+
+    def finish(self, *, timeout: float | None = None) -> Value:
+        """See `HeldMutation.finish`.
+
+        Raises:
+            TimeoutError: it did not end within `timeout` seconds.
+        """
+        return self._thread.call(self._held.finish, timeout=timeout)
 
 
 class _SteppedQueue:

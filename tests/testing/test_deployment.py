@@ -195,3 +195,20 @@ def test_plain_tests(project: Project) -> None:
         bank.mutation("bank:add", {**ANN, "amount": 1})
     with snapshot.fork().blocking() as fork:
         assert fork.query("bank:balance", ANN) == 1
+
+
+def test_plain_tests_can_hold_a_mutation(project: Project) -> None:
+    with MemoryDeployment(project, Path()).blocking() as bank:
+        bank.mutation("bank:open_account", {**ANN, "amount": 10})
+        with bank.hold("bank:add", {**ANN, "amount": 1}, at=2) as held:
+            assert bank.mutation("bank:add", {**ANN, "amount": 5}) == 15
+            assert held.finish(timeout=30) == 16
+            assert held.attempts == 2
+        with bank.hold("bank:me", at=1, by=bank.with_identity({"subject": "ann"})) as held:
+            assert held.finish(timeout=30) == "ann"
+        with pytest.raises(InvalidArgument, match="it made 2"), bank.hold("bank:add", {**ANN, "amount": 1}, at=3):
+            raise AssertionError
+        with pytest.raises(KeyError), bank.hold("bank:add", {**ANN, "amount": 1}, at=2):
+            raise KeyError
+        while bank.query("bank:balance", ANN) != 18:  # the end of the block has let it go
+            pass
