@@ -20,6 +20,7 @@ CONFORMANCE = ROOT / "tests" / "conformance"
 FIXTURE = ROOT / "tests" / "fixtures" / "app"
 REACTOR = (sys.executable, "-m", "reactor.cli.main")
 KILL_AFTER_SECONDS = 50.0  # below the per-test timeout, so that the test can still say what it saw
+SHARED_KILL_AFTER_SECONDS = 900.0  # for a server that all tests of a module use, however loaded the machine is
 _READY = re.compile(r"ready at (http://\S+)")
 _OURS = re.compile(r"CONVEX_|REACTOR_|DATABASE_URL|POSTGRES_URL|MYSQL_URL|INSTANCE_|REDACT_LOGS")
 
@@ -133,9 +134,15 @@ def running(program: Program) -> Iterator[None]:
         program.close()
 
 
-def start_dev(project: Path, *options: str, port: int = 0, env: Mapping[str, str] | None = None) -> Server:
+def start_dev(
+    project: Path,
+    *options: str,
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
+    kill_after: float = KILL_AFTER_SECONDS,
+) -> Server:
     """Start `reactor dev` for `project` on a free port, and return once it serves."""
-    server = Server([*REACTOR, "dev", "--port", str(port), *options], cwd=project, env=env)
+    server = Server([*REACTOR, "dev", "--port", str(port), *options], cwd=project, env=env, kill_after=kill_after)
     try:
         return server.wait_until_ready()
     except BaseException:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import REACTOR, Program, Server, running, start_dev
+from tests.servers import REACTOR, SHARED_KILL_AFTER_SECONDS, Program, Server, running, start_dev
 
 FUNCTIONS = """
 from reactor import Int64, ReactorError, internal_mutation, internal_query, mutation, query, v
@@ -57,7 +57,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[Server]:
-    server = start_dev(project, "--data", ":memory:")
+    server = start_dev(project, "--data", ":memory:", kill_after=SHARED_KILL_AFTER_SECONDS)
     with running(server):
         yield server
 

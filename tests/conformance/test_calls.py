@@ -8,14 +8,24 @@ import pytest
 
 from reactor.client import BlockingClient, Client
 from reactor.errors import FunctionError, ReactorError
-from tests.servers import Server, copy_fixture, javascript, output, python, running, start_dev
+from tests.servers import (
+    SHARED_KILL_AFTER_SECONDS,
+    Server,
+    copy_fixture,
+    javascript,
+    output,
+    python,
+    running,
+    start_dev,
+)
 
 SERVER_ERROR = r"(\[CONVEX [QM]\(.*\)\] )?\[Request ID: [0-9a-f]{16}\] Server Error\n"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start_dev(copy_fixture(tmp_path_factory.mktemp("calls") / "app"), "--data", ":memory:")
+    project = copy_fixture(tmp_path_factory.mktemp("calls") / "app")
+    server = start_dev(project, "--data", ":memory:", kill_after=SHARED_KILL_AFTER_SECONDS)
     with running(server):
         yield server
 

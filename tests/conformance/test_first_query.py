@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.servers import REACTOR, Program, Server, copy_application, javascript, output, python, running, start_dev
+from tests.servers import (
+    REACTOR,
+    SHARED_KILL_AFTER_SECONDS,
+    Program,
+    Server,
+    copy_application,
+    javascript,
+    output,
+    python,
+    running,
+    start_dev,
+)
 
 NOTHING = {"averageLatency": None, "successRate": None, "totalCost": 0, "totalRequests": 0, "totalTokens": 0}
 ONE = {"averageLatency": 120, "successRate": 1, "totalCost": 0, "totalRequests": 1, "totalTokens": 0}
@@ -15,7 +26,8 @@ ONE = {"averageLatency": 120, "successRate": 1, "totalCost": 0, "totalRequests":
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start_dev(copy_application(tmp_path_factory.mktemp("first") / "app"))
+    project = copy_application(tmp_path_factory.mktemp("first") / "app")
+    server = start_dev(project, kill_after=SHARED_KILL_AFTER_SECONDS)
     with running(server):
         yield server
 

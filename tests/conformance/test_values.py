@@ -9,7 +9,16 @@ import pytest
 
 from reactor import Int64
 from reactor.client import Client
-from tests.servers import Server, copy_fixture, javascript, output, python, running, start_dev
+from tests.servers import (
+    SHARED_KILL_AFTER_SECONDS,
+    Server,
+    copy_fixture,
+    javascript,
+    output,
+    python,
+    running,
+    start_dev,
+)
 
 VALUES: list[Any] = [
     *(None, True, False),
@@ -24,7 +33,8 @@ VALUES: list[Any] = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start_dev(copy_fixture(tmp_path_factory.mktemp("values") / "app"))
+    project = copy_fixture(tmp_path_factory.mktemp("values") / "app")
+    server = start_dev(project, kill_after=SHARED_KILL_AFTER_SECONDS)
     with running(server):
         yield server
 
