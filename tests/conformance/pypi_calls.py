@@ -44,6 +44,10 @@ def main(url: str) -> None:
     live.unsubscribe()
     say("sent", client.mutation("messages:send", {**CHANNEL, "body": "two"}))
     say("query", client.query("messages:listMessages", CHANNEL))
+    try:
+        next(live)
+    except Exception as error:
+        say("unread", str(error))
 
 
 main(sys.argv[1])

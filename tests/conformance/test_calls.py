@@ -65,6 +65,8 @@ def test_clients_with_a_socket(server: Server, driver: str) -> None:
     if kind == "js":
         expected[3:3] = [["healed", {"value": None}]]
         expected += [["unread", []], ["connections", 1]]
+    else:
+        expected += [["unread", "This subscription has been dropped"]]
     assert successes(steps) == expected
     assert any("[LOG] 'sending one'" in line for line in program.out)
 
