@@ -10,7 +10,7 @@ import pytest
 
 from reactor.client import BlockingClient, Client
 from reactor.client.pagination import PaginatedResult, PaginatedSubscription, PaginationStatus
-from tests.servers import Program, Server, copy_fixture, free_port, javascript, output, running, start_dev
+from tests.servers import Program, Server, copy_fixture, free_port, javascript, output, running, start_dev, start_serve
 
 CAN_LOAD_MORE, EXHAUSTED = PaginationStatus.CAN_LOAD_MORE, PaginationStatus.EXHAUSTED
 
@@ -105,7 +105,7 @@ STATES: list[list[float]] = [
 def test_pages_keep_their_ends_across_a_restart_javascript(tmp_path: Path) -> None:
     """Conformance #22."""
     project, port = copy_fixture(tmp_path / "app"), free_port()
-    server = start_dev(project, port=port)
+    server = start_serve(project, port=port)
     try:
         with BlockingClient(server.url) as writer:
             for number in BEFORE:
@@ -126,7 +126,7 @@ def test_pages_keep_their_ends_across_a_restart_javascript(tmp_path: Path) -> No
 def kill_and_start(server: Server, project: Path, port: int) -> Server:
     server.end(signal.SIGKILL)
     server.close()
-    return start_dev(project, port=port)
+    return start_serve(project, port=port)
 
 
 def check_states(client: Program) -> None:
@@ -140,7 +140,7 @@ def check_states(client: Program) -> None:
 async def test_pages_keep_their_ends_across_a_restart_reactor(tmp_path: Path) -> None:
     """Conformance #22."""
     project, port = copy_fixture(tmp_path / "app"), free_port()
-    server = await asyncio.to_thread(start_dev, project, port=port)
+    server = await asyncio.to_thread(start_serve, project, port=port)
     try:
         async with Client(server.url) as client:
             for number in BEFORE:
