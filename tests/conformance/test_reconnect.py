@@ -73,13 +73,13 @@ def test_pypi_takes_effect_at_least_once(tmp_path: Path) -> None:
     assert result["shown"] == result["sequence"]
 
 
-@pytest.mark.parametrize("kind", ["simple", "react"])
+BEFORE = "append: before"  # they have run, and nothing of it is on disk
+AFTER = "append: before publishing"  # all of it is on disk, and nobody was told
+
+
 @pytest.mark.parametrize(
-    "place",
-    [
-        "append: before",  # they have run, and nothing of it is on disk
-        "append: before publishing",  # all of it is on disk, and nobody was told
-    ],
+    ("kind", "place"),
+    [("simple", AFTER), ("react", AFTER), *size([], [("simple", BEFORE), ("react", BEFORE)])],
 )
 def test_javascript_takes_effect_exactly_once_and_in_order(tmp_path: Path, kind: str, place: str) -> None:
     """Conformance #6: the server dies with mutations between their commit and their answer."""
