@@ -45,7 +45,7 @@ def dev(
 
     settings = read_settings(os.environ)
     folder = find_project(project)
-    deployment = settings.deployment(folder, data)
+    deployment = settings.deployment(folder, data, development=True)
     watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
     session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
     if once:
