@@ -53,6 +53,7 @@ MAX_PAGE_ITEMS: Final = 32_000
 SPLIT_PAGE_ITEMS: Final = 6144  # documents of a page above which clients are told to split it
 MAX_REPEATS_WAITING: Final = 16  # of sampled runs; beyond it none is sampled
 MIN_REPORT_SECONDS: Final = 1.0  # between two reports of functions that gave different results
+MAX_RESTART_SECONDS: Final = 30.0  # that `dev` waits before it starts a server again which keeps ending itself
 MAX_LOG_LINES: Final = 256
 MAX_LOG_LINE_BYTES: Final = 32_768
 
@@ -129,7 +130,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             0.1,
             3600,
             "REACTOR_HARD_SECONDS",
-            "time after which `dev` and `serve` end themselves, with exit code 27, when user code can't be stopped",
+            "time after which a server ends itself, with exit code 27, when user code can't be stopped (`dev` starts again)",
         ),
     ] = 10.0
     memory_bytes: Annotated[

@@ -2,7 +2,8 @@
 
 Owns the cycle of watching and reloading. Promises that an edit made at any moment, also during a reload, is served in
 the end; that a broken one is shown at the user's line while the last good version keeps serving; and that no client is
-dropped. Leaves its address for the other commands and for front ends (`cli/target`).
+dropped. Leaves its address for the other commands and for front ends (`cli/target`). The server is a child process,
+which `cli/supervisor` starts again when a function that can't be stopped has ended it.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ def dev(
     """Serve a project, and follow its edits."""
     # Here, since the engine takes a moment to import and no other command needs it.
     from reactor.cli.settings import find_project, read_settings
+    from reactor.cli.supervisor import supervised
     from reactor.runtime.loader import read_options
     from reactor.server import run as server
 
@@ -51,11 +53,14 @@ def dev(
     if once:
         server.run(_ending_with_exit_code(session.push_once()))
         return
-    server.protect(settings.limits)
     listener = server.bind(host, port)
     session.url = server.url_of(listener)
+    supervisor = supervised()
+    server.protect(settings.limits)
     try:
-        server.run(server.serve(deployment, listener, page=True, load=False, alongside=session.follow))
+        server.run(
+            server.serve(deployment, listener, page=True, load=False, alongside=session.follow, supervisor=supervisor)
+        )
     finally:
         remove_dev_file(folder, os.getpid())
 
