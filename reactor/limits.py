@@ -130,7 +130,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             0.1,
             3600,
             "REACTOR_HARD_SECONDS",
-            "time after which a server ends itself, with exit code 27, when user code can't be stopped (`dev` starts again)",
+            "time after which a server ends itself, with exit code 27, when user code can't be stopped",
         ),
     ] = 10.0
     memory_bytes: Annotated[

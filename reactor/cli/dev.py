@@ -59,7 +59,15 @@ def dev(
     server.protect(settings.limits)
     try:
         server.run(
-            server.serve(deployment, listener, page=True, load=False, alongside=session.follow, supervisor=supervisor)
+            server.serve(
+                deployment,
+                listener,
+                page=True,
+                load=False,
+                before=session.begin,
+                alongside=session.follow,
+                supervisor=supervisor,
+            )
         )
     finally:
         remove_dev_file(folder, os.getpid())
@@ -80,6 +88,7 @@ class DevSession:
         self._project = project
         self._watch = watch
         self._functions = functions  # an edit of pyproject.toml may change it
+        self._is_loaded = False  # by the last push
         self.url = ""
 
     async def push_once(self) -> bool:
@@ -90,14 +99,19 @@ class DevSession:
         finally:
             await self._deployment.close()
 
+    async def begin(self) -> None:
+        """Push the project for the first time: a client of the last server should not find an empty one."""
+        self._is_loaded = await self._push()
+
     async def follow(self) -> None:
-        """Push the project, announce the server when that has succeeded, and push again at each edit, for ever."""
+        """Announce the server when a push has succeeded, and push again at each edit, for ever."""
         is_announced = False
         while True:
-            if await self._push() and not is_announced:
+            if self._is_loaded and not is_announced:
                 self._announce()
                 is_announced = True
             await self._watch.changed()
+            self._is_loaded = await self._push()
 
     async def _push(self) -> bool:
         """Push what is on disk; return whether that is what runs now."""

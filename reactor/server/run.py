@@ -80,6 +80,7 @@ async def serve(
     *,
     page: bool = False,
     load: bool = True,
+    before: Alongside | None = None,
     ready: Callable[[], Awaitable[None] | None] | None = None,
     alongside: Alongside | None = None,
     supervisor: int | None = None,
@@ -90,6 +91,7 @@ async def serve(
         listener: from `bind`; closed in any case.
         page: whether to serve the page for developers at `/`.
         load: whether to load and deploy the project while opening.
+        before: work on the open deployment before anybody is answered; clients that come meanwhile wait.
         ready: called once requests are answered.
         alongside: work for as long as requests are answered, cancelled before the shutdown; when it fails, serving
             ends with its exception.
@@ -105,6 +107,8 @@ async def serve(
             if not await stop.interrupts(deployment.open(load=load)):
                 return
             try:
+                if before is not None and not await stop.interrupts(before()):
+                    return
                 server = _Server(_config(deployment, page), deployment, stop)
                 await server.run(listener, ready, alongside)
             finally:
