@@ -51,6 +51,9 @@ MAX_QUERY_OPERATORS: Final = 256  # `filter` and `where` of one query
 MAX_FILTER_NESTING: Final = 128  # expressions inside one another; each level is a call when it is evaluated
 MAX_PAGE_ITEMS: Final = 32_000
 SPLIT_PAGE_ITEMS: Final = 6144  # documents of a page above which clients are told to split it
+MAX_REPEATS_WAITING: Final = 16  # of sampled runs; beyond it none is sampled
+MIN_REPORT_SECONDS: Final = 1.0  # between two reports of functions that gave different results
+MAX_RESTART_SECONDS: Final = 30.0  # that `dev` waits before it starts a server again which keeps ending itself
 MAX_LOG_LINES: Final = 256
 MAX_LOG_LINE_BYTES: Final = 32_768
 
@@ -127,7 +130,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             0.1,
             3600,
             "REACTOR_HARD_SECONDS",
-            "time after which `dev` and `serve` end themselves, with exit code 27, when user code can't be stopped",
+            "time after which a server ends itself, with exit code 27, when user code can't be stopped",
         ),
     ] = 10.0
     memory_bytes: Annotated[
@@ -140,6 +143,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "address space of `dev` and `serve`, beyond which user code gets a MemoryError (0: the machine's memory)",
         ),
     ] = 0
+    determinism_sample: Annotated[
+        int,
+        Knob(
+            "runs",
+            0,
+            1 << 20,
+            "REACTOR_DETERMINISM_SAMPLE",
+            "in development, one run of a query or mutation in so many is repeated and compared (0: none)",
+        ),
+    ] = 50
     tail_commits: Annotated[
         int, Knob("commits", 1, 1 << 24, "REACTOR_TAIL_COMMITS", "applied commits that may wait for the disk")
     ] = 20_000

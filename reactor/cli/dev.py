@@ -2,7 +2,8 @@
 
 Owns the cycle of watching and reloading. Promises that an edit made at any moment, also during a reload, is served in
 the end; that a broken one is shown at the user's line while the last good version keeps serving; and that no client is
-dropped. Leaves its address for the other commands and for front ends (`cli/target`).
+dropped. Leaves its address for the other commands and for front ends (`cli/target`). The server is a child process,
+which `cli/supervisor` starts again when a function that can't be stopped has ended it.
 """
 
 import asyncio
@@ -40,22 +41,34 @@ def dev(
     """Serve a project, and follow its edits."""
     # Here, since the engine takes a moment to import and no other command needs it.
     from reactor.cli.settings import find_project, read_settings
+    from reactor.cli.supervisor import supervised
     from reactor.runtime.loader import read_options
     from reactor.server import run as server
 
     settings = read_settings(os.environ)
     folder = find_project(project)
-    deployment = settings.deployment(folder, data)
+    deployment = settings.deployment(folder, data, development=True)
     watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
     session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
     if once:
         server.run(_ending_with_exit_code(session.push_once()))
         return
-    server.protect(settings.limits)
     listener = server.bind(host, port)
     session.url = server.url_of(listener)
+    supervisor = supervised()
+    server.protect(settings.limits)
     try:
-        server.run(server.serve(deployment, listener, page=True, load=False, alongside=session.follow))
+        server.run(
+            server.serve(
+                deployment,
+                listener,
+                page=True,
+                load=False,
+                before=session.begin,
+                alongside=session.follow,
+                supervisor=supervisor,
+            )
+        )
     finally:
         remove_dev_file(folder, os.getpid())
 
@@ -75,6 +88,7 @@ class DevSession:
         self._project = project
         self._watch = watch
         self._functions = functions  # an edit of pyproject.toml may change it
+        self._is_loaded = False  # by the last push
         self.url = ""
 
     async def push_once(self) -> bool:
@@ -85,14 +99,19 @@ class DevSession:
         finally:
             await self._deployment.close()
 
+    async def begin(self) -> None:
+        """Push the project for the first time: a client of the last server should not find an empty one."""
+        self._is_loaded = await self._push()
+
     async def follow(self) -> None:
-        """Push the project, announce the server when that has succeeded, and push again at each edit, for ever."""
+        """Announce the server when a push has succeeded, and push again at each edit, for ever."""
         is_announced = False
         while True:
-            if await self._push() and not is_announced:
+            if self._is_loaded and not is_announced:
                 self._announce()
                 is_announced = True
             await self._watch.changed()
+            self._is_loaded = await self._push()
 
     async def _push(self) -> bool:
         """Push what is on disk; return whether that is what runs now."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from reactor.errors import InvalidArgument
-from reactor.limits import Limits
+from reactor.limits import Limits, knobs
 from reactor.runtime.loader import read_options
 from reactor.server.app import Deployment
 
@@ -30,16 +30,27 @@ class Settings(msgspec.Struct, frozen=True):
     instance_name: str | None
     instance_secret: str | None
     redact_logs: bool
+    has_sample: bool  # REACTOR_DETERMINISM_SAMPLE is set, which goes before the project's own
 
-    def deployment(self, project: Path, data: str | None) -> Deployment:
-        """Return the deployment of a project under these settings, not open yet."""
+    def deployment(self, project: Path, data: str | None, *, development: bool = False) -> Deployment:
+        """Return the deployment of a project under these settings, not open yet.
+
+        Raises:
+            PushError: in development, when its pyproject.toml can't be used.
+        """
+        limits = self.limits
+        if development and not self.has_sample:
+            sample = read_options(project).determinism_sample
+            if sample is not None:
+                limits = msgspec.structs.replace(limits, determinism_sample=sample)
         return Deployment(
             project,
             data=data,
-            limits=self.limits,
+            limits=limits,
             instance_name=self.instance_name,
             instance_secret=self.instance_secret,
             redact_logs=self.redact_logs,
+            development=development,
         )
 
 
@@ -65,6 +76,7 @@ def read_settings(environ: Mapping[str, str], *, needs_origins: bool = False) ->
         instance_name=environ.get("INSTANCE_NAME") or environ.get("CONVEX_DEPLOYMENT_NAME") or None,
         instance_secret=environ.get("INSTANCE_SECRET") or None,
         redact_logs=_flag(environ, "REDACT_LOGS_TO_CLIENT"),
+        has_sample=knobs()["determinism_sample"].env in environ,
     )
 
 

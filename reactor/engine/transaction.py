@@ -264,7 +264,10 @@ class Transaction:
             )
         if pending is None:
             key = id_key(document_id)
-            assert before is not None or key not in table.documents, "a new id is unused"
+            # A repeat of a run that has committed meanwhile uses its ids again.
+            assert before is not None or key not in table.documents or read_at(table, key, self.begin_ts) is None, (
+                "a new id is unused"
+            )
             pending = PendingWrite(table, document_id, key, standing, before)
             self.writes[document_id] = pending
         pending.after = data

@@ -98,6 +98,13 @@ class Ambient:
         seed = self._stream(b"child", 32)
         return Ambient(kind, self.now_ns, self.log, seed=seed, entropy=self._entropy, observed=self.observed)
 
+    def again(self, log: LogBuffer) -> "Ambient":
+        """Return the ambient of a repeat of this execution, which has ended: same time, same chance, another log.
+
+        Chance that the first run never asked for is all zeros here: a run that asks differs anyway.
+        """
+        return Ambient(self.kind, self.now_ns, log, seed=self._seed, entropy=bytes)
+
     def read_clock(self) -> int:
         """Return the frozen time in nanoseconds and note that it was looked at."""
         self.observed.clock = True

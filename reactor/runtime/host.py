@@ -19,6 +19,7 @@ from reactor.runtime.executor import Executor
 from reactor.runtime.loader import Project
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.sampling import Sampler
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
 from reactor.storage.interface import Persistence
@@ -53,7 +54,15 @@ class Host:
     """An open deployment without sockets. Build with `await Host.open(...)`."""
 
     def __init__(
-        self, database: Database, tasks: TaskGroup, clock: Clock, rng: Rng, limits: Limits, *, redact: bool
+        self,
+        database: Database,
+        tasks: TaskGroup,
+        clock: Clock,
+        rng: Rng,
+        limits: Limits,
+        *,
+        redact: bool,
+        development: bool,
     ) -> None:
         self.database = database
         self.limits = limits
@@ -61,15 +70,26 @@ class Host:
         self.versions = Versions()
         self.executor = Executor(database, self.versions, self.queue, clock, rng, redact=redact)
         self.live = LiveQueries(database, self.executor, self.queue, clock, int.from_bytes(rng.token_bytes(8), "big"))
+        sample = limits.determinism_sample if development else 0
+        self.sampler = Sampler(self.executor, sample, clock) if sample else None
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
         self.watch = watchdog.watch(limits)
 
     @classmethod
     async def open(
-        cls, persistence: Persistence, *, clock: Clock, rng: Rng, limits: Limits, redact: bool = False
+        cls,
+        persistence: Persistence,
+        *,
+        clock: Clock,
+        rng: Rng,
+        limits: Limits,
+        redact: bool = False,
+        development: bool = False,
     ) -> "Host":
         """Open storage and bring the engine up; nothing can be called before the first `push`.
+
+        In development, one run in `limits.determinism_sample` is repeated, and reported when it differs.
 
         Raises:
             StorageError: the data is held by another process, damaged, or of a newer version.
@@ -79,7 +99,7 @@ class Host:
         guard.guard_loop(type(asyncio.get_running_loop()))
         tasks = TaskGroup()
         database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)
-        return cls(database, tasks, clock, rng, limits, redact=redact)
+        return cls(database, tasks, clock, rng, limits, redact=redact, development=development)
 
     async def push(self, project: Project) -> PushReport:
         """Deploy a loaded project; see `Pusher.push`.

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -35,6 +35,7 @@ class ProjectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str | None = None
     env: tuple[str, ...] = ()
     typescript: str | None = None
+    determinism_sample: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] | None = None
 
 
 def read_options(root: Path) -> ProjectOptions:

@@ -30,6 +30,11 @@ class LogBuffer:
     def __init__(self) -> None:
         self._lines: list[str] = []
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether handlers of the process get the records, too."""
+        return True
+
     def add(self, level: str, text: str, path: str = "") -> None:
         """Append one line; past the limit a single last line says that the rest is missing.
 
@@ -53,6 +58,17 @@ class LogBuffer:
         return len(self._lines)
 
 
+class UnheardLog(LogBuffer):
+    """The log of an execution that only repeats another: nobody hears of it."""
+
+    __slots__ = ()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether handlers of the process get the records, too."""
+        return False
+
+
 class NestedLog(LogBuffer):
     """The log of a nested function: its lines go to the outer function's log, under its path, and count there."""
 
@@ -62,6 +78,11 @@ class NestedLog(LogBuffer):
         self._lines = outer._lines
         self._outer = outer
         self._path = path
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether handlers of the process get the records, too."""
+        return self._outer.is_heard
 
     def add(self, level: str, text: str, path: str = "") -> None:
         """Append one line to the outer log; see `LogBuffer.add`."""
@@ -149,7 +170,7 @@ def capture_logging(current: CurrentLog, is_user_code: Callable[[types.FrameType
             dispatch(self, record)
             return
         log.add(level_name(record.levelno), record_text(record))
-        if enabled(self, record.levelno) and self.hasHandlers():
+        if log.is_heard and enabled(self, record.levelno) and self.hasHandlers():
             dispatch(self, record)
 
     logging.Logger.isEnabledFor = is_enabled_for  # type: ignore[method-assign]

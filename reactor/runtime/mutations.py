@@ -140,6 +140,8 @@ class MutationAttempts(Run):
     def _conclude(self, value: bytes, error: BaseException | None, log_lines: tuple[str, ...]) -> None:
         runner, transaction, call = self.runner, self.transaction, self.call
         database = runner.database
+        if self.sample is not None:
+            self.sample(value, error)
         database.retention.unpin(transaction.begin_ts)
         try:
             # The same request may have overtaken this attempt, if anything was committed meanwhile.

@@ -5,6 +5,7 @@ that comes of it. Promises that every outcome is reported exactly once. Used by 
 """
 
 import asyncio
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
@@ -50,6 +51,10 @@ def nothing() -> None:
     """Nobody waits for a run to end."""
 
 
+def no_sample(run: "Run") -> None:
+    """Nobody compares runs."""
+
+
 class QueryRun(msgspec.Struct, frozen=True):
     """What one run of a query gave: its outcome, and what the outcome depends on."""
 
@@ -83,6 +88,9 @@ class Runner:
         self.redact = redact
         self.stats = ExecutorStats()
         self.waiting = 0  # mutations that wait for room in the undurable tail
+        self.begun = 0  # runs of queries, and attempts at mutations
+        self.sample_at = sys.maxsize  # the next of them to be repeated; the sampler takes this over
+        self.take_sample: Callable[[Run], None] = no_sample
         self._clock = clock
         self._rng = rng
 
@@ -120,12 +128,14 @@ class Run(ABC):
 
     __slots__ = (
         "call",
+        "database",
         "documents",
         "execution",
         "function",
         "handler",
         "looked_at_identity",
         "runner",
+        "sample",
         "surroundings",
         "transaction",
         "version",
@@ -133,23 +143,20 @@ class Run(ABC):
 
     def __init__(self, runner: Runner, call: Call) -> None:
         self.runner = runner
+        self.database = runner.database
         self.call = call
         self.looked_at_identity = False
         self.version: Version | None = None
         self.function: RegisteredFunction | None = None
         self.handler: RegisteredFunction | None = None  # to run instead of what the call names
         self.execution: Execution | None = None
+        self.sample: Callable[[bytes, BaseException | None], None] | None = None  # told what came of it, to repeat it
         self.surroundings: Ambient
         self.transaction: Transaction
 
     def look(self) -> None:
         """Note that the function looked at the identity of its caller."""
         self.looked_at_identity = True
-
-    @property
-    def database(self) -> Database:
-        """The database this runs on."""
-        return self.runner.database
 
     def call_nested(
         self, parent: Execution, kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
@@ -167,6 +174,9 @@ class Run(ABC):
         self.version = version
         self.transaction = transaction
         self.surroundings = runner.ambient(kind)
+        runner.begun += 1
+        if runner.begun >= runner.sample_at:
+            runner.take_sample(self)
         runner.database.retention.pin(transaction.begin_ts)
         try:
             function = self.handler or find_function(version, call, kind, transaction)
@@ -175,7 +185,7 @@ class Run(ABC):
             return
         self.function = function
         transaction.reader = function.path
-        documents = Documents(runner.database, transaction, version.project.schema, call.journal)
+        documents = Documents(self.database, transaction, version.project.schema, call.journal)
         execution = Execution(runner.queue, documents, self.surroundings, self)
         if exclusive:
             runner.stats.exclusive += 1
@@ -287,6 +297,8 @@ class QueryAttempt(Run):
 
     def _conclude(self, value: bytes, error: BaseException | None) -> None:
         runner, transaction = self.runner, self.transaction
+        if self.sample is not None:
+            self.sample(value, error)
         runner.database.retention.unpin(transaction.begin_ts)
         outcome: Outcome
         log_lines = runner.lines(self.surroundings, transaction)

@@ -70,6 +70,7 @@ class Deployment(Caller):
         instance_name: str | None = None,
         instance_secret: str | None = None,
         redact_logs: bool = False,
+        development: bool = False,
     ) -> None:
         """Choose what to open; nothing is opened yet.
 
@@ -80,6 +81,7 @@ class Deployment(Caller):
             instance_name: with `instance_secret` (64 hex digits) decides which admin keys are good; by default both
                 are kept in the data directory.
             redact_logs: send clients neither error texts nor log lines. Data of a `ReactorError` is always sent.
+            development: repeat one run of a query or mutation in `limits.determinism_sample`, and warn when it differs.
         """
         self.project_dir = Path(project)
         self.clock: Clock = SystemClock() if clock is None else clock
@@ -88,6 +90,7 @@ class Deployment(Caller):
         self._data = data
         self._instance = (instance_name, instance_secret)
         self._redact_logs = redact_logs
+        self._development = development
         self._loader = ProjectLoader(self.project_dir)
         self._loading = asyncio.Lock()
         self._host: Host | None = None
@@ -128,7 +131,12 @@ class Deployment(Caller):
     async def _open(self, project: Project | None) -> None:
         directory = self._data_directory()
         host = await Host.open(
-            self._persistence(), clock=self.clock, rng=self._rng, limits=self.limits, redact=self._redact_logs
+            self._persistence(),
+            clock=self.clock,
+            rng=self._rng,
+            limits=self.limits,
+            redact=self._redact_logs,
+            development=self._development,
         )
         try:
             # Only now: the lease keeps two processes from making up a secret each.

@@ -80,8 +80,10 @@ async def serve(
     *,
     page: bool = False,
     load: bool = True,
+    before: Alongside | None = None,
     ready: Callable[[], Awaitable[None] | None] | None = None,
     alongside: Alongside | None = None,
+    supervisor: int | None = None,
 ) -> None:
     """Open `deployment` and serve it until a signal comes; then shut down gracefully. A second signal cuts that short.
 
@@ -89,19 +91,24 @@ async def serve(
         listener: from `bind`; closed in any case.
         page: whether to serve the page for developers at `/`.
         load: whether to load and deploy the project while opening.
+        before: work on the open deployment before anybody is answered; clients that come meanwhile wait.
         ready: called once requests are answered.
         alongside: work for as long as requests are answered, cancelled before the shutdown; when it fails, serving
             ends with its exception.
+        supervisor: a pipe that brings one byte for each signal to the process that started this one. A signal to both
+            counts once. At the end of the file, when that process is gone, this one ends at once.
 
     Raises:
         PushError, StorageError: the deployment can't be opened.
     """
     with contextlib.closing(listener):
-        stop = _Stop()
+        stop = _Stop(supervisor)
         with stop.on_signals():
             if not await stop.interrupts(deployment.open(load=load)):
                 return
             try:
+                if before is not None and not await stop.interrupts(before()):
+                    return
                 server = _Server(_config(deployment, page), deployment, stop)
                 await server.run(listener, ready, alongside)
             finally:
@@ -172,19 +179,36 @@ class _Stop:
     Killing is safe: what was answered is durable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, supervisor: int | None = None) -> None:
         self.asked = asyncio.Event()
         self.cut_short: Callable[[], None] | None = None  # what a second signal does; without it, it kills
+        self._supervisor = supervisor
         self._count = 0
+        self._own = 0  # signals to this process
+        self._passed_on = 0  # signals to the supervisor
 
     def now(self) -> None:
         """Ask for the end, once more."""
-        self._count += 1
-        self.asked.set()
-        if self._count == 2 and self.cut_short is not None:
-            self.cut_short()
-        elif self._count >= 2:
-            os._exit(KILLED)
+        self._own += 1
+        self._count_up()
+
+    def _hear(self) -> None:
+        """Take what the supervisor passes on."""
+        assert self._supervisor is not None
+        signals = os.read(self._supervisor, 64)
+        if not signals:
+            os._exit(KILLED)  # it was killed, and the terminal should not keep a server that nobody sees
+        self._passed_on += len(signals)
+        self._count_up()
+
+    def _count_up(self) -> None:
+        while self._count < max(self._own, self._passed_on):
+            self._count += 1
+            self.asked.set()
+            if self._count == 2 and self.cut_short is not None:
+                self.cut_short()
+            elif self._count >= 2:
+                os._exit(KILLED)
 
     async def interrupts(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run `work`, cancelled if the end is asked for; return whether it finished."""
@@ -212,9 +236,13 @@ class _Stop:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.now)
                 installed.append(number)
+        if self._supervisor is not None:
+            loop.add_reader(self._supervisor, self._hear)
         try:
             yield
         finally:
+            if self._supervisor is not None:
+                loop.remove_reader(self._supervisor)
             for number in installed:
                 loop.remove_signal_handler(number)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reactor.errors import Unavailable
+from reactor.limits import Limits
 from reactor.runtime.loader import Project
 from reactor.server.app import MEMORY, NOT_OPEN, Deployment
 from reactor.server.blocking import BlockingCaller, BlockingDeployment
@@ -37,8 +38,17 @@ class MemoryDeployment(Deployment):
 
     clock: VirtualClock
 
-    def __init__(self, project: Project, folder: Path, snapshot: "Snapshot | None" = None) -> None:
-        super().__init__(folder, data=MEMORY, clock=VirtualClock(START if snapshot is None else snapshot.time))
+    def __init__(
+        self, project: Project, folder: Path, snapshot: "Snapshot | None" = None, *, determinism_sample: int = 0
+    ) -> None:
+        """With `determinism_sample`, one run in so many is repeated, and a warning logged when it differs."""
+        super().__init__(
+            folder,
+            data=MEMORY,
+            clock=VirtualClock(START if snapshot is None else snapshot.time),
+            limits=Limits(determinism_sample=determinism_sample),
+            development=True,
+        )
         self._project = project
         self._memory = MemoryPersistence() if snapshot is None else snapshot.data.fork()
 
@@ -59,7 +69,7 @@ class MemoryDeployment(Deployment):
     def snapshot(self) -> "Snapshot":
         """Return everything committed so far, with the time, for other deployments to start from."""
         time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.clock.now_ns() // 1000)
-        return Snapshot(self._project, self.project_dir, self._memory.fork(), time)
+        return Snapshot(self._project, self.project_dir, self._memory.fork(), time, self.limits.determinism_sample)
 
     def fork(self) -> "MemoryDeployment":
         """Return another deployment, not open yet, that starts with everything committed here so far."""
@@ -102,15 +112,18 @@ class MemoryDeployment(Deployment):
 class Snapshot:
     """The data of a deployment at one moment. It never changes; any number of deployments can start from it."""
 
-    def __init__(self, project: Project, folder: Path, data: MemoryPersistence, time: datetime) -> None:
+    def __init__(
+        self, project: Project, folder: Path, data: MemoryPersistence, time: datetime, determinism_sample: int
+    ) -> None:
         self.data = data
         self.time = time
         self._project = project
         self._folder = folder
+        self._determinism_sample = determinism_sample
 
     def fork(self) -> MemoryDeployment:
         """Return a deployment, not open yet, that starts with this data at this time."""
-        return MemoryDeployment(self._project, self._folder, self)
+        return MemoryDeployment(self._project, self._folder, self, determinism_sample=self._determinism_sample)
 
 
 class BlockingMemoryDeployment(BlockingDeployment):

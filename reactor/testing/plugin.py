@@ -21,9 +21,14 @@ _OTHER_LOOPS: Final = ("asyncio", "anyio", "trio")  # markers of plugins that ru
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the ini option that says where the project is."""
+    """Add the ini options: where the project is, and how often a run is repeated."""
     parser.addini(
         "reactor_project", "folder of the project that the fixture `deployment` serves, from the rootdir", default="."
+    )
+    parser.addini(
+        "reactor_determinism_sample",
+        "one run of a query or mutation in so many is repeated by the fixture `deployment`, and compared (0: none)",
+        default="0",
     )
 
 
@@ -70,7 +75,8 @@ def make_deployment(_reactor_project: "Project", request: pytest.FixtureRequest)
     from reactor.testing.deployment import MemoryDeployment
 
     folder = _project_folder(request.config)
-    return lambda: MemoryDeployment(_reactor_project, folder)
+    sample = _determinism_sample(request.config)
+    return lambda: MemoryDeployment(_reactor_project, folder, determinism_sample=sample)
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +97,13 @@ def _project_folder(config: pytest.Config) -> Path:
     if not folder.is_dir():
         raise pytest.UsageError(f"reactor_project = {folder} is not a folder")
     return folder
+
+
+def _determinism_sample(config: pytest.Config) -> int:
+    text = str(config.getini("reactor_determinism_sample"))
+    if not text.isdecimal():
+        raise pytest.UsageError(f"reactor_determinism_sample = {text} is not a number of runs")
+    return int(text)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reactor.cli.settings import find_project, read_settings
-from reactor.errors import InvalidArgument
+from reactor.errors import InvalidArgument, PushError
 from reactor.limits import Limits
 
 ORIGINS = {"CONVEX_CLOUD_ORIGIN": "https://api.example.com", "CONVEX_SITE_ORIGIN": "https://example.com/http"}
@@ -78,3 +78,28 @@ def test_a_project_may_lie_where_its_pyproject_says(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.reactor]\nfunctions = "backend"\n')
     (tmp_path / "backend").mkdir()
     assert find_project(tmp_path) == tmp_path.resolve()
+
+
+def test_how_often_runs_are_repeated(tmp_path: Path) -> None:
+    """The environment goes before the project, and `serve` repeats nothing."""
+    assert read_settings({}).deployment(tmp_path, ":memory:", development=True).limits.determinism_sample == 50
+    (tmp_path / "pyproject.toml").write_text("[tool.reactor]\ndeterminism_sample = 7\n")
+    assert read_settings({}).deployment(tmp_path, ":memory:", development=True).limits.determinism_sample == 7
+    settings = read_settings({"REACTOR_DETERMINISM_SAMPLE": "3"})
+    assert settings.deployment(tmp_path, ":memory:", development=True).limits.determinism_sample == 3
+    (tmp_path / "pyproject.toml").write_text("[tool.reactor]\ndeterminism_sample = -1\n")
+    with pytest.raises(PushError, match="determinism_sample"):
+        read_settings({}).deployment(tmp_path, ":memory:", development=True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("development", [False, True])
+async def test_only_development_repeats_runs(tmp_path: Path, development: bool) -> None:
+    settings = read_settings({"REACTOR_DETERMINISM_SAMPLE": "1"})
+    deployment = settings.deployment(tmp_path, ":memory:", development=development)
+    await deployment.open(load=False)
+    try:
+        assert deployment._host is not None
+        assert (deployment._host.sampler is not None) is development
+    finally:
+        await deployment.close()

@@ -237,6 +237,7 @@ async def open_bench(
     storage: FaultyPersistence | None = None,
     redact: bool = False,
     seed: int = 0,
+    development: bool = False,
 ) -> AsyncIterator[Bench]:
     """Open a host, deploy `files`, and leave nothing of it behind."""
     clock = TestClock()
@@ -245,7 +246,12 @@ async def open_bench(
         limits = msgspec.structs.replace(limits, exclusive_run_ms=1e12)
     storage = storage or FaultyPersistence(MemoryPersistence())
     host = await Host.open(
-        storage, clock=clock, rng=SeededRng(seed or len(storage.appended)), limits=limits, redact=redact
+        storage,
+        clock=clock,
+        rng=SeededRng(seed or len(storage.appended)),
+        limits=limits,
+        redact=redact,
+        development=development,
     )
     bench = Bench(host, storage, clock, root)
     try:

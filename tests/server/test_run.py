@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from reactor.errors import InvalidArgument, PushError
 from reactor.server.app import Deployment
-from reactor.server.run import bind, serve, url_of
+from reactor.server.run import _Stop, bind, serve, url_of
 from tests.server.projects import raw_client, write_project
 
 pytestmark = pytest.mark.asyncio
@@ -40,6 +40,55 @@ async def test_a_host_that_is_none_is_named() -> None:
 async def test_the_url_is_one_to_connect_to(host: str, shown: str) -> None:
     with bind(host, 0) as listener:
         assert url_of(listener) == f"http://{shown}:{listener.getsockname()[1]}"
+
+
+async def test_nobody_is_answered_before_what_comes_before(project: Path) -> None:
+    """Clients that come meanwhile wait: they were connected to the last server, and expect the same project."""
+    deployment = Deployment(project, data=":memory:")
+    listener = bind("127.0.0.1", 0)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def load() -> None:
+        begun.set()
+        await go_on.wait()
+        await deployment.reload()
+
+    serving = asyncio.create_task(serve(deployment, listener, load=False, before=load))
+    await begun.wait()
+    async with httpx.AsyncClient(base_url=url_of(listener)) as client:
+        body = {"path": "messages:send", "args": {"channel": "a", "body": "x"}, "format": "json"}
+        asked = asyncio.create_task(client.post("/api/mutation", json=body))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not asked.done()
+        go_on.set()
+        assert (await asked).json()["status"] == "success"
+    os.kill(os.getpid(), signal.SIGINT)
+    await serving
+
+
+async def test_a_signal_that_the_supervisor_gets_too_counts_once() -> None:
+    """As by Ctrl-C, in whatever order the two arrive; the second Ctrl-C then cuts the shutdown short."""
+    hears, tells = os.pipe()
+    stop = _Stop(hears)
+    was_cut_short: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    stop.cut_short = lambda: was_cut_short.set_result(None)
+    try:
+        with stop.on_signals():
+            os.write(tells, b".")
+            await stop.asked.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert not was_cut_short.done()
+            os.kill(os.getpid(), signal.SIGINT)
+            await was_cut_short
+            os.write(tells, b".")
+            for _ in range(100):
+                await asyncio.sleep(0)
+    finally:
+        os.close(hears)
+        os.close(tells)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -173,6 +173,36 @@ def test_the_project_may_be_elsewhere(pytester: pytest.Pytester) -> None:
     run_tests(pytester, USES, ini="reactor_project = backend").assert_outcomes(passed=15)
 
 
+COUNTED = """
+@query
+async def counted(ctx):
+    LOADS.append("again")
+    return len(LOADS)
+"""
+REPEATED = """
+import asyncio
+
+async def test_it_is_named(deployment, caplog):
+    assert await deployment.query("notes:counted") == 1.0
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert ("notes:counted is not deterministic" in caplog.text) is {wanted}
+"""
+
+
+@pytest.mark.parametrize(("ini", "wanted"), [("", False), ("reactor_determinism_sample = 1", True)])
+def test_runs_are_repeated_where_that_is_asked_for(pytester: pytest.Pytester, ini: str, wanted: bool) -> None:
+    make_project(pytester.path, NOTES + COUNTED)
+    run_tests(pytester, REPEATED.format(wanted=wanted), ini=ini).assert_outcomes(passed=1)
+
+
+def test_a_sample_that_is_no_number_is_named(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    result = run_tests(pytester, "def test(deployment): pass", ini="reactor_determinism_sample = often")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*reactor_determinism_sample*often*"])
+
+
 def test_a_project_folder_that_is_missing_is_named(pytester: pytest.Pytester) -> None:
     result = run_tests(pytester, "def test(deployment): pass", ini="reactor_project = nowhere")
     result.assert_outcomes(errors=1)
