@@ -427,11 +427,11 @@ class SqlitePersistence:
                 self._wal_grown = 0
                 if failpoints.armed is not None:
                     failpoints.armed("checkpoint: before")
-                is_whole = await self._copy_log(background) and not self._wal_grown
+                is_whole = await self._copy_log(background)
                 if not is_whole and self._wal_size >= _WAL_SLACK * self._wal_bytes:
                     async with self._writing:
-                        await self._copy_log(background)
                         self._wal_grown = 0
+                        await self._copy_log(background)
                 if failpoints.armed is not None:
                     failpoints.armed("checkpoint: after")
         except sqlite3.Error as error:
@@ -439,10 +439,13 @@ class SqlitePersistence:
             _logger.warning("checkpoint failed: %s", explain(self.path, "copy the write-ahead log", error))
 
     async def _copy_log(self, background: SqliteConnection) -> bool:
-        """Copy what no reader stands in the way of; return whether that was all there was."""
+        """Copy what no reader stands in the way of; return whether that was all there is, so that the log starts over.
+
+        What was appended meanwhile may follow what was copied: then the log goes on, and has not become smaller.
+        """
         ((_, frames, copied),) = await self._finish(background.fetch("PRAGMA wal_checkpoint(PASSIVE)"))
-        is_whole: bool = frames == copied
-        self._wal_size = self._wal_grown if is_whole else frames * _FRAME_BYTES
+        is_whole: bool = frames == copied and not self._wal_grown
+        self._wal_size = 0 if is_whole else frames * _FRAME_BYTES + self._wal_grown
         return is_whole
 
 
