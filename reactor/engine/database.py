@@ -262,7 +262,7 @@ class Database:
         """Undo records that are not in the log, which ends at `end`: a fence, then a compensating commit."""
         fence = Record(ts=self.commit_clock.next(), kind="fence")
         self.write_log.append(LogEntry(fence.ts, (), ""))
-        self.publisher.enqueue(fence)
+        self._enqueue(fence, [])
         for record in lost:
             if record.session is not None and record.request is not None:
                 self.sessions.withdraw(record.session, record.request)

@@ -1,8 +1,8 @@
 """Interleaved transactions, a disk that waits and fails, and a model: every history equals the serial one.
 
 Each committed transaction is replayed, read by read, against the state left by the commits before it. A conflict must
-name a reason: a commit after the snapshot that wrote where the transaction had read. Snapshots do not move, and nothing
-that nobody needs stays in memory.
+name a reason: a commit after the snapshot that wrote where the transaction had read. What the disk lost is undone, for
+those who read it too. Snapshots do not move, and nothing that nobody needs stays in memory.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from reactor.engine import publisher
 from reactor.engine.writelog import LogEntry
 from reactor.errors import WriteConflict
+from reactor.storage.interface import Record
 from reactor.storage.memory import MemoryPersistence
 from reactor.values.types import undefined
 from tests.engine.work import (
@@ -186,11 +187,28 @@ class TransactionMachine(RuleBasedStateMachine):
         await self.database.publisher.drain()
         self.commits = [Committed(self.database.applied_ts, contents(self.database)["notes"], [])]
         self.database.on_publish = self._on_publish
+        self.undo = self.database.publisher._undo
+        self.patch.setattr(self.database.publisher, "_undo", self._on_undo)
 
     def _on_publish(self, ts: int, entries: Any) -> None:
         assert self.database.durable_ts == ts
         assert all(isinstance(entry, LogEntry) and entry.commit_ts <= ts for entry in entries)
         self.published += [entry.commit_ts for entry in entries]
+
+    def _on_undo(self, end: int, lost: list[Record]) -> None:
+        """The log ends at `end`: the latest state goes back to what was there, in a commit behind a fence."""
+        applied, before = self.database.applied_ts, self.commits[-1].state
+        self.undo(end, lost)
+        fence, *undone = self.database.write_log.between(applied, self.database.applied_ts)
+        assert not fence.changes
+        self.commits.append(Committed(fence.commit_ts, before, []))
+        written = {write.id for record in lost for write in record.writes}
+        assert len(undone) == bool(written)
+        if written:
+            after = self.state_at(end)
+            changes = [(before.get(each), after.get(each)) for each in written]
+            self.commits.append(Committed(undone[0].commit_ts, after, changes))
+        assert contents(self.database)["notes"] == self.commits[-1].state
 
     def state_at(self, ts: int) -> State:
         return next(commit.state for commit in reversed(self.commits) if commit.ts <= ts)
@@ -371,9 +389,11 @@ class TransactionMachine(RuleBasedStateMachine):
         self.run(self._drop(Attempt(work, state)))
 
     def teardown(self) -> None:
-        self.run(self._close())
-        self.runner.close()
-        self.patch.undo()
+        try:
+            self.run(self._close())
+        finally:
+            self.runner.close()
+            self.patch.undo()
 
     async def _close(self) -> None:
         for attempt in self.attempts:
