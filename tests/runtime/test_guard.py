@@ -280,7 +280,7 @@ def _discard(name: str, result: object) -> None:
         os.close(result)
     elif isinstance(result, str) and Path(result).parent == Path(tempfile.gettempdir()):
         Path(result).rmdir()
-    elif hasattr(result, "close"):
+    elif name != "outreach.loads_library" and hasattr(result, "close"):  # that of a C library closes any descriptor
         result.close()
 
 
