@@ -18,7 +18,7 @@ FIELDS = ("channel", "kind", "_creationTime")
 
 
 def index() -> Index:
-    catalog = Catalog()
+    catalog = Catalog(data_bytes=1 << 30)
     return catalog.add_index(catalog.add_table(10_001, "notes"), FIELDS)
 
 

@@ -180,7 +180,8 @@ async def many(ctx, reads: int, writes: int, size: int, ranges: int):
             "query",
             "app:no_result",
             {},
-            "Function app.js:no_result return value invalid: ",
+            "Uncaught InvalidArgument: Return value is a Query. Results must be retrieved with `.collect()`, "
+            "`.take(n), `.unique()`, or `.first()`.",
         ),
         ("query", "app:wrong_result", {}, "ReturnsValidationError: Value does not match validator.\nPath: [0]\n"),
         ("query", "app:huge", {}, "Function app.js:huge return value is too large (actual: 17.00 MiB, limit: 16 MiB)"),

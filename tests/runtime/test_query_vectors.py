@@ -131,7 +131,7 @@ class Recorder:
             return self._documents[:limit]
             yield
 
-        return SimpleNamespace(collect=collect)
+        return SimpleNamespace(few=lambda limit: None, collect=collect)
 
     def read_page(
         self,

@@ -1,8 +1,7 @@
 """Sixteen clients on a real server, transactions that stop in the middle, and no history without a serial order.
 
 The run must have been hard: it counts exclusive attempts and conflicts, and a conflict takes two transactions that are
-open at once. With validation switched off the checker finds
-what goes wrong.
+open at once. With validation switched off the checker finds what goes wrong.
 """
 
 from pathlib import Path
@@ -45,7 +44,7 @@ async def test_transfers_have_a_serial_order(tmp_path: Path) -> None:
 
 
 async def test_without_validation_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(self: Committer, transaction: Any) -> None: ...
+    def nothing(self: Committer, transaction: Any, since: int | None = None) -> None: ...
 
     monkeypatch.setattr(Committer, "validate", nothing)
 
