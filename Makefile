@@ -1,15 +1,16 @@
-# Targets: dev, test, check, fmt, bench, torture, docs; everything a contributor or CI needs, and nothing lives elsewhere.
+# Targets: dev, test, check, fmt, bench, torture, coverage, docs; everything a contributor or CI needs, and nothing lives elsewhere.
 # Options: args="…" is passed on to the program; name="transfer" picks one benchmark.
 
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 CONFORMANCE := tests/conformance
+COVERING := $(patsubst %,tests/%,values schema protocol engine races)
 NODE_STAMP := $(CONFORMANCE)/node_modules/.package-lock.json
 SOURCES := reactor functions schema.py docs tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup dev check fmt fmt-check lint types layers test torture bench docs compiler clean
+.PHONY: help setup dev check fmt fmt-check lint types layers test torture coverage bench docs compiler clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -76,6 +77,11 @@ test: setup
 
 torture: setup
 	REACTOR_TEST_SIZE=full $(BIN)/pytest --timeout=900 $(args)
+
+# Every branch of the packages that pyproject.toml names, by the tests that are about them.
+coverage: $(VENV)/.installed-test
+	$(BIN)/coverage run -m pytest -q $(COVERING)
+	$(BIN)/coverage report
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m docs.generate

@@ -71,8 +71,7 @@ class UnloadedKeys(SortedKeys):
 
     def replace(self, keys: Iterable[bytes]) -> None:
         """See `SortedKeys.replace`."""
-        if keys != ():  # nothing is what all keys begin with
-            self._refuse()
+        self._refuse()
 
     def add(self, key: bytes) -> None:
         """See `SortedKeys.add`."""

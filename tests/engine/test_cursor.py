@@ -94,6 +94,10 @@ def test_a_page_begins_behind_its_start_and_ends_with_its_end(
     inside = between(bounds, reverse, Position(ordered[first]), Position(ordered[last]))
 
     assert [key for key in ordered if inside.contains(key)] == ordered[first + 1 : last + 1]
+    behind = between(bounds, reverse, Position(ordered[first]), None)
+    assert [key for key in ordered if behind.contains(key)] == ordered[first + 1 :]
+    through = between(bounds, reverse, None, Position(ordered[last]))
+    assert [key for key in ordered if through.contains(key)] == ordered[: last + 1]
     assert between(bounds, reverse, Position(ordered[last]), Position(ordered[first])).is_empty
 
 

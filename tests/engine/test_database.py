@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reactor.engine import publisher as publisher_module
-from reactor.engine.catalog import DEPLOYMENT, TABLES
+from reactor.engine.catalog import DEPLOYMENT, MODULES, TABLES, VISIBLE_SYSTEM_TABLES
 from reactor.engine.database import Database
-from reactor.errors import LimitExceeded, OutcomeUnknown, SnapshotTooOld, StorageError, Unavailable
+from reactor.engine.keyrange import EVERYTHING
+from reactor.errors import LimitExceeded, OutcomeUnknown, SnapshotTooOld, StorageError, Unavailable, WriteConflict
 from reactor.limits import FIRST_USER_TABLE, Limits
 from reactor.storage.interface import Persistence
 from reactor.storage.memory import MemoryPersistence
@@ -602,3 +603,124 @@ async def test_history_is_bounded_and_the_oldest_snapshot_gives_way() -> None:
     database.retention.check(database.durable_ts)
     database.retention.unpin(old)
     await database.close()
+
+
+@pytest.mark.asyncio
+async def test_only_tables_that_applications_know_have_a_name() -> None:
+    database = await opened()
+    notes = database.create_table("notes")
+    catalog = database.catalog
+    names = {number: catalog.table_name(number) for number in (*catalog.by_number, notes.number + 1)}
+    assert {name for name in names.values() if name is not None} == {"notes", *VISIBLE_SYSTEM_TABLES}
+    assert names[notes.number] == "notes"
+    assert names[catalog.by_name[TABLES].number] is None
+    await database.close()
+
+
+@pytest.mark.asyncio
+async def test_a_table_made_on_behalf_of_a_transaction_is_no_conflict_for_it() -> None:
+    """It looked for the table first, and found none; others who did conflict."""
+    database = await opened()
+    tables = database.catalog.by_name[TABLES]
+    first, second = Work(database), Work(database)
+    for work in (first, second):
+        work.transaction.reads.add_range(tables.by_id.id, EVERYTHING)
+    database.create_table("notes", asked_by=first.transaction)
+
+    for work in (first, second):
+        work.insert("notes", {})
+    first.commit()
+    with pytest.raises(WriteConflict):
+        second.commit()
+    await database.close()
+
+
+@pytest.mark.asyncio
+async def test_system_documents_change_and_go(backend: Backend) -> None:
+    """At once, and after opening again, folded or not."""
+    storage = backend()
+    database = await opened(storage)
+    modules = database.catalog.by_name[MODULES]
+    made = database.begin_mutation()
+    kept = database.insert_system(made, MODULES, {"path": "kept", "hash": "1"})
+    gone = database.insert_system(made, MODULES, {"path": "gone", "hash": "1"})
+    database.committer.commit(made, source="")
+    await database.publisher.drain()
+    await storage.fold(1000)
+
+    changed = database.begin_mutation()
+    for document in database.system_documents(MODULES):
+        if document["_id"] == kept:
+            database.put_system(changed, modules, kept, {**document, "hash": "2"}, document)
+        else:
+            database.put_system(changed, modules, gone, None, document)
+    database.committer.commit(changed, source="")
+
+    for _ in range(2):
+        assert [(row["path"], row["hash"]) for row in database.system_documents(MODULES)] == [("kept", "2")]
+        check_indexes(database)
+        await database.close()
+        database = await opened(backend())
+    await database.close()
+
+
+@pytest.mark.asyncio
+async def test_who_stops_waiting_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    storage = FaultyPersistence(MemoryPersistence())
+    database = await opened(storage)
+    database.create_table("notes")
+    await database.publisher.drain()
+    storage.hold()
+    old = Work(database, database.begin_query())
+    ts = writing(database).commit()
+    waits = [asyncio.ensure_future(database.durable(ts)) for _ in range(2)]
+    waits += [asyncio.ensure_future(database.retention.no_reader_before(ts)) for _ in range(2)]
+    await turns()
+    waits[0].cancel()
+    waits[2].cancel()
+    await turns()
+    storage.release()
+    await waits[1]
+    old.drop()
+    await waits[3]
+    assert waits[0].cancelled()
+    assert waits[2].cancelled()
+
+    storage.hold()
+    lost = writing(database).commit()
+    storage.faults.append(Fault.UNKNOWN_LOST)
+    gone = asyncio.ensure_future(database.durable(lost))
+    await turns()
+    gone.cancel()
+    storage.release()
+    await database.publisher.drain()
+    assert gone.cancelled()
+    assert "a callback failed" not in caplog.text
+    await database.close()
+
+
+def writing(database: Database) -> Work:
+    work = Work(database)
+    work.insert("notes", {})
+    return work
+
+
+@pytest.mark.asyncio
+async def test_a_table_whose_row_is_written_again_is_the_same_table(backend: Backend) -> None:
+    """An undo does so with the rows of tables that came in the lost tail (`engine/undo`)."""
+    database = await opened(backend())
+    notes = database.create_table("notes")
+    add(database, 3)
+    rewriting = database.begin_mutation()
+    (row,) = database.system_documents(TABLES)
+    database.put_system(rewriting, database.catalog.by_name[TABLES], str(row["_id"]), dict(row), row)
+    database.committer.commit(rewriting, source="")
+    add(database, 2)
+    expected = contents(database)
+    await database.close()
+
+    again = await opened(backend())
+    assert contents(again) == expected
+    assert [table.number for table in again.user_tables()] == [notes.number]
+    check_indexes(again)
+    await again.close()

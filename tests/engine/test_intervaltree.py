@@ -144,3 +144,12 @@ def test_a_stab_looks_at_log_n_nodes_and_its_matches(shape: Callable[[int, Rando
     """The law that keeps a commit cheap under any number of live queries: O(log n + matches), counted."""
     for n in (100, 1_000, 10_000):
         assert excess(shape, order, n) <= 4
+
+
+def test_a_handle_is_good_for_one_removal() -> None:
+    tree, (first, second) = built([(b"a", b"b"), (b"a", b"b")], 0)
+    tree.remove(first)
+    with pytest.raises(AssertionError, match="removed once"):
+        tree.remove(first)
+    assert list(tree.stab(b"a")) == [1]
+    tree.remove(second)

@@ -101,3 +101,12 @@ def test_touching_ranges_become_one() -> None:
 
 def test_an_unbounded_range_swallows_what_follows() -> None:
     assert union([KeyRange(b"b", None), KeyRange(b"c", b"d"), KeyRange(b"a", b"b")]).ranges() == [KeyRange(b"a", None)]
+
+
+def test_ranges_under_different_prefixes_have_none_together() -> None:
+    """A wrong common prefix would hide the half that does not begin with it from whoever looks by prefix."""
+    low, high = encode_key(["a"]), encode_key(["b"])
+
+    (both,) = union([KeyRange(low, high, len(low)), KeyRange(high, high + b"\x01", len(high))]).ranges()
+
+    assert (both.start, both.end, both.prefix_length) == (low, high + b"\x01", 0)

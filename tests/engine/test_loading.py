@@ -339,3 +339,52 @@ def test_random_touches_commits_and_restarts_equal_an_eager_model(
         await tasks.join()
 
     asyncio.run(check())
+
+
+@pytest.mark.asyncio
+async def test_who_stops_waiting_for_a_table_is_left_out() -> None:
+    """Waiting ends for each one alone, and a load that ends is not the end of another table's."""
+    persistence = await stored()
+    database = await opened(persistence, is_lazy=True)
+    persistence.hold_loads()
+    notes, tags = table_of(database), table_of(database, "tags")
+    loads = [asyncio.ensure_future(database.loading.load(table)) for table in (notes, notes, tags)]
+    await persistence.load_held()
+    settled = [asyncio.ensure_future(database.loading.settled(notes)) for _ in range(2)]
+    await turns()
+    for gone in (loads[0], settled[0]):
+        gone.cancel()
+    persistence.release_loads()
+    await asyncio.gather(*loads[1:], settled[1])
+    assert notes.unloaded is None
+    assert tags.unloaded is None
+    assert all(gone.cancelled() for gone in (loads[0], settled[0]))
+    check_loaded(database)
+    await close(database)
+
+
+@pytest.mark.asyncio
+async def test_a_load_that_fails_for_one_who_left_disturbs_nobody() -> None:
+    persistence = await stored()
+    database = await opened(persistence, is_lazy=True)
+    persistence.hold_loads()
+    waiting = asyncio.ensure_future(database.loading.load(table_of(database)))
+    await persistence.load_held()
+    waiting.cancel()
+    closing = asyncio.ensure_future(database.close())
+    await turns()
+    persistence.release_loads()
+    await closing
+    assert waiting.cancelled()
+    assert table_of(database).unloaded is not None
+
+
+@pytest.mark.asyncio
+async def test_a_table_that_is_not_loaded_can_be_dropped() -> None:
+    database = await opened(await stored(), is_lazy=True)
+    table = table_of(database)
+    before = database.catalog.bytes
+    database.catalog.drop_table(table.number)
+    assert database.table("notes") is None
+    assert database.catalog.bytes == before == counted_bytes(database)
+    await close(database)

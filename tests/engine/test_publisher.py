@@ -546,3 +546,46 @@ async def test_the_tail_is_bounded_in_bytes_whatever_they_are_made_of(record: Re
 
 async def test_draining_an_idle_publisher_returns_at_once(b: Bench) -> None:
     await asyncio.wait_for(b.publisher.drain(), 1)
+
+
+async def test_a_disk_that_can_not_be_read_after_a_refusal_is_no_reason_to_stop(b: Bench) -> None:
+    b.storage.faults.append(Fault.REFUSED)
+    b.storage.failing.add("fold")
+    b.enqueue(1, 1)
+    await b.publisher.drain()
+    assert b.published == [1]
+
+
+async def test_who_asked_for_success_only_is_told_of_nothing_else(b: Bench) -> None:
+    b.storage.faults.append(Fault.UNKNOWN_LOST)
+    b.enqueue(1, 1)
+    b.publisher.when_durable(1, b.tells(1))
+    await b.publisher.drain()
+    assert b.lost == [1]
+    assert b.told == []
+
+    await taken_over_now(b)
+    b.publisher.when_durable(b.newest + 1, b.tells("never"))
+    await turns()
+    assert b.told == []
+
+
+async def taken_over_now(b: Bench) -> None:
+    """Make the publisher stop, since another process has written."""
+    await b.storage.inner.append(commits(b.newest + 50, b.newest + 50), b.newest)
+    b.storage.faults.append(Fault.REFUSED)
+    b.enqueue(b.newest + 1, b.newest + 1)
+    with pytest.raises(StorageError, match="another process"):
+        await b.publisher.drain()
+
+
+async def test_who_stops_waiting_for_the_tail_is_left_out(b: Bench) -> None:
+    b.storage.hold()
+    b.enqueue(1, 1)
+    gone, stays = asyncio.ensure_future(b.publisher.drain()), asyncio.ensure_future(b.publisher.drain())
+    await turns()
+    gone.cancel()
+    await turns()
+    b.storage.release()
+    await stays
+    assert b.published == [1]

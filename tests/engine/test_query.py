@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from reactor.engine.query import Bound, RangeError, compile_range
+from reactor.engine.query import Bound, RangeError, compile_range, query_json
 from reactor.values.order import compare
 from reactor.values.stored import encode_stored
 from reactor.values.types import Int64, Undefined, Value, undefined
@@ -262,3 +262,36 @@ def test_bounds_that_do_not_fit_are_refused_in_official_words(case: str) -> None
 
     assert refused.value.rule == rule
     assert str(refused.value) == text
+
+
+def test_the_form_of_a_query_tells_everything_about_it() -> None:
+    """Cursors hold a hash of it: two queries that read otherwise must never share one."""
+    ends = (Bound("eq", "channel", "c"), Bound("gt", "kind", Int64(5)), Bound("lte", "kind", undefined))
+    forms = [
+        query_json("notes", None, (), None, []),
+        query_json("notes", None, (), "desc", []),
+        query_json("notes", None, (), "desc", [{"limit": 1}]),
+        query_json("notes", "by_channel", (), "desc", []),
+        query_json("notes", "by_channel", ends[:1], "desc", []),
+        query_json("notes", "by_channel", ends, "desc", []),
+        query_json("tags", "by_channel", ends, "desc", []),
+    ]
+    assert forms[0] == {"source": {"type": "FullTableScan", "tableName": "notes", "order": None}, "operators": []}
+    assert forms[5]["source"] == {
+        "type": "IndexRange",
+        "indexName": "notes.by_channel",
+        "range": [
+            {"type": "Eq", "fieldPath": "channel", "value": "c"},
+            {"type": "Gt", "fieldPath": "kind", "value": {"$integer": "BQAAAAAAAAA="}},
+            {"type": "Lte", "fieldPath": "kind", "value": {"$undefined": None}},
+        ],
+        "order": "desc",
+    }
+    assert all(forms.count(form) == 1 for form in forms)
+
+
+def test_more_equalities_than_an_index_has_fields_are_refused() -> None:
+    every = [Bound("eq", field, 1.0) for field in (*FIELDS, "_id")]
+    compile_range("t.by", FIELDS, every)
+    with pytest.raises(RangeError):
+        compile_range("t.by", FIELDS, [*every, Bound("eq", "more", 1.0)])

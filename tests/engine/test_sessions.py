@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.engine.sessions import SessionResult, SessionResults
+from reactor.engine.sessions import MARKS_PER_SESSION, SessionResult, SessionResults
 from reactor.errors import OutcomeUnknown
 from reactor.limits import Limits
 
@@ -58,3 +58,38 @@ def test_the_session_used_longest_ago_is_forgotten_first() -> None:
     with pytest.raises(OutcomeUnknown, match=r"Request 0 of session b .* \(REACTOR_SESSION_RESULTS=1000\)"):
         results.find("b", 0)
     assert results.find("b", 1) is None
+
+
+def test_results_of_one_session_are_bounded_in_bytes() -> None:
+    """The newest stays whatever its size; what had to go is refused."""
+    results = SessionResults(Limits(session_bytes=1 << 16))
+    for request in range(4):
+        results.remember("a", request, result(request + 1, 30_000))
+    assert results.find("a", 3) == result(4, 30_000)
+    assert results.find("a", 2) == result(3, 30_000)
+    with pytest.raises(OutcomeUnknown):
+        results.find("a", 1)
+    results.remember("a", 4, result(5, 1 << 17))
+    with pytest.raises(OutcomeUnknown):
+        results.find("a", 3)
+    assert results.find("a", 4) == result(5, 1 << 17)
+
+
+def test_what_is_taken_back_may_run_again_and_what_is_unknown_is_no_matter() -> None:
+    results = SessionResults(Limits())
+    results.remember("a", 0, result(1))
+    results.withdraw("a", 0)
+    results.withdraw("a", 7)
+    results.withdraw("b", 0)
+    assert results.find("a", 0) is None
+
+
+def test_marks_of_forgotten_sessions_are_bounded() -> None:
+    limits = Limits(sessions=2)
+    results = SessionResults(limits)
+    many = MARKS_PER_SESSION * limits.sessions
+    for number in range(many + 1):
+        results.refuse_through(f"s{number}", 5)
+    assert results.find("s0", 5) is None, "the mark longest unused gave way"
+    with pytest.raises(OutcomeUnknown):
+        results.find("s1", 5)

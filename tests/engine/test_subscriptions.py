@@ -263,3 +263,16 @@ def test_the_whole_index_in_two_forms_is_two_filings() -> None:
         assert subscriptions.touched(index, [b"\x03\x03"]) == {"reader"}
     subscriptions.unregister("reader")
     assert subscriptions.touched(index, [b"\x03\x03"]) == set()
+
+
+def test_who_leaves_an_interval_of_many_leaves_the_others_there() -> None:
+    part = KeyRange(encode_key([1.0]), encode_key([5.0]), 0)
+    subscriptions: Subscriptions[int] = Subscriptions()
+    for number in range(4):
+        subscriptions.register(number, reading(part))
+
+    for number in range(4):
+        subscriptions.unregister(number)
+        left = set(range(number + 1, 4))
+        assert set(subscriptions.touched(HERE, [encode_key([3.0])])) == left
+    assert is_empty(subscriptions)

@@ -261,3 +261,35 @@ async def test_a_system_document_is_looked_up_without_counting(database: Databas
     assert work.transaction.documents_read == 0
     assert work.transaction.reads.touches(table.by_id.id, id_key(str(row["_id"])))
     work.drop()
+
+
+async def test_own_writes_to_one_table_are_not_seen_in_another(database: Database) -> None:
+    """Both have the same index, and ids that differ in nothing but their table."""
+    database.create_table("tags")
+    with_index(database, "tags", BY_KIND)
+    work = Work(database)
+    note, tag = work.insert("notes", {"kind": 1}), work.insert("tags", {"kind": 1})
+    for _ in range(2):
+        assert [found["_id"] for found in work.scan("notes", BY_KIND)] == [note]
+        assert [found["_id"] for found in work.scan("tags", BY_KIND)] == [tag]
+        assert work.count("notes", BY_KIND) == work.count("tags", BY_KIND) == 1
+        work.delete("tags", tag)
+        tag = work.insert("tags", {"kind": 2})
+    work.drop()
+
+
+async def test_there_is_room_up_to_the_limits_of_what_may_be_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction_module, "MAX_DOCUMENTS_READ", 2)
+    monkeypatch.setattr(transaction_module, "MAX_BYTES_READ", 100)
+    transaction = database.begin_mutation()
+    assert transaction.has_room(100)
+    assert not transaction.has_room(101)
+    transaction.count_document(60)
+    assert transaction.has_room(40)
+    assert not transaction.has_room(41)
+    transaction.count_document(0)
+    assert not transaction.has_room(0)
+    with pytest.raises(LimitExceeded):
+        transaction.count_document(0)

@@ -134,6 +134,20 @@ async def test_a_mutation_that_read_an_undone_commit_conflicts(b: Bench) -> None
     await b.database.publisher.drain()
 
 
+async def test_a_fence_leaves_memory_like_a_commit(b: Bench) -> None:
+    """Once the reader that is older than it is gone, also when nothing had to be undone behind it."""
+    b.storage.faults.append(Fault.UNKNOWN_WRITTEN)
+    change(b.database, b.note, 2.0)
+    reader = Work(b.database)
+    await b.database.publisher.drain()
+    await turns()
+    assert [entry.changes for entry in b.database.write_log.since(reader.begin_ts)] == [()]
+
+    reader.drop()
+    await turns()
+    assert len(b.database.write_log) == 0
+
+
 async def test_an_answer_that_rests_on_an_undone_commit_never_leaves(b: Bench) -> None:
     """#29. Whoever waits for the tail to be durable, with an error too, is told that the outcome is unknown."""
     lost = change(b.database, b.note, 2.0)

@@ -137,6 +137,15 @@ def test_the_oldest_conflict_is_named() -> None:
     assert log.first_conflict(reads, 3) is None
 
 
+def test_commits_made_on_behalf_of_who_asks_are_no_conflict() -> None:
+    log, (_, theirs, _) = logged(0, [(1, [(HERE, b"a")]), (1, [(HERE, b"a")]), (1, [(HERE, b"a")])])
+    reads = ReadSet()
+    reads.add_range(HERE, EVERYTHING)
+
+    assert log.first_conflict(reads, 0, (1,)) is theirs
+    assert log.first_conflict(reads, 0, (1, 2, 3)) is None
+
+
 def test_timestamps_must_increase() -> None:
     log = WriteLog(5)
 
