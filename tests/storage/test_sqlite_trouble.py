@@ -168,8 +168,8 @@ async def test_a_reader_that_stays_makes_writes_wait_before_the_log_fills_the_di
     for _ in range(100):
         if await persistence.append(commits(end + 1, end + 1), end) is DONE:
             break
-        if persistence._checkpointing is not None:
-            await persistence._checkpointing
+        if persistence._wal.checkpointing is not None:
+            await persistence._wal.checkpointing
     else:
         pytest.fail("writes did not resume")
     await persistence.close()
