@@ -69,9 +69,8 @@ class Folding:
         await self._at_rest.wait()
 
     def _is_due(self, is_busy: bool) -> bool:
-        if not is_busy:
-            return self._unfolded >= self._idle_records
-        return self._unfolded >= self._limits.fold_records or self._unfolded_bytes >= self._limits.fold_bytes
+        records = self._limits.fold_records if is_busy else self._idle_records
+        return self._unfolded >= records or self._unfolded_bytes >= self._limits.fold_bytes
 
     def _add(self, ts: int, records: int, size: int) -> None:
         self._unfolded += records
