@@ -122,7 +122,7 @@ class SqlitePersistence:
             except asyncio.CancelledError:
                 self._gate.is_settled = False  # the statement goes on in its thread
                 raise
-            except (sqlite3.Error, MemoryError) as error:
+            except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
                 if self._gate.doubt(error):
                     self.trouble = explain(self.path, "append", error)
                     _logger.error("append with unknown outcome: %s", self.trouble)
@@ -329,7 +329,7 @@ class SqlitePersistence:
         except Damaged as damage:
             self.trouble = explain_damage(self.path, damage)
             raise StorageError(self.trouble) from damage
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:  # a damaged name in the text of an error
             if action in ("fold", "trim"):
                 self._gate.doubt(error)
             self.trouble = explain(self.path, action, error)

@@ -53,29 +53,17 @@ async def content(persistence: SqlitePersistence) -> Content:
         await persistence.close()
 
 
-def pages_of(image: bytes, name: str) -> list[int]:
-    """Return the numbers of the pages, from 0, that hold a table's rows, as SQLite tells."""
-    with sqlite3.connect(":memory:") as memory:
-        memory.deserialize(image)
-        try:
-            found = memory.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,)).fetchall()
-        except sqlite3.OperationalError:  # built without it: any page but the first
-            found = [(number,) for number in range(2, len(image) // 4096 + 1)]
-    memory.close()
-    return [number - 1 for (number,) in found]
-
-
-@pytest.mark.parametrize("where", ["documents", "log", "anywhere"])
-async def test_a_flipped_bit_is_harmless_or_found(tmp_path: Path, where: str) -> None:
+async def test_a_flipped_bit_is_harmless_or_found(tmp_path: Path) -> None:
     """Also one that makes a page look shorter than it is, so that rows are not found at all."""
     image = await filled(tmp_path)
     persistence = SqlitePersistence(tmp_path, synchronous="OFF")
     expected = await content(persistence)
-    pages = list(range(len(image) // 4096)) if where == "anywhere" else pages_of(image, where)
-    chance = random.Random(f"{SEED} {where}")
+    pages = len(image) // 4096
+    chance = random.Random(SEED)
     harmless = 0
-    for flip in range(FLIPS // 3):
-        at = chance.choice(pages) * 4096 + (chance.randrange(4096) if flip % 3 else chance.randrange(120))
+    for flip in range(FLIPS):
+        # A third into the beginning of a page, which says how many rows it has and where they lie.
+        at = chance.randrange(pages) * 4096 + (chance.randrange(4096) if flip % 3 else chance.randrange(120))
         damaged = bytearray(image)
         damaged[at] ^= 1 << chance.randrange(8)
         persistence.path.write_bytes(damaged)
@@ -91,7 +79,7 @@ async def test_a_flipped_bit_is_harmless_or_found(tmp_path: Path, where: str) ->
         else:
             assert found == expected, f"byte {at % 4096} of page {at // 4096 + 1}"
             harmless += 1
-    assert harmless < FLIPS // 3
+    assert harmless < FLIPS
 
 
 @pytest.mark.parametrize(
