@@ -9,6 +9,7 @@ from reactor.limits import Limits
 from reactor.runtime.host import Host
 from reactor.runtime.loader import ProjectLoader
 from reactor.server.system import SystemClock, SystemRng
+from reactor.storage.checksum import document_checksum
 from reactor.storage.sqlite import DATABASE_NAME, SqlitePersistence
 from reactor.values.ids import IdGenerator
 from reactor.values.stored import encode_stored, normalise
@@ -96,8 +97,11 @@ async def fill(project: Path, data: Path, count: int) -> int:
                 for id_, _ in made
             ]
         connection.executemany(
-            "INSERT INTO documents (table_id, id, ts, value) VALUES (?, ?, 1, ?)",
-            ((number, document_id, value) for document_id, value in made),
+            "INSERT INTO documents (table_id, id, ts, value, checksum) VALUES (?, ?, 1, ?, ?)",
+            (
+                (number, document_id, value, document_checksum(number, document_id, 1, value))
+                for document_id, value in made
+            ),
         )
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

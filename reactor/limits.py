@@ -187,8 +187,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int, Knob("commits", 16, 1 << 24, "REACTOR_WRITE_LOG_COMMITS", "recent commits kept for conflict checks")
     ] = 50_000
     fold_records: Annotated[
-        int, Knob("records", 1, 1 << 20, "REACTOR_FOLD_RECORDS", "log records folded into documents in one transaction")
-    ] = 500
+        int,
+        Knob(
+            "records",
+            1,
+            1 << 20,
+            "REACTOR_FOLD_RECORDS",
+            "log records that wait to be folded into documents while commits keep coming",
+        ),
+    ] = 20_000
+    fold_bytes: Annotated[
+        int,
+        Knob(
+            "bytes",
+            1 << 16,
+            1 << 40,
+            "REACTOR_FOLD_BYTES",
+            "bytes of log that wait to be folded into documents while commits keep coming",
+        ),
+    ] = 64 * MIB
     log_retention_records: Annotated[
         int,
         Knob(

@@ -276,4 +276,5 @@ class Database:
         self._reported_ts = self.write_log.published = ts
         self.on_publish(ts, entries)
         self.retention.published()
-        self._folding.published(len(entries))
+        publisher = self.publisher
+        self._folding.published(ts, len(entries), publisher.batch_bytes, publisher.has_tail)

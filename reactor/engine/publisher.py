@@ -88,6 +88,7 @@ class Publisher:
         self.durable_ts = durable_ts
         self._tail: deque[tuple[Record, int]] = deque()
         self._tail_bytes = 0
+        self.batch_bytes = 0  # of the batch that is being published
         self._waiters: deque[Waiter] = deque()
         self._in_flight = False
         self._idle: list[asyncio.Future[None]] = []
@@ -107,6 +108,11 @@ class Publisher:
         return (
             len(self._tail) >= limits.tail_commits or self._tail_bytes >= limits.tail_bytes or self._sealed > 0
         ) and self._is_waiting
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether commits are on their way to the disk."""
+        return bool(self._tail)
 
     @property
     def _is_waiting(self) -> bool:
@@ -222,9 +228,11 @@ class Publisher:
 
     def _landed(self, batch: list[Record]) -> None:
         """Take a durable batch off the tail and publish it."""
+        before = self._tail_bytes
         for _ in batch:
             _, size = self._tail.popleft()
             self._tail_bytes -= size
+        self.batch_bytes = before - self._tail_bytes
         self.stats.batches += 1
         self.stats.commits += len(batch)
         self._attempt = self._sealed = 0

@@ -38,7 +38,7 @@ async def recover(
             if record.session is not None and record.request is not None and record.result is not None:
                 result = SessionResult(record.result, record.log_lines, record.ts)
                 sessions.remember(record.session, record.request, result)
-            folding.found(record.ts, record.ts <= state.folded)
+            folding.found(record, record.ts <= state.folded)
             if record.ts > state.folded:
                 _replay(catalog, record)
         after = records[-1].ts

@@ -4,18 +4,42 @@ Owns the body format shared by every backend, and what makes a batch acceptable.
 side, in one call, so that a backend's writer only ever moves one blob. Used by the backends.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
-from reactor.errors import StorageError
-from reactor.storage.interface import Record
+from reactor.storage.checksum import Damaged
+from reactor.storage.interface import DocumentWrite, Record
 
-LOG_PAGE_BYTES: Final = 4 << 20  # bodies fetched, decoded or deleted in one step, unless a single one is larger
+LOG_PAGE_BYTES: Final = 4 << 20  # bodies of which the log is freed in one step, unless a single one is larger
+
+
+class Change(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Of a record, what a fold needs; the rest is skipped, not decoded."""
+
+    ts: int
+    kind: msgspec.Raw
+    writes: tuple[DocumentWrite, ...] = ()
+
+
+class Request(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Of a record, what it says about the request that it answered."""
+
+    ts: int
+    kind: msgspec.Raw
+    writes: msgspec.Raw = msgspec.Raw()
+    session: str | None = None
+    request: int | None = None
+    result: bytes | None = None
+
+
+T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Record]).decode
+_decode_records = msgspec.msgpack.Decoder(list[Record]).decode
+_decode_changes = msgspec.msgpack.Decoder(list[Change]).decode
+_decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
 
 
 def check_batch(batch: Sequence[Record], after: int) -> None:
@@ -45,9 +69,31 @@ def decode_batch(body: bytes) -> list[Record]:
     """Return the records of a body.
 
     Raises:
-        StorageError: the bytes are no batch, so the log is damaged.
+        Damaged: the bytes are no batch.
     """
+    return _decoded(_decode_records, body)
+
+
+def decode_changes(body: bytes) -> list[Change]:
+    """Return what the records of a body wrote.
+
+    Raises:
+        Damaged: the bytes are no batch.
+    """
+    return _decoded(_decode_changes, body)
+
+
+def decode_requests(body: bytes) -> list[Request]:
+    """Return which requests the records of a body answered.
+
+    Raises:
+        Damaged: the bytes are no batch.
+    """
+    return _decoded(_decode_requests, body)
+
+
+def _decoded(decode: Callable[[bytes], T], body: bytes) -> T:
     try:
-        return _decode(body)
-    except msgspec.MsgspecError as error:
-        raise StorageError(f"the log is damaged: a batch can't be decoded ({error}); restore a backup") from error
+        return decode(body)
+    except (msgspec.MsgspecError, TypeError) as error:  # not even bytes, if the damage is in the header of the row
+        raise Damaged(f"a batch can't be decoded ({error})") from error

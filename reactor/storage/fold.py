@@ -7,6 +7,7 @@ Used by the backends.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from reactor.storage.batch import Change, Request
 from reactor.storage.interface import Record
 
 
@@ -17,7 +18,7 @@ class Folded(NamedTuple):
     value: bytes | None  # None is a tombstone: the document goes
 
 
-def session_marks(records: Iterable[Record]) -> dict[str, tuple[int, int]]:
+def session_marks(records: Iterable[Record | Request]) -> dict[str, tuple[int, int]]:
     """Return the highest request of every session in `records`, and the timestamp of the last of its records."""
     marks: dict[str, tuple[int, int]] = {}
     for record in records:
@@ -27,9 +28,15 @@ def session_marks(records: Iterable[Record]) -> dict[str, tuple[int, int]]:
     return marks
 
 
-def fold_records(records: Iterable[Record]) -> dict[tuple[int, str], Folded]:
-    """Return the last write of every document written in `records`, which come oldest first, by (table, id)."""
-    latest: dict[tuple[int, str], Folded] = {}
+def fold_records(
+    records: Iterable[Record | Change], latest: dict[tuple[int, str], Folded] | None = None
+) -> dict[tuple[int, str], Folded]:
+    """Return the last write of every document written in `records`, which come oldest first, by (table, id).
+
+    With `latest`, what older records left, it goes on from there, in place.
+    """
+    if latest is None:
+        latest = {}
     for record in records:
         ts = record.ts
         for write in record.writes:

@@ -127,6 +127,8 @@ class Persistence(Protocol):
     async def fold(self, limit: int) -> LogState:
         """Move up to `limit` of the oldest records not yet folded into documents, in one transaction.
 
+        Fewer when they make for a long transaction, but one at least if there is any.
+
         Raises:
             StorageError: nothing was folded, or it can't be said; calling again is safe in both cases. Also while the
                 outcome of an append is unknown.

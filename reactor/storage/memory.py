@@ -14,6 +14,7 @@ from reactor.storage.fold import fold_records, session_marks
 from reactor.storage.interface import SESSION_MARKS, AppendOutcome, LogState, Record, StoredDocument
 
 _CHUNK: Final = 1024  # documents per chunk of a load
+_FOLD_RECORDS: Final = 500  # at most in one fold: nothing else runs meanwhile
 _MAX_TIMESTAMP: Final = (1 << 63) - 1  # what a signed 64-bit column holds
 
 
@@ -89,7 +90,7 @@ class MemoryPersistence:
     async def fold(self, limit: int) -> LogState:
         """See `Persistence.fold`."""
         self._check_open()
-        records = self._records(self._folded, limit)
+        records = self._records(self._folded, min(limit, _FOLD_RECORDS))
         for (table, id), (ts, value) in fold_records(records).items():
             documents = self._documents.setdefault(table, {})
             if value is None:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -32,21 +32,14 @@ _ASIDE_SECONDS: Final = 0.000_05
 
 
 class _StagingConnection(sqlite3.Connection):
-    """Runs on `commit` what was staged before, as one transaction."""
+    """Runs on `commit` what was staged before: the oldest that has not run, since a call may have been cancelled."""
 
-    staged: Sequence[Statement] = ()
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.staged: deque[Callable[[sqlite3.Connection], None]] = deque()
 
     def commit(self) -> None:
-        statements, self.staged = self.staged, ()
-        try:
-            self.execute("BEGIN IMMEDIATE")
-            for sql, parameters in statements:
-                self.execute(sql, parameters)
-            self.execute("COMMIT")
-        except BaseException:
-            if self.in_transaction:  # SQLite ends it by itself after some errors
-                self.execute("ROLLBACK")
-            raise
+        self.staged.popleft()(self)
 
 
 class SqliteConnection:
@@ -119,13 +112,27 @@ class SqliteConnection:
         await self._hop(self._connection.executescript(sql))
 
     async def transact(self, statements: Sequence[Statement]) -> None:
-        """Run `statements` as one transaction. One such call at a time.
+        """Run `statements` as one transaction.
 
         Raises:
             sqlite3.Error: one of them, or the commit, failed; after a failed commit it can't be said what happened.
         """
-        self._raw.staged = statements
+        await self.run(lambda raw: _transact(raw, statements))
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `work` makes of the connection, in its thread.
+
+        Whatever it opens it has to close. It holds the interpreter lock between its statements, so these should be many
+        and what is between them short.
+
+        Raises:
+            sqlite3.Error: a statement failed.
+            Exception: what `work` raised.
+        """
+        returned: list[T] = []
+        self._raw.staged.append(lambda raw: returned.append(work(raw)))
         await self._hop(self._connection.commit())
+        return returned[0]
 
     async def close(self) -> None:
         """Finish what was queued, close the connection and end its thread.
@@ -152,3 +159,15 @@ class SqliteConnection:
     def _stand_aside(self) -> None:
         time.sleep(_ASIDE_SECONDS)
         self._timer = self._loop.call_later(_AGAIN_SECONDS, self._stand_aside, context=self._context)
+
+
+def _transact(raw: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+        for sql, parameters in statements:
+            raw.execute(sql, parameters)
+        raw.execute("COMMIT")
+    except BaseException:
+        if raw.in_transaction:  # SQLite ends it by itself after some errors
+            raw.execute("ROLLBACK")
+        raise

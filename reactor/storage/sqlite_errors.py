@@ -1,12 +1,14 @@
 """What an error of SQLite means: whether anything was written, and what somebody should do about it.
 
-Used by `sqlite`.
+Used by `sqlite`, `sqlite_gate` and `sqlite_wal`.
 """
 
 import errno
 import sqlite3
 from pathlib import Path
 from typing import Final
+
+from reactor.storage.checksum import Damaged
 
 # Raised before anything reaches the write-ahead log, or (FULL) before the frame that would make it count.
 NOTHING_WRITTEN: Final = frozenset(
@@ -35,15 +37,23 @@ _ADVICE: Final = {
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_IOERR: _FAILING,
+    sqlite3.SQLITE_ERROR: _DAMAGED,  # every statement is right for the tables that were made
 }
 
 
 def explain(path: Path, action: str, error: BaseException) -> str:
     """Return what failed, and what to do about it where that is known."""
-    advice = _ADVICE.get(primary_code(error) or 0)
+    code = primary_code(error)
+    # Without a code the driver can't make anything of what it read, such as text that is none.
+    advice = _DAMAGED if code is None else _ADVICE.get(code)
     if isinstance(error, OSError):
         advice = _FULL if error.errno == errno.ENOSPC else _CLOSED
     return f"{path}: can't {action}: {error}" + (f"; {advice}" if advice is not None else "")
+
+
+def explain_damage(path: Path, damage: Damaged) -> str:
+    """Return what is wrong with the file, and what to do about it."""
+    return f"{path} is damaged: {damage}; copy the directory away, then restore a backup"
 
 
 def primary_code(error: BaseException) -> int | None:

@@ -67,8 +67,8 @@ async def append_for_ever(persistence: SqlitePersistence, size: int, manner: str
                 await persistence.trim(end - 100)
             except StorageError as error:
                 say("failed", error)
-            if persistence._checkpointing is not None:  # so that one is not always covered by the next append
-                await asyncio.wait([persistence._checkpointing])
+            if persistence._wal.checkpointing is not None:  # so that one is not always covered by the next append
+                await asyncio.wait([persistence._wal.checkpointing])
 
 
 async def main(data_dir: str, synchronous: str, size: str, manner: str) -> None:

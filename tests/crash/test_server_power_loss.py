@@ -56,7 +56,7 @@ def test_what_was_acknowledged_survives(shim_library: Path, tmp_path: Path) -> N
         assert assert_replies_follow_syncs(read_trace(trace)) > 0
 
 
-@pytest.mark.parametrize("fail_sync", size([25], [9, 14, 25, 40, 60]))
+@pytest.mark.parametrize("fail_sync", size([25], [10, 14, 25, 40, 60]))
 def test_a_failed_sync_and_death_behind_it(shim_library: Path, tmp_path: Path, fail_sync: int) -> None:
     """Conformance #26: what callers were told, what was delivered and what is found after restart agree."""
     traces: list[Path] = []

@@ -16,7 +16,8 @@ from typing import NamedTuple
 WAL_HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 LEAF_TABLE_PAGE = 0x0D
-LOG_COLUMNS = 6
+LOG_COLUMNS = 7  # integers, but for the body
+BODY = 5
 
 # Every timestamp that leaves, also those of a Transition in the same packet, must be durable.
 _TIMESTAMP = re.compile(rb'"ts"\s*:\s*"([A-Za-z0-9+/]{11}=)"')
@@ -128,7 +129,7 @@ def _log_rows(page: bytes, start: int) -> Iterator[tuple[int, int]]:
         while body < end:
             kind, body = _varint(page, body)
             kinds.append(kind)
-        if len(kinds) != LOG_COLUMNS or kinds[0] != 0 or kinds[-1] < 12 or max(kinds[1:-1]) > 9:
+        if len(kinds) != LOG_COLUMNS or kinds[0] != 0 or kinds[BODY] < 12 or max(kinds[1:BODY]) > 9:
             continue
         _, end = _integer(page, end, kinds[1])
         first_ts, _ = _integer(page, end, kinds[2])

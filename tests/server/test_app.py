@@ -24,6 +24,7 @@ from reactor.errors import (
 from reactor.limits import Limits
 from reactor.protocol.sync import decode_ts
 from reactor.server.app import Deployment
+from tests.engine.work import HandClock
 from tests.server.fakes import SECRET, add
 from tests.server.projects import MESSAGES, raw_client, served, write_project
 
@@ -520,3 +521,30 @@ async def test_a_cursor_is_good_after_a_restart_and_in_no_other_deployment(proje
 
     assert [first["page"], second["page"]] == [["a", "b"], ["c"]]
     assert refused.value.data == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+
+
+@pytest.mark.asyncio
+async def test_a_client_comes_back_to_a_server_whose_clock_has_stepped_back(project: Path, tmp_path: Path) -> None:
+    """What it has seen is in the log, so no timestamp before that is given out again."""
+    clock = HandClock()
+    seen: list[str] = []
+
+    async def live(url: str) -> None:
+        async with raw_client(url) as client:
+            await client.connect(**({"maxObservedTimestamp": seen[-1]} if seen else {}))
+            await client.modify(add(0, "messages:list", {"channel": "a"}))
+            while not client.values:
+                await client.receive_type("Transition")
+            assert client.values == {0: ["hi"] * len(seen)}
+            await client.mutate(len(seen), "messages:send", channel="a", body="hi")
+            response = await client.receive_type("MutationResponse")
+            while decode_ts(client.version["ts"]) < decode_ts(response["ts"]):
+                await client.receive_type("Transition")
+            seen.append(client.version["ts"])
+
+    for _ in range(3):
+        await served(Deployment(project, data=tmp_path / "data", clock=clock), live)
+        clock.ns -= 86_400 * 10**9
+
+    assert sorted(map(decode_ts, seen)) == list(map(decode_ts, seen))
+    assert len(set(seen)) == 3

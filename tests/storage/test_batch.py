@@ -1,5 +1,6 @@
 """The body of a log row."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.errors import StorageError
-from reactor.storage.batch import decode_batch, encode_batch
+from reactor.storage.batch import decode_batch, decode_changes, decode_requests, encode_batch
+from reactor.storage.checksum import Damaged
+from reactor.storage.fold import fold_records, session_marks
 from reactor.storage.interface import DocumentWrite, Record
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -33,12 +35,15 @@ def test_a_batch_survives_encoding(batch: list[Record]) -> None:
 
     assert body is not None
     assert decode_batch(body) == batch
+    assert fold_records(decode_changes(body)) == fold_records(batch)
+    assert session_marks(decode_requests(body)) == session_marks(batch)
 
 
+@pytest.mark.parametrize("decode", [decode_batch, decode_changes, decode_requests])
 @given(body=st.binary())
-def test_damage_is_a_storage_error(body: bytes) -> None:
-    with suppress(StorageError):
-        assert isinstance(decode_batch(body), list)
+def test_damage_is_named_as_such(decode: Callable[[bytes], object], body: bytes) -> None:
+    with suppress(Damaged):
+        assert isinstance(decode(body), list)
 
 
 def test_a_log_written_before_a_field_existed_is_readable() -> None:
@@ -49,6 +54,8 @@ def test_a_log_written_before_a_field_existed_is_readable() -> None:
         Record(7, "fence"),
         Record(8, "commit", (DocumentWrite(1, "a", None),), session="session"),
     ]
+    assert list(fold_records(decode_changes(body))) == [(1, "a")]
+    assert session_marks(decode_requests(body)) == {}
 
 
 @pytest.mark.parametrize("record", [Record(1, "commit", source="\udfff"), Record(1 << 64, "commit")])

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from reactor.errors import StorageError
-from reactor.storage.interface import AppendOutcome, LogState
+from reactor.storage import sqlite_steps
+from reactor.storage.interface import AppendOutcome, LogState, Record
 from reactor.storage.sqlite import SqlitePersistence
 from reactor.storage.sqlite_errors import primary_code
 from tests.storage.records import commit, commits, documents, write
@@ -289,7 +291,7 @@ async def test_the_write_ahead_log_does_not_grow_for_ever(
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM log").fetchone()
             copied = await really(statement)
-            if not database._writing.locked():
+            if not database._gate.writing.locked():
                 for _ in range(meanwhile):
                     await append()
         reader.close()
@@ -299,8 +301,8 @@ async def test_the_write_ahead_log_does_not_grow_for_ever(
         monkeypatch.setattr(database._background, "fetch", copy)
     for _ in range(600):
         await append()
-        if database._checkpointing is not None:
-            await database._checkpointing
+        if database._wal.checkpointing is not None:
+            await database._wal.checkpointing
 
     assert max(sizes) < 6 * bound
     await database.close()
@@ -319,8 +321,8 @@ async def test_a_failed_checkpoint_puts_appends_in_doubt(
 
     monkeypatch.setattr(database._background, "fetch", fail)
     assert await database.append([commit(1, write("a", b"x" * 20_000))], 0) is DONE
-    assert database._checkpointing is not None
-    await database._checkpointing
+    assert database._wal.checkpointing is not None
+    await database._wal.checkpointing
 
     assert "checkpoint failed" in caplog.text
     assert await database.append(commits(2, 2), 1) is UNKNOWN
@@ -332,7 +334,12 @@ async def test_a_failed_checkpoint_puts_appends_in_doubt(
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        ("UPDATE log SET body = x'c1' WHERE last_ts = 4", "damaged: a batch can't be decoded"),
+        ("UPDATE log SET body = x'c1', checksum = NULL WHERE last_ts = 4", "damaged: a batch can't be decoded"),
+        ("UPDATE log SET body = x'90' WHERE last_ts = 4", "damaged: the batch of the log that ends at 4 is not as"),
+        ("UPDATE log SET body = 'text' WHERE last_ts = 4", "damaged: the batch of the log that ends at 4 is not as"),
+        ("UPDATE log SET epoch = 2 WHERE last_ts = 4", "damaged: the batch of the log that ends at 4 is not as"),
+        ("UPDATE log SET checksum = checksum + 1 WHERE last_ts = 4", "damaged: the batch of the log that ends at 4"),
+        ("DELETE FROM log WHERE last_ts = 2", "damaged: the log has a gap before 4"),
         ("DELETE FROM log WHERE last_ts = 4", "damaged: the log has a gap before 6"),
     ],
 )
@@ -350,25 +357,29 @@ async def test_damage_is_noticed(database: SqlitePersistence, damage: str, text:
 
 
 @pytest.mark.asyncio
-async def test_large_batches_are_fetched_a_few_at_a_time(
+async def test_large_batches_are_fetched_one_at_a_time(
     database: SqlitePersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading back must not need more memory than writing did."""
     for ts in range(1, 8):
         assert await database.append([commit(ts, write(f"{ts}", b"x" * 1_500_000))], ts - 1) is DONE
-    assert database._background is not None
-    fetched = []
-    really = database._background.fetch
+    decoded: list[int] = []
+    really = sqlite_steps.decode_batch
 
-    async def fetch(sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-        rows = await really(sql, parameters)
-        fetched.append(sum(len(value) for row in rows for value in row if isinstance(value, bytes)))
-        return rows
+    def decode(body: bytes) -> list[Record]:
+        decoded.append(len(body))
+        return really(body)
 
-    monkeypatch.setattr(database._background, "fetch", fetch)
+    monkeypatch.setattr(sqlite_steps, "decode_batch", decode)
 
-    assert [record.ts for record in await database.read(0, 100)] == list(range(1, 8))
-    assert max(fetched) <= 4 << 20
+    assert [record.ts for record in await database.read(2, 2)] == [3, 4]
+    assert len(decoded) == 2
+    tracemalloc.start()
+    assert (await database.fold(100)).folded == 3
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * (4 << 20)
+    assert [(await database.fold(100)).folded for _ in range(3)] == [6, 7, 7]
 
 
 @pytest.mark.asyncio

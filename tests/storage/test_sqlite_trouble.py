@@ -1,9 +1,11 @@
 """Real files in real trouble: what is said, and that nothing is lost or overwritten."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -168,8 +170,8 @@ async def test_a_reader_that_stays_makes_writes_wait_before_the_log_fills_the_di
     for _ in range(100):
         if await persistence.append(commits(end + 1, end + 1), end) is DONE:
             break
-        if persistence._checkpointing is not None:
-            await persistence._checkpointing
+        if persistence._wal.checkpointing is not None:
+            await persistence._wal.checkpointing
     else:
         pytest.fail("writes did not resume")
     await persistence.close()
@@ -216,3 +218,42 @@ async def test_dead_bytes_are_given_back_in_steps(tmp_path: Path) -> None:
     await persistence.close()
 
     assert path.stat().st_size < largest / 4
+
+
+AS_NOBODY = """
+import asyncio, os, sys
+from reactor.errors import StorageError
+from reactor.storage import sqlite_format
+from reactor.storage.sqlite import SqlitePersistence
+steps = sqlite_format.migrations()  # the package may lie where only root can read
+sqlite_format.migrations = lambda: steps
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    asyncio.run(SqlitePersistence(sys.argv[1]).open())
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("closed", ["directory", "everything", "database"])
+async def test_without_permission_to_write_it_says_where_and_nothing_is_changed(closed: str) -> None:
+    """In a process of its own, since permissions do not stop the superuser."""
+    with tempfile.TemporaryDirectory() as folder:  # the one pytest makes is closed to others
+        directory = Path(folder) / "data"
+        os.chmod(folder, 0o755)
+        directory.mkdir()
+        if closed != "directory":
+            await filled(directory, 20)
+        for path in directory.iterdir():
+            path.chmod(0o666 if closed == "database" and path.name == "reactor.lock" else 0o444)
+        directory.chmod(0o777 if closed == "database" else 0o555)
+        before = image(directory)
+
+        said = run_script(AS_NOBODY, directory)
+
+        named = directory / "db.sqlite3" if closed == "database" else directory
+        assert str(named) in said.stdout, said.stderr
+        assert re.search("check the permissions|can't be used as a data directory: Permission denied", said.stdout)
+        assert image(directory).get("db.sqlite3") == before.get("db.sqlite3")
+        directory.chmod(0o755)
