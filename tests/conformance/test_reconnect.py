@@ -17,7 +17,6 @@ from tests.servers import (
     javascript,
     python,
     running,
-    start_dev,
     start_serve,
 )
 from tests.sizes import size
@@ -29,7 +28,7 @@ RESTARTS = size(2, 10)
 @pytest.mark.asyncio
 async def test_reactor_takes_effect_exactly_once_and_in_order(tmp_path: Path) -> None:
     project, port = copy_fixture(tmp_path / "app"), free_port()
-    server = await asyncio.to_thread(start_dev, project, port=port)
+    server = await asyncio.to_thread(start_serve, project, port=port)
     try:
         async with Client(server.url) as client, client.subscribe("numbers:sequence") as live:
             assert await live.next() == []
@@ -49,13 +48,13 @@ async def test_reactor_takes_effect_exactly_once_and_in_order(tmp_path: Path) ->
 def kill_and_start(server: Server, project: Path, port: int) -> Server:
     server.end(signal.SIGKILL)
     server.close()
-    return start_dev(project, port=port)
+    return start_serve(project, port=port)
 
 
 def test_pypi_takes_effect_at_least_once(tmp_path: Path) -> None:
     """It makes a new session on each connection, so a server can't recognise what it sends again."""
     project, port = copy_fixture(tmp_path / "app"), free_port()
-    server = start_dev(project, port=port)
+    server = start_serve(project, port=port)
     client = python("pypi_append", server.url, str(COUNT))
     with running(client):
         for restart in range(RESTARTS):

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.servers import REACTOR, Program, free_port, running, start_dev
+from tests.servers import REACTOR, Program, free_port, running, start_serve
 from tests.sizes import size
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ def lines(program: Program, key: str) -> list[Any]:
 
 def test_acknowledged_mutations_survive_kill_9(project: Path, node: str) -> None:
     port = free_port()
-    server = start_dev(project, port=port)
+    server = start_serve(project, port=port)
     client = Program([node, HERE / "js_load.mjs", server.url], cwd=HERE, kill_after=size(50, 600))
     with running(client):
         for _ in range(RESTARTS):
@@ -32,7 +32,7 @@ def test_acknowledged_mutations_survive_kill_9(project: Path, node: str) -> None
             )
             server.end(signal.SIGKILL)
             server.close()
-            server = start_dev(project, port=port)
+            server = start_serve(project, port=port)
         with running(server):
             seen = len(lines(client, "seen"))
             client.wait_for(lambda it: len(lines(it, "seen")) > seen, "a push after the last restart")
