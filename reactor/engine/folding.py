@@ -44,6 +44,7 @@ class Folding:
         self._unfolded_bytes = 0
         self._kept: deque[Mark] = deque()  # folded, and not trimmed
         self._folded = 0
+        self._is_busy = False  # whether commits waited for the disk when the last ones became durable
         self._is_closing = False
         self._at_rest = asyncio.Event()
         self._at_rest.set()
@@ -59,7 +60,8 @@ class Folding:
     def published(self, ts: int, records: int, size: int, is_busy: bool) -> None:
         """Count records that became durable, the last of them at `ts`; begin to fold when it is time."""
         self._add(ts, records, size)
-        if self._is_due(is_busy) and self._at_rest.is_set() and not self._is_closing:
+        self._is_busy = is_busy
+        if self._is_due() and self._at_rest.is_set() and not self._is_closing:
             self._at_rest.clear()
             self._spawn(self._run(), name="fold")
 
@@ -68,8 +70,8 @@ class Folding:
         self._is_closing = True
         await self._at_rest.wait()
 
-    def _is_due(self, is_busy: bool) -> bool:
-        records = self._limits.fold_records if is_busy else self._idle_records
+    def _is_due(self) -> bool:
+        records = self._limits.fold_records if self._is_busy else self._idle_records
         return self._unfolded >= records or self._unfolded_bytes >= self._limits.fold_bytes
 
     def _add(self, ts: int, records: int, size: int) -> None:
@@ -85,7 +87,7 @@ class Folding:
 
     async def _run(self) -> None:
         try:
-            while self._is_due(is_busy=False) and not self._is_closing:
+            while self._is_due() and not self._is_closing:
                 self._moved(await self._persistence.fold(self._limits.fold_records))
                 await self._trim()
                 await asyncio.sleep(0)  # storage in memory does not wait for anything

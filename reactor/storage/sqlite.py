@@ -51,6 +51,7 @@ _logger = logging.getLogger("reactor.storage")
 
 _WAL_BYTES: Final = Limits().wal_bytes
 _WAL_LIMIT_BYTES: Final = Limits().wal_limit_bytes
+_CACHE_BYTES: Final = 32 << 20  # of the background connection
 _LOAD_BYTES: Final = 1 << 20  # aim for a chunk of a load
 _LOAD_ROWS: Final = (64, 8192)  # least and most documents in a chunk
 
@@ -262,6 +263,8 @@ class SqlitePersistence:
                     raise StorageError(f"{self.path} is being read by another program: stop it first")
             self._background = background = await SqliteConnection.connect(self.path, is_urgent=False)
             await self._tune(background, "OFF" if self._synchronous == "OFF" else "NORMAL")
+            # A fold changes many pages; those beyond the cache would be written to the log, read and written again.
+            await background.fetch(f"PRAGMA cache_size = {-_CACHE_BYTES // 1024}")
             await background.run(read_state)
             await writer.write("UPDATE meta SET epoch = epoch + 1")
             state = await background.run(read_state)
@@ -283,6 +286,8 @@ class SqlitePersistence:
     async def _tune(self, connection: SqliteConnection, synchronous: Synchronous) -> None:
         await connection.fetch(f"PRAGMA synchronous = {synchronous}")
         await connection.fetch("PRAGMA wal_autocheckpoint = 0")
+        # A fold's statements write many rows, and keep what they would need to undo half of it in a temporary file.
+        await connection.fetch("PRAGMA temp_store = MEMORY")
         await connection.fetch(f"PRAGMA journal_size_limit = {SLACK * self._wal_bytes}")
         await connection.fetch("PRAGMA foreign_keys = ON")
         await connection.fetch("PRAGMA trusted_schema = OFF")

@@ -27,7 +27,7 @@ Statement = tuple[str, Sequence[Any]]
 _PATIENCE: Final = 4.0
 _PATIENCE_SECONDS: Final = (0.002, 0.02)  # least and most; the most for what nobody waits for
 _RECENT_CALLS: Final = 16
-_AGAIN_SECONDS: Final = 0.001
+_AGAIN_SECONDS: Final = 0.002
 _ASIDE_SECONDS: Final = 0.000_05
 
 
@@ -158,7 +158,8 @@ class SqliteConnection:
 
     def _stand_aside(self) -> None:
         time.sleep(_ASIDE_SECONDS)
-        self._timer = self._loop.call_later(_AGAIN_SECONDS, self._stand_aside, context=self._context)
+        again = max(_AGAIN_SECONDS, self._least_patience / 2)
+        self._timer = self._loop.call_later(again, self._stand_aside, context=self._context)
 
 
 def _transact(raw: sqlite3.Connection, statements: Sequence[Statement]) -> None:

@@ -4,6 +4,9 @@ Owns every statement on the tables of `migrations/sqlite`, and how a fold become
 `sqlite_steps`.
 """
 
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from reactor.storage.checksum import document_checksum
@@ -61,15 +64,25 @@ def mark_statements(marks: dict[str, tuple[int, int]]) -> list[Statement]:
 
 def standing_statements(latest: dict[tuple[int, str], Folded]) -> list[Statement]:
     """Ask for number and checksums, by table, of the documents that `latest` is going to replace or delete."""
-    keys = sorted(latest)
     return [
         (
-            "SELECT table_id, count(*), sum(checksum) FROM documents"
-            f" WHERE (table_id, id) IN (VALUES {', '.join(['(?, ?)'] * len(some))}) GROUP BY table_id",
-            [column for key in some for column in key],
+            f"SELECT table_id, count(*), sum(checksum) FROM documents WHERE {condition} GROUP BY table_id",
+            parameters,
         )
-        for some in (keys[start : start + FOLD_ROWS] for start in range(0, len(keys), FOLD_ROWS))
+        for condition, parameters in _selections(sorted(latest))
     ]
+
+
+def _selections(keys: list[tuple[int, str]]) -> Iterator[tuple[str, list[int | str]]]:
+    """Yield conditions that find sorted `keys` by the primary key, some at a time.
+
+    Of one table each: SQLite looks pairs up in a list of pairs by walking over all documents there are.
+    """
+    for table, group in groupby(keys, key=itemgetter(0)):
+        ids = [id for _, id in group]
+        for start in range(0, len(ids), FOLD_ROWS):
+            some = ids[start : start + FOLD_ROWS]
+            yield f"table_id = ? AND id IN ({', '.join('?' * len(some))})", [table, *some]
 
 
 def fold_statements(latest: dict[tuple[int, str], Folded], totals: dict[int, tuple[int, int]]) -> list[Statement]:
@@ -101,13 +114,7 @@ def fold_statements(latest: dict[tuple[int, str], Folded], totals: dict[int, tup
                 [column for row in rows for column in row],
             )
         )
-    for start in range(0, len(deleted), FOLD_ROWS):
-        keys = deleted[start : start + FOLD_ROWS]
-        statements.append(
-            (
-                f"DELETE FROM documents WHERE (table_id, id) IN (VALUES {', '.join(['(?, ?)'] * len(keys))})",
-                [column for key in keys for column in key],
-            )
-        )
+    for condition, parameters in _selections(deleted):
+        statements.append((f"DELETE FROM documents WHERE {condition}", parameters))
     statements += [(_ADD_TO_TOTAL, (table, *changed)) for table, changed in sorted(change.items())]
     return statements
