@@ -170,6 +170,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         super().connection_lost(exc)
+        # What was lent to the application refers back here: without this, only the collector would free the socket.
+        self._listener = None
+        self._written.clear()
+        if self.scope is not None:  # the handshake was not refused
+            self.scope["extensions"].pop(DIRECT, None)
 
 
 class DeflateFactory(ServerPerMessageDeflateFactory):
