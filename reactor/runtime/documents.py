@@ -13,7 +13,7 @@ from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLE
 from reactor.engine.cursor import fingerprint
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
-from reactor.engine.query import Bound, compile_range, query_json
+from reactor.engine.query import compile_range
 from reactor.engine.transaction import Transaction
 from reactor.engine.unloaded import TableUnloaded
 from reactor.errors import (
@@ -27,7 +27,7 @@ from reactor.errors import (
 )
 from reactor.limits import FIRST_USER_TABLE, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
 from reactor.runtime.pages import PageOptions, Pager
-from reactor.runtime.scans import Document, Order, Scan, Stage
+from reactor.runtime.scans import Document, Scan, Selection
 from reactor.schema.definition import Schema, TableDefinition
 from reactor.values.document import check_document, check_document_size
 from reactor.values.ids import decode_id, table_of
@@ -212,21 +212,13 @@ class Documents:
 
     # Documents by index.
 
-    def open_scan(
-        self,
-        table_name: str,
-        index_name: str | None,
-        bounds: Sequence[Bound],
-        order: Order,
-        stages: Sequence[Stage] = (),
-        is_system: bool = False,
-    ) -> Scan:
+    def open_scan(self, selection: Selection) -> Scan:
         """Begin reading a range of an index in order.
 
         Raises:
             UnknownTable, UnknownIndex, RangeError: the query does not fit the schema.
         """
-        scan = self._prepare(table_name, index_name, bounds, order, stages, is_system)
+        scan = self._prepare(selection)
         if scan.index is not None:
             transaction = self.transaction
             if transaction.reads.recorded > transaction.reads_allowed:
@@ -234,32 +226,22 @@ class Documents:
             self._open_scans.append(scan)
         return scan
 
-    def read_page(
-        self,
-        table_name: str,
-        index_name: str | None,
-        bounds: Sequence[Bound],
-        order: Order,
-        stages: Sequence[Stage],
-        is_system: bool,
-        options: PageOptions,
-    ) -> Generator[None, None, dict[str, Any]]:
+    def read_page(self, selection: Selection, options: PageOptions) -> Generator[None, None, dict[str, Any]]:
         """Return one page of a query; yield where it may be suspended.
 
         Raises:
             UnknownTable, UnknownIndex, RangeError: the query does not fit the schema.
             InvalidPage, InvalidCursor, LimitExceeded: see `Pager.read`.
         """
-        scan = self.open_scan(table_name, index_name, bounds, order, stages, is_system)
-        form = query_json(table_name, index_name, bounds, order, [stage.json for stage in stages])
+        scan = self.open_scan(selection)
         fields = scan.index.fields if scan.index is not None else BY_CREATION_TIME
         if self.pager is None:
             self.pager = Pager(self._database.cursors, self._journal)
-        return self.pager.read(scan, fingerprint(form, fields), options)
+        return self.pager.read(scan, fingerprint(selection.to_json(), fields), options)
 
-    def count(self, table_name: str, index_name: str | None, bounds: Sequence[Bound], is_system: bool = False) -> int:
+    def count(self, selection: Selection) -> int:
         """Return how many documents a range of an index holds, in O(log n); the whole range counts as read."""
-        scan = self._prepare(table_name, index_name, bounds, "asc", (), is_system)
+        scan = self._prepare(selection)
         if scan.index is None:
             return 0
         return self.transaction.count(scan.index, scan.keys)
@@ -279,29 +261,24 @@ class Documents:
 
     # Inside.
 
-    def _prepare(
-        self,
-        table_name: str,
-        index_name: str | None,
-        bounds: Sequence[Bound],
-        order: Order,
-        stages: Sequence[Stage],
-        is_system: bool,
-    ) -> Scan:
-        table, definition = self._system_table(table_name) if is_system else self._table(table_name, create=False)
+    def _prepare(self, selection: Selection) -> Scan:
+        table_name, index_name = selection.table, selection.index
+        table, definition = (
+            self._system_table(table_name) if selection.is_system else self._table(table_name, create=False)
+        )
         name = index_name if index_name is not None else "by_creation_time"
         if table is None:
             if index_name is not None:
                 raise UnknownIndex(f"Index {table_name}.{index_name} not found.")
-            return Scan(self.transaction, None, KeyRange(b"", None, 0), order, None, 1)
+            return Scan(self.transaction, None, KeyRange(b"", None, 0), selection.order, None, 1)
         fields = self._index_fields(table, definition, name)
         index = table.indexes.get(fields)
         if index is None:
             raise UnknownIndex(f"Index {table_name}.{name} is currently backfilling and not available to query yet.")
-        keys = compile_range(f"{table_name}.{name}", fields, bounds)
+        keys = compile_range(f"{table_name}.{name}", fields, selection.bounds)
         view = definition if definition is not None and definition.has_view else None
         chunk = self._database.limits.scan_check_entries
-        return Scan(self.transaction, index, keys, order, view, chunk, stages, is_system)
+        return Scan(self.transaction, index, keys, selection.order, view, chunk, selection.stages, selection.is_system)
 
     def _index_fields(self, table: Table, definition: TableDefinition | None, name: str) -> tuple[str, ...]:
         if name == "by_creation_time":

@@ -14,7 +14,7 @@ from reactor.limits import MAX_QUERY_OPERATORS
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution, Operation, Step, result_of, run_to_end
 from reactor.runtime.pages import page_options
-from reactor.runtime.scans import Document, Order, Scan, Stage
+from reactor.runtime.scans import Document, Order, Scan, Selection, Stage
 from reactor.values.stored import normalise
 from reactor.values.types import Undefined, Value, undefined
 
@@ -210,9 +210,11 @@ class QueryChain:
         if self._spent is not None or not execution.is_alive:
             self._begin()  # which refuses
         self._spent = CLOSED
-        return execution.documents.open_scan(
-            self._table, self._index, self._bounds, self._order or "asc", self._stages, self._is_system
-        )
+        return execution.documents.open_scan(self._selection())
+
+    def _selection(self) -> Selection:
+        order = self._order or "asc"
+        return Selection(self._table, self._index, self._bounds, order, self._stages, self._is_system)
 
     def _collect(self) -> Step[list[Document]]:
         return self._open().collect(None)
@@ -245,7 +247,7 @@ class QueryChain:
     def _count(self) -> Step[int]:
         if self._stages:
             return (yield from self._open().count())
-        return self._begin().count(self._table, self._index, self._bounds, self._is_system)
+        return self._begin().count(self._selection())
 
     def _take(self, count: object) -> Step[list[Document]]:
         if count is undefined:
@@ -258,9 +260,7 @@ class QueryChain:
 
     def _paginate(self, options: object, num_items: object, cursor: object) -> Step[Page]:
         checked = page_options(options, num_items, cursor)
-        return self._begin().read_page(
-            self._table, self._index, self._bounds, self._order or "asc", self._stages, self._is_system, checked
-        )
+        return self._begin().read_page(self._selection(), checked)
 
 
 class Query(QueryChain):

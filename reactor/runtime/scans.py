@@ -7,9 +7,12 @@ was consumed. Used by `runtime/documents` and `runtime/pages`.
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from reactor.engine.catalog import Index
 from reactor.engine.filter import Expression, compile_filter
 from reactor.engine.keyrange import KeyRange
+from reactor.engine.query import Bound, query_json
 from reactor.engine.snapshot import Row
 from reactor.engine.transaction import Transaction
 from reactor.errors import InvalidArgument
@@ -36,6 +39,21 @@ class Stage(NamedTuple):
     def where(cls, predicate: Callable[[Document], object]) -> "Stage":
         """Return the stage of a Python predicate. All predicates look alike from outside: code has no stable hash."""
         return cls(predicate, True, {"where": None})
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What a query asks for, as the links of its chain have said it."""
+
+    table: str
+    index: str | None
+    bounds: Sequence[Bound]
+    order: Order
+    stages: Sequence[Stage]
+    is_system: bool  # made with `db.system`
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what tells this query from another one, for the fingerprint of its cursors."""
+        return query_json(self.table, self.index, self.bounds, self.order, [stage.json for stage in self.stages])
 
 
 class Scan:

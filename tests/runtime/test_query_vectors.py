@@ -1,18 +1,16 @@
 """`query-json.json`: what official functions ask of their server, asked by the same calls of ours."""
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from reactor.engine.query import Bound, query_json
 from reactor.runtime.context import BlockingDatabaseWriter
 from reactor.runtime.pages import PageOptions
 from reactor.runtime.queries import QueryChain
-from reactor.runtime.scans import Stage
 from reactor.values.json import json_from_value
 from reactor.values.stored import normalise
 from reactor.values.types import Int64, undefined
@@ -122,29 +120,20 @@ class Recorder:
         self._answer = answer
         self._documents = [{"_creationTime": n, "_id": f"id{n}"} for n in range(1, found + 1)]
 
-    def open_scan(
-        self, table: str, index: str | None, bounds: Sequence[Bound], order: str, stages: Sequence[Stage], system: bool
-    ) -> Any:
+    def open_scan(self, selection: Selection) -> Any:
         def collect(limit: int | None) -> Generator[None, None, list[Any]]:
-            operators = [stage.json for stage in stages] + ([{"limit": limit}] if limit is not None else [])
-            self.calls.append(["1.0/queryStream", {"query": query_json(table, index, bounds, order, operators)}])
+            query = selection.to_json()
+            if limit is not None:
+                query["operators"] = [*query["operators"], {"limit": limit}]
+            self.calls.append(["1.0/queryStream", {"query": query}])
             return self._documents[:limit]
             yield
 
         return SimpleNamespace(few=lambda limit: None, collect=collect)
 
-    def read_page(
-        self,
-        table: str,
-        index: str | None,
-        bounds: Sequence[Bound],
-        order: str,
-        stages: Sequence[Stage],
-        system: bool,
-        options: PageOptions,
-    ) -> Generator[None, None, Any]:
+    def read_page(self, selection: Selection, options: PageOptions) -> Generator[None, None, Any]:
         form = {
-            "query": query_json(table, index, bounds, order, [stage.json for stage in stages]),
+            "query": selection.to_json(),
             "cursor": options.cursor,
             "endCursor": options.end_cursor,
             "pageSize": options.num_items,
@@ -158,8 +147,8 @@ class Recorder:
     def not_unique(self, table: str, first: Any, second: Any) -> Exception:
         raise AssertionError("asserted with real documents")
 
-    def count(self, table: str, index: None, bounds: Sequence[Bound], system: bool) -> Any:
-        self.calls.append(["1.0/count", {"table": table}])
+    def count(self, selection: Selection) -> Any:
+        self.calls.append(["1.0/count", {"table": selection.table}])
         return self._answer
 
     def get(self, table: str | None, document_id: str, system: bool = False) -> Any:
