@@ -11,6 +11,7 @@ import pytest
 from reactor.runtime.context import BlockingDatabaseWriter
 from reactor.runtime.pages import PageOptions
 from reactor.runtime.queries import QueryChain
+from reactor.runtime.scans import Selection
 from reactor.values.json import json_from_value
 from reactor.values.stored import normalise
 from reactor.values.types import Int64, undefined

@@ -1,5 +1,6 @@
 """The WebSocket protocol of our own process: uvicorn's, with every buffer bounded and every end certain.
 
+Offers a way in and out that is shorter than ASGI's, for the sync endpoint to take (`docs/design/13-past-asgi.md`).
 Promises that compression costs no memory between messages and no more than about a slice of time for one; that a
 message of many fragments, a flood of pings and a client that never reads can't grow the process; that who breaks the
 framing is told why, and that a socket is gone some seconds after its connection ended, whatever its client does. Used
@@ -29,6 +30,7 @@ MEMORY_LEVEL: Final = 5
 LEVEL: Final = 1  # half the time of the default for nearly its ratio
 MAX_COMPRESSED_BYTES: Final = MIB  # of one message: some 4 ms of the loop's time
 MAX_FRAGMENTS: Final = 16 * KIB  # of one message
+MAX_DIRECT_BYTES: Final = 64 * KIB  # of one message that goes past ASGI; also what a short head can say
 ABORT_SECONDS: Final = 12.0  # after the end; uvicorn lets the closing handshake take 10
 
 _NO_CONTEXT: Final = Context()  # of the handles that flush: a copy of the present one for each would be waste
@@ -65,20 +67,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def write_text(self, data: bytes) -> bool:
         """Send a text message past the coroutines of ASGI; return False where it has to go through these.
 
-        That is: while the transport is full, outside of an open connection, and when the message is to be compressed.
+        That is: while the transport is full, outside of an open connection, when the message is to be compressed, and
+        when it is large, so that a transport that is full by it says so before the next one.
         What one turn of the loop writes leaves as one: a system call for each answer would cost more than the answer.
         """
         conn, size = self.conn, len(data)
-        if not self.writable.is_set() or self.close_sent or conn.state is not OPEN:
+        if not self.writable.is_set() or self.close_sent or conn.state is not OPEN or size >= MAX_DIRECT_BYTES:
             return False
-        if size < 126:
-            head = b"\x81%c" % size
-        elif size < 0x10000:
-            if conn.extensions and self.limits.deflate_bytes <= size:
-                return False
-            head = _SHORT.pack(0x81, 126, size)
-        else:
+        if conn.extensions and self.limits.deflate_bytes <= size:
             return False
+        head = b"\x81%c" % size if size < 126 else _SHORT.pack(0x81, 126, size)
         written = self._written
         if not written:
             self.loop.call_soon(self._flush, context=_NO_CONTEXT)
