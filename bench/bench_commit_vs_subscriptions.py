@@ -24,7 +24,7 @@ from reactor.runtime.calls import Call, Outcome, Success
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
 from reactor.server.run import GC_THRESHOLDS
-from reactor.server.system import SystemClock, SystemRng
+from reactor.server.system import SystemAlarms, SystemClock, SystemRng
 from reactor.storage.memory import MemoryPersistence
 
 CASES = [1, 100, 10_000, 100_000]
@@ -79,7 +79,9 @@ class Bench:
 
 
 async def open_bench() -> Bench:
-    host = await Host.open(MemoryPersistence(), clock=SystemClock(), rng=SystemRng(), limits=Limits())
+    host = await Host.open(
+        MemoryPersistence(), clock=SystemClock(), alarms=SystemAlarms(), rng=SystemRng(), limits=Limits()
+    )
     project = ProjectLoader(Path("bench/project")).load()
     await host.push(project)
     return Bench(host, project)

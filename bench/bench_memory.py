@@ -31,7 +31,7 @@ from reactor.engine.database import Database
 from reactor.limits import Limits
 from reactor.runtime.host import Host
 from reactor.runtime.loader import ProjectLoader
-from reactor.server.system import SystemClock, SystemRng
+from reactor.server.system import SystemAlarms, SystemClock, SystemRng
 from reactor.storage.sqlite import SqlitePersistence
 from reactor.values.stored import decode_object
 
@@ -54,7 +54,11 @@ async def documents_in_memory(project: str, data: str, count: int, measure: Call
     Returns how much `measure` grew, and what the engine itself counts.
     """
     host = await Host.open(
-        SqlitePersistence(data, synchronous="OFF"), clock=SystemClock(), rng=SystemRng(), limits=Limits()
+        SqlitePersistence(data, synchronous="OFF"),
+        clock=SystemClock(),
+        alarms=SystemAlarms(),
+        rng=SystemRng(),
+        limits=Limits(),
     )
     loaded = ProjectLoader(project).load()
     await host.push(loaded)

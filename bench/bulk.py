@@ -8,7 +8,7 @@ from random import Random
 from reactor.limits import Limits
 from reactor.runtime.host import Host
 from reactor.runtime.loader import ProjectLoader
-from reactor.server.system import SystemClock, SystemRng
+from reactor.server.system import SystemAlarms, SystemClock, SystemRng
 from reactor.storage.checksum import document_checksum
 from reactor.storage.sqlite import DATABASE_NAME, SqlitePersistence
 from reactor.values.ids import IdGenerator
@@ -79,7 +79,9 @@ async def fill(project: Path, data: Path, count: int) -> int:
 
     Returns the number of the large table.
     """
-    host = await Host.open(SqlitePersistence(data), clock=SystemClock(), rng=SystemRng(), limits=Limits())
+    host = await Host.open(
+        SqlitePersistence(data), clock=SystemClock(), alarms=SystemAlarms(), rng=SystemRng(), limits=Limits()
+    )
     await host.push(ProjectLoader(project).load())
     table = host.database.table("large")
     small = host.database.table("small")

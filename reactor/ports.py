@@ -3,7 +3,7 @@
 The core takes these as parameters; only `server/app` and `testing` choose the real or the virtual form.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 
@@ -15,6 +15,16 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds from an arbitrary origin that never step back."""
+
+
+class Alarms(Protocol):
+    """Calls back at a time of the wall clock."""
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` on the running event loop once the wall clock has reached `when_ns`, never from in here.
+
+        Returns what takes this back; doing so late or twice is harmless.
+        """
 
 
 class Rng(Protocol):

@@ -36,7 +36,8 @@ class Call(msgspec.Struct, frozen=True):
     `args` is the single arguments object as wire JSON. `session` and `request` identify a mutation that a client may
     send again. `request_id` is the 16 hex digits shown in error texts, empty when it is that of the session's request:
     few calls need it, so `request_id_of` makes it when one does. `journal` is where an earlier run of the same
-    query ended its page.
+    query ended its page. `component` is the path of the component instance that `path` is looked up in, empty for the
+    application itself. `job` is the id of the scheduled function that this call is, or is a part of.
     """
 
     path: str
@@ -47,6 +48,8 @@ class Call(msgspec.Struct, frozen=True):
     request: int | None = None
     internal: bool = False  # may reach internal functions: admins, tests and the server itself
     journal: str | None = None
+    component: str = ""
+    job: str | None = None
 
 
 def request_id_of(call: Call) -> str:

@@ -8,11 +8,11 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 from reactor.engine.database import Database
 from reactor.limits import Limits
-from reactor.ports import Clock, Rng
+from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime import guard, subtasks
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.executor import Executor
@@ -50,6 +50,16 @@ class TaskGroup:
             await asyncio.wait(list(self._tasks))
 
 
+class Service(Protocol):
+    """Something of the deployment that acts by itself: runs what is due, or removes what nobody needs."""
+
+    def start(self) -> None:
+        """Begin: the first project has been pushed."""
+
+    async def stop(self) -> None:
+        """End, leaving nothing running. Also called when it was never started; the database is still open."""
+
+
 class Host:
     """An open deployment without sockets. Build with `await Host.open(...)`."""
 
@@ -58,6 +68,7 @@ class Host:
         database: Database,
         tasks: TaskGroup,
         clock: Clock,
+        alarms: Alarms,
         rng: Rng,
         limits: Limits,
         *,
@@ -66,6 +77,7 @@ class Host:
     ) -> None:
         self.database = database
         self.limits = limits
+        self.alarms = alarms
         self.queue = RunQueue(limits.slice_ms, clock.monotonic)
         self.versions = Versions()
         self.executor = Executor(database, self.versions, self.queue, clock, rng, redact=redact)
@@ -74,6 +86,8 @@ class Host:
         self.sampler = Sampler(self.executor, sample, clock) if sample else None
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
+        self.services: list[Service] = []  # stopped in the opposite order
+        self._are_started = False
         self.watch = watchdog.watch(limits)
 
     @classmethod
@@ -82,6 +96,7 @@ class Host:
         persistence: Persistence,
         *,
         clock: Clock,
+        alarms: Alarms,
         rng: Rng,
         limits: Limits,
         redact: bool = False,
@@ -99,7 +114,7 @@ class Host:
         guard.guard_loop(type(asyncio.get_running_loop()))
         tasks = TaskGroup()
         database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)
-        return cls(database, tasks, clock, rng, limits, redact=redact, development=development)
+        return cls(database, tasks, clock, alarms, rng, limits, redact=redact, development=development)
 
     async def push(self, project: Project) -> PushReport:
         """Deploy a loaded project; see `Pusher.push`.
@@ -107,10 +122,22 @@ class Host:
         Raises:
             PushError: existing documents do not match its schema. The old version goes on.
         """
-        return await self._pusher.push(project)
+        report = await self._pusher.push(project)
+        if not self._are_started:
+            self._are_started = True
+            for service in self.services:
+                service.start()
+        return report
 
     async def close(self) -> None:
-        """Wait until everything applied is durable, then release storage and the loaded project."""
+        """Stop the services, wait until everything applied is durable, then release storage and the loaded project."""
+        try:
+            for service in reversed(self.services):
+                await service.stop()
+        finally:
+            await self._close_database()
+
+    async def _close_database(self) -> None:
         try:
             await self.database.close()
         finally:

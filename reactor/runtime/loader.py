@@ -8,10 +8,10 @@ run `load` in a thread. Used by `host` and by the command line.
 import importlib
 import itertools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
 from reactor.runtime.sources import SourceTree
 from reactor.schema.definition import Schema, define_schema
+
+T = TypeVar("T")
 
 _numbers: Final = itertools.count(1)
 
@@ -188,6 +190,23 @@ class ProjectLoader:
             shown = Path(file).relative_to(self.root) if Path(file).is_relative_to(self.root) else file
             message = f"{shown}: {message}" if line is None else f"{shown}:{line}: {message}"
         return PushError(public_names(message), file=file, line=line)
+
+
+def special_export(modules: Mapping[str, ModuleType], namespace: str, name: str, kind: type[T], maker: str) -> T | None:
+    """Return what a special module exports, such as `http` of functions/http.py, or None when there is no such module.
+
+    `modules` is by namespace; `maker` names the function that makes such an object.
+
+    Raises:
+        PushError: the module exports nothing of this name, or something else.
+    """
+    module = modules.get(namespace)
+    if module is None:
+        return None
+    found = getattr(module, name, None)
+    if not isinstance(found, kind):
+        raise PushError(f"{namespace}.py must export `{name}`, made with {maker}", file=module.__file__)
+    return found
 
 
 def _module_name(path: str) -> str:

@@ -21,7 +21,7 @@ from reactor.auth.identity import admin_identity
 from reactor.engine.cursor import Cursors
 from reactor.errors import Error, InvalidArgument, Unavailable
 from reactor.limits import Limits
-from reactor.ports import Clock, Rng
+from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime.calls import Call, Identity
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader, read_options
@@ -37,7 +37,7 @@ from reactor.server.snapshots import Snapshots
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
-from reactor.server.system import SystemClock, SystemRng
+from reactor.server.system import SystemAlarms, SystemClock, SystemRng
 from reactor.storage.interface import Persistence
 from reactor.storage.memory import MemoryPersistence
 from reactor.storage.sqlite import SqlitePersistence
@@ -65,6 +65,7 @@ class Deployment(Caller):
         *,
         data: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
+        alarms: Alarms | None = None,
         rng: Rng | None = None,
         limits: Limits | None = None,
         instance_name: str | None = None,
@@ -86,6 +87,7 @@ class Deployment(Caller):
         self.project_dir = Path(project)
         self.clock: Clock = SystemClock() if clock is None else clock
         self.limits = Limits() if limits is None else limits
+        self._alarms: Alarms = SystemAlarms() if alarms is None else alarms
         self._rng: Rng = SystemRng() if rng is None else rng
         self._data = data
         self._instance = (instance_name, instance_secret)
@@ -133,6 +135,7 @@ class Deployment(Caller):
         host = await Host.open(
             self._persistence(),
             clock=self.clock,
+            alarms=self._alarms,
             rng=self._rng,
             limits=self.limits,
             redact=self._redact_logs,

@@ -42,10 +42,12 @@ class MemoryDeployment(Deployment):
         self, project: Project, folder: Path, snapshot: "Snapshot | None" = None, *, determinism_sample: int = 0
     ) -> None:
         """With `determinism_sample`, one run in so many is repeated, and a warning logged when it differs."""
+        clock = VirtualClock(START if snapshot is None else snapshot.time)
         super().__init__(
             folder,
             data=MEMORY,
-            clock=VirtualClock(START if snapshot is None else snapshot.time),
+            clock=clock,
+            alarms=clock,
             limits=Limits(determinism_sample=determinism_sample),
             development=True,
         )

@@ -65,6 +65,10 @@ class TestClock:
         self.seconds += self.tick
         return self.seconds
 
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Callable[[], None]:
+        """Never call anybody: a test that waits for a time uses `testing.clock`."""
+        return lambda: None
+
 
 class SeededRng:
     """Chance that repeats."""
@@ -248,6 +252,7 @@ async def open_bench(
     host = await Host.open(
         storage,
         clock=clock,
+        alarms=clock,
         rng=SeededRng(seed or len(storage.appended)),
         limits=limits,
         redact=redact,

@@ -49,7 +49,7 @@ async def test_timestamps_go_on_rising_after_a_restart_with_a_clock_set_back(tmp
     for step in (0, -3_600_000_000_000, -7_200_000_000_000):
         clock = TestClock()
         clock.wall += step
-        host = await Host.open(storage, clock=clock, rng=SeededRng(step), limits=Limits())
+        host = await Host.open(storage, clock=clock, alarms=clock, rng=SeededRng(step), limits=Limits())
         stamps.append(host.database.applied_ts)
         table = host.database.create_table(f"counters{len(stamps)}")
         transaction = host.database.begin_mutation()
@@ -64,9 +64,9 @@ async def test_a_host_that_can_not_open_releases_its_storage(tmp_path: Path) -> 
     storage = FaultyPersistence(MemoryPersistence())
     storage.failing.add("read")
     with pytest.raises(StorageError):
-        await Host.open(storage, clock=TestClock(), rng=SeededRng(), limits=Limits())
+        await Host.open(storage, clock=TestClock(), alarms=TestClock(), rng=SeededRng(), limits=Limits())
     storage.failing.clear()
-    host = await Host.open(storage, clock=TestClock(), rng=SeededRng(), limits=Limits())
+    host = await Host.open(storage, clock=TestClock(), alarms=TestClock(), rng=SeededRng(), limits=Limits())
     await host.close()
 
 

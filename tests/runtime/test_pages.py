@@ -471,7 +471,11 @@ class Paging(RuleBasedStateMachine):
 
     async def open(self) -> None:
         self.host = await Host.open(
-            MemoryPersistence(), clock=TestClock(), rng=SeededRng(1), limits=Limits(scan_check_entries=3)
+            MemoryPersistence(),
+            clock=TestClock(),
+            alarms=TestClock(),
+            rng=SeededRng(1),
+            limits=Limits(scan_check_entries=3),
         )
         await self.host.push(SharedProject(_loaded[0]))
 

@@ -1,5 +1,6 @@
 """Virtual time."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,3 +34,20 @@ def test_it_never_goes_back() -> None:
 def test_the_start_is_a_moment_everywhere() -> None:
     with pytest.raises(InvalidArgument, match="aware"):
         VirtualClock(datetime(2026, 1, 1))
+
+
+@pytest.mark.asyncio
+async def test_alarms_ring_in_order_when_the_clock_reaches_them() -> None:
+    clock, rung = VirtualClock(), []
+    start = clock.now_ns()
+    late = clock.call_at(start + 3, lambda: rung.append("late"))
+    clock.call_at(start + 2, lambda: rung.append("second"))
+    clock.call_at(start + 1, lambda: rung.append("first"))
+    clock.call_at(start, lambda: rung.append("now"))
+    assert not rung, "never from inside the call"
+    assert clock.next_alarm_ns == start + 1
+    clock.advance(milliseconds=1)
+    late()
+    await asyncio.sleep(0)
+    assert rung == ["now", "first", "second"]
+    assert clock.next_alarm_ns is None
