@@ -130,7 +130,6 @@ class Run(ABC):
         "call",
         "database",
         "documents",
-        "execution",
         "function",
         "handler",
         "looked_at_identity",
@@ -149,7 +148,7 @@ class Run(ABC):
         self.version: Version | None = None
         self.function: RegisteredFunction | None = None
         self.handler: RegisteredFunction | None = None  # to run instead of what the call names
-        self.execution: Execution | None = None
+        self.documents: Documents | None = None
         self.sample: Callable[[bytes, BaseException | None], None] | None = None  # told what came of it, to repeat it
         self.surroundings: Ambient
         self.transaction: Transaction
@@ -185,12 +184,12 @@ class Run(ABC):
             return
         self.function = function
         transaction.reader = function.path
-        documents = Documents(self.database, transaction, version.project.schema, call.journal)
+        documents = self.documents = Documents(self.database, transaction, version.project.schema, call.journal)
+        # The execution is not kept here: it holds this run, and a cycle would live until the next garbage collection.
         execution = Execution(runner.queue, documents, self.surroundings, self)
         if exclusive:
             runner.stats.exclusive += 1
             execution.be_exclusive(runner.database.limits.exclusive_run_ms / 1000)
-        self.execution = execution
         handler = function.function.handler
         is_async = function.function.is_async
         ctx = make_context(execution, kind, is_async, call.identity, self.look)
@@ -316,6 +315,6 @@ class QueryAttempt(Run):
         clock_ns = surroundings.now_ns if surroundings.looked_at_clock else None
         # A failure leaves the end of the page where it was.
         journal = None if isinstance(outcome, Success) else self.call.journal
-        if self.execution is not None and (pager := self.execution.documents.pager) is not None:
+        if self.documents is not None and (pager := self.documents.pager) is not None:
             journal = pager.journal
         self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity, journal, clock_ns))

@@ -18,6 +18,7 @@ NAMES: Final = (
     "append: after",  # the batch is durable, nobody knows
     "append: before publishing",  # the publisher has the outcome, no caller and no subscription does
     "fold: before",
+    "fold: between",  # some documents are newer than what is said to be folded
     "fold: after",
     "trim: after the floor",  # the floor has moved, the records are still there
     "trim: after",

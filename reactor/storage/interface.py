@@ -125,12 +125,13 @@ class Persistence(Protocol):
         """
 
     async def fold(self, limit: int) -> LogState:
-        """Move up to `limit` of the oldest records not yet folded into documents, in one transaction.
+        """Move up to `limit` of the oldest records not yet folded into documents.
 
-        Fewer when they make for a long transaction, but one at least if there is any.
+        Fewer when they wrote a lot, but one at least if there is any. Appends get in between. When it is cut short, by
+        a crash too, documents may already be newer than `folded` says, which replaying the log makes good.
 
         Raises:
-            StorageError: nothing was folded, or it can't be said; calling again is safe in both cases. Also while the
+            StorageError: not all was folded, or it can't be said; calling again is safe in both cases. Also while the
                 outcome of an append is unknown.
         """
 

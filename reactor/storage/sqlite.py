@@ -32,12 +32,14 @@ from reactor.storage.sqlite_gate import Gate
 from reactor.storage.sqlite_statements import APPEND, DROP_MARKS, END, TABLES, TRIM
 from reactor.storage.sqlite_steps import (
     PAGE_BYTES,
+    Stretch,
     check_total,
     make_fold,
     make_trim,
     read_documents,
     read_records,
     read_state,
+    read_stretch,
     read_total,
     spare_pages,
 )
@@ -185,17 +187,31 @@ class SqlitePersistence:
         async with self._gate.in_background:
             background = self._writable()
             with self._explained("fold"):
-                fold = await background.run(partial(make_fold, limit=limit))
-                if fold.statements:
+                stretch = await background.run(partial(read_stretch, limit=limit))
+                if stretch.last:
                     if failpoints.armed is not None:
                         failpoints.armed("fold: before")
-                    async with self._gate.writing:
-                        await self._gate.finish(background.transact(fold.statements))
+                    await self._write_fold(stretch)
                     if failpoints.armed is not None:
                         failpoints.armed("fold: after")
-                    self._wal.note_written(fold.pages)
                     await self._give_back(background)
                 return await background.run(read_state)
+
+    async def _write_fold(self, stretch: Stretch) -> None:
+        """Write one portion after the other, in a transaction each; only the last one lets the stretch be folded.
+
+        If that is never reached, documents are newer than what is said to be folded. The next fold writes them again,
+        and who loads them replays the log from there anyway.
+        """
+        *portions, last = stretch.portions or [{}]
+        for portion, ts in (*((portion, None) for portion in portions), (last, stretch.last)):
+            background = self._writable()
+            fold = await background.run(partial(make_fold, portion=portion, last=ts))
+            async with self._gate.writing:
+                await self._gate.finish(background.transact(fold.statements))
+            if ts is None and failpoints.armed is not None:
+                failpoints.armed("fold: between")
+            self._wal.note_written(fold.pages)
 
     async def trim(self, keep_after: int) -> LogState:
         """See `Persistence.trim`."""

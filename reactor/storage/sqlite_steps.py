@@ -28,16 +28,27 @@ from reactor.storage.sqlite_statements import (
     standing_statements,
 )
 
-FOLD_DOCUMENTS: Final = 1024  # about what one fold writes at most: appends wait meanwhile
+FOLD_DOCUMENTS: Final = 1024  # what one transaction of a fold writes at most: appends wait meanwhile
 FOLD_BYTES: Final = 4 << 20
+STRETCH_BYTES: Final = 8 << 20  # of documents in one fold: they are in memory meanwhile
 PAGE_BYTES: Final = 4096
 _TRIM_ROWS: Final = 256
 _FREE_PAGES: Final = 256  # kept for reuse, or an eighth of the file where that is more
 _VACUUM_PAGES: Final = 256  # given back in one step, between two appends
 
 
+class Stretch(NamedTuple):
+    """The oldest part of the log that is not folded: its last timestamp, 0 if there is none, and what it leaves.
+
+    The portions are in order of their keys: a page of the file that holds several of the documents is written once.
+    """
+
+    last: int
+    portions: list[dict[tuple[int, str], Folded]]
+
+
 class Fold(NamedTuple):
-    """What a stretch of log is to become."""
+    """One transaction of a fold."""
 
     statements: list[Statement]
     pages: int  # that it changes, estimated
@@ -121,10 +132,10 @@ def check_total(raw: sqlite3.Connection, table: int, before: tuple[int, int] | N
         raise Damaged(f"table {table} should have {total[0]} documents, and not the {loaded[0]} that are found")
 
 
-def make_fold(raw: sqlite3.Connection, limit: int) -> Fold:
-    """Return how the oldest records that are not folded become documents; nothing to do when there are none.
+def read_stretch(raw: sqlite3.Connection, limit: int) -> Stretch:
+    """Return what the oldest records that are not folded leave of the documents they wrote.
 
-    Takes at most `limit` records, and fewer when they wrote many documents: as long as they write the same ones again,
+    Takes at most `limit` records, and fewer when they wrote many bytes: as long as they write the same documents again,
     a longer stretch costs no more.
 
     Raises:
@@ -142,15 +153,32 @@ def make_fold(raw: sqlite3.Connection, limit: int) -> Fold:
             left -= len(changes)
             last = changes[-1].ts
             unmeasured += len(batch.body)
-            if unmeasured >= FOLD_BYTES:
+            if unmeasured >= STRETCH_BYTES:
                 unmeasured = size = sum(len(value or b"") for _, value in latest.values())
-            if len(latest) >= FOLD_DOCUMENTS or size >= FOLD_BYTES:
+            if size >= STRETCH_BYTES:
                 break
-    if not last:
-        return Fold([], 0)
-    statements = fold_statements(latest, _standing(raw, latest))
-    statements.append(("UPDATE meta SET folded = ?, ended = (SELECT max(last_ts) FROM log)", (last,)))
-    return Fold(statements, sum(2 + len(value or b"") // PAGE_BYTES for _, value in latest.values()))
+    return Stretch(last, _portions(latest))
+
+
+def _portions(latest: dict[tuple[int, str], Folded]) -> list[dict[tuple[int, str], Folded]]:
+    """Divide documents, in order of their keys, into what one transaction may write."""
+    portions: list[dict[tuple[int, str], Folded]] = []
+    size = FOLD_BYTES
+    for key, folded in sorted(latest.items()):
+        if size >= FOLD_BYTES or len(portions[-1]) >= FOLD_DOCUMENTS:
+            portions.append({})
+            size = 0
+        portions[-1][key] = folded
+        size += len(folded.value or b"")
+    return portions
+
+
+def make_fold(raw: sqlite3.Connection, portion: dict[tuple[int, str], Folded], last: int | None) -> Fold:
+    """Return how a portion of a stretch becomes documents; with `last`, all records through that one then have."""
+    statements = fold_statements(portion, _standing(raw, portion))
+    if last is not None:
+        statements.append(("UPDATE meta SET folded = ?, ended = (SELECT max(last_ts) FROM log)", (last,)))
+    return Fold(statements, sum(2 + len(value or b"") // PAGE_BYTES for _, value in portion.values()))
 
 
 def make_trim(raw: sqlite3.Connection, through: int) -> tuple[int, list[Statement]] | None:

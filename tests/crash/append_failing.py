@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from reactor.storage import failpoints
+from reactor.storage import failpoints, sqlite_steps
 from reactor.storage.interface import AppendOutcome, DocumentWrite, Record
 from reactor.storage.sqlite import SqlitePersistence
 
@@ -33,6 +33,7 @@ def dying_at(name: str, visit: int) -> None:
 
 async def main(data_dir: str, name: str, visit: str) -> None:
     persistence = SqlitePersistence(data_dir, wal_bytes=100_000)
+    sqlite_steps.FOLD_DOCUMENTS = 3  # type: ignore[misc]  # so that a fold takes several transactions
     end = (await persistence.open()).end
     dying_at(name, int(visit))
     for count in range(400):

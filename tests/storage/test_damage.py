@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reactor.errors import StorageError
+from reactor.storage import sqlite_steps
 from reactor.storage.batch import encode_batch
 from reactor.storage.interface import AppendOutcome, LogState, Record, StoredDocument
 from reactor.storage.sqlite import DATABASE_NAME, SqlitePersistence
@@ -141,8 +142,12 @@ async def test_a_file_from_before_checksums_is_taken_as_it_is(tmp_path: Path) ->
     file.close()
 
 
-async def test_totals_follow_every_fold(tmp_path: Path) -> None:
-    """Whatever is written, replaced and deleted in folds of whatever length, a load finds what it should."""
+async def test_totals_follow_every_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is written, replaced and deleted in folds of whatever length, a load finds what it should.
+
+    Also between the transactions of one fold, of which each writes three documents here.
+    """
+    monkeypatch.setattr(sqlite_steps, "FOLD_DOCUMENTS", 3)
     chance = random.Random(SEED)
     persistence = SqlitePersistence(tmp_path, synchronous="OFF")
     await persistence.open()

@@ -1,0 +1,83 @@
+"""What a call leaves behind is freed when the call has ended, not by the next garbage collection.
+
+Cycles cost more than the calls themselves: a collection walks over them all while nobody is answered.
+"""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.hosts import open_bench, project_files
+
+pytestmark = pytest.mark.asyncio
+
+APP = project_files(
+    app="""
+@mutation
+async def make(ctx) -> str:
+    return await ctx.db.insert("counters", {"value": 0})
+
+@mutation
+async def add(ctx, id: str) -> int:
+    value = (await ctx.db.get(id))["value"] + 1
+    await ctx.db.patch(id, {"value": value})
+    return value
+
+@mutation
+async def add_nested(ctx, id: str) -> int:
+    return await ctx.run_mutation(add, id=id) + await ctx.run_query(read, id=id)
+
+@mutation
+def add_plainly(ctx, id: str) -> int:
+    value = ctx.db.get(id)["value"] + 1
+    ctx.db.patch(id, {"value": value})
+    return value
+
+@query
+async def read(ctx, id: str) -> int:
+    return (await ctx.db.get(id))["value"]
+
+@query
+async def scan(ctx, id: str) -> int:
+    await ctx.db.query("counters").filter(lambda q: q.field("value") > 0).collect()
+    await ctx.db.query("counters").paginate(num_items=1, cursor=None)
+    return sum([counter["value"] async for counter in ctx.db.query("counters")])
+"""
+)
+
+
+@pytest.fixture
+def garbage() -> Iterator[list[object]]:
+    """Keep what only a collection would free, and let none come by itself."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", ["add", "add_nested", "add_plainly", "read", "scan"])
+async def test_a_call_leaves_no_cycles(tmp_path: Path, garbage: list[object], name: str) -> None:
+    async with open_bench(tmp_path, APP) as bench:
+        counter = await bench.mutation("app:make")
+        call = bench.query if name in ("read", "scan") else bench.mutation
+        live = bench.watch("app:read", id=counter)
+        await call(f"app:{name}", id=counter)
+        await bench.settle()
+        gc.collect()
+        garbage.clear()
+
+        for _ in range(5):
+            await call(f"app:{name}", id=counter)
+            await bench.settle()
+        gc.collect()
+
+        ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
+        assert not ours
+        assert live
