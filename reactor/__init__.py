@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reactor.errors import ConvexError as ConvexError
     from reactor.errors import Error as Error
     from reactor.errors import ReactorError as ReactorError
-    from reactor.runtime.context import ActionCtx as ActionCtx
+    from reactor.runtime.action_context import ActionCtx as ActionCtx
     from reactor.runtime.context import MutationCtx as MutationCtx
     from reactor.runtime.context import QueryCtx as QueryCtx
     from reactor.runtime.decorators import action as action
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActionCtx": "reactor.runtime.context",
+    "ActionCtx": "reactor.runtime.action_context",
     "ConvexError": "reactor.errors",
     "Deployment": "reactor.server.app",
     "Error": "reactor.errors",

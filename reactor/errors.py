@@ -25,6 +25,7 @@
     ├── WriteConflict           lost to a later commit on every attempt
     ├── SnapshotTooOld          history needed for a read is gone
     ├── Overloaded              a bounded queue is full (`CommitterFullError` …)
+    ├── TooManyRequests         as much is under way as may be (`TooManyConcurrentRequests`); nothing was begun
     ├── Unavailable             the deployment is not open, or shutting down
     ├── OutcomeUnknown          a commit may or may not have become durable
     ├── PushError               a project could not be loaded; carries the user's file and line
@@ -275,6 +276,14 @@ class Overloaded(Error):
     def __init__(self, rule: str, message: str) -> None:
         self.rule = rule
         super().__init__(message)
+
+
+class TooManyRequests(Error):
+    """As much is under way as may be, and a place did not come free in time. Nothing was begun: ask again later."""
+
+    code = "TooManyConcurrentRequests"
+    status = 429
+    retryable = True
 
 
 class Unavailable(Error):

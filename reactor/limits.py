@@ -44,6 +44,8 @@ MAX_BYTES_WRITTEN: Final = 16 * MIB
 MAX_ARGS_BYTES: Final = 16 * MIB
 MAX_RESULT_BYTES: Final = 16 * MIB
 MAX_CALL_DEPTH: Final = 8
+MAX_ACTION_CALLS: Final = 8  # on `ctx` of one action, under way at a time
+MAX_ACTION_CALLS_WAITING: Final = 1000  # behind these
 LIMIT_WARNING_RATIO: Final = 0.8  # of a limit of one execution; above it a log line warns
 MAX_CONFLICT_REPORTS: Final = 200  # recent ones that are kept
 MAX_CLOCK_AGE_SECONDS: Final = 17  # of a kept result that shows a time, for who is new
@@ -133,6 +135,34 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "time after which a server ends itself, with exit code 27, when user code can't be stopped",
         ),
     ] = 10.0
+    actions: Annotated[int, Knob("actions", 1, 1 << 16, "REACTOR_ACTIONS", "actions that run at a time")] = 64
+    action_wait_seconds: Annotated[
+        float,
+        Knob("s", 0, 3600, "REACTOR_ACTION_WAIT_SECONDS", "how long an action beyond those waits before it is refused"),
+    ] = 10.0
+    action_seconds: Annotated[
+        float, Knob("s", 0.05, 86_400, "REACTOR_ACTION_SECONDS", "time that one action may take, waiting included")
+    ] = 600.0
+    action_grace_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0,
+            600,
+            "REACTOR_ACTION_GRACE_SECONDS",
+            "time that an `async def` action may take to end once it was cancelled, before it is left to itself",
+        ),
+    ] = 5.0
+    action_stall_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0.05,
+            3600,
+            "REACTOR_ACTION_STALL_SECONDS",
+            "how long an `async def` action may block its event loop before that is logged and others get a new one",
+        ),
+    ] = 1.0
     memory_bytes: Annotated[
         int,
         Knob(
@@ -241,6 +271,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 64 * MIB
     mutations_per_connection: Annotated[
         int, Knob("mutations", 1, 1 << 20, "REACTOR_MUTATIONS_PER_CONNECTION", "unanswered mutations of one socket")
+    ] = 1_000
+    actions_per_connection: Annotated[
+        int, Knob("actions", 1, 1 << 20, "REACTOR_ACTIONS_PER_CONNECTION", "unanswered actions of one socket")
     ] = 1_000
     queries_per_connection: Annotated[
         int, Knob("queries", 1, 1 << 20, "REACTOR_QUERIES_PER_CONNECTION", "live queries of one socket")

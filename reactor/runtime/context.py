@@ -345,10 +345,6 @@ class BlockingMutationCtx(_BlockingCalls, MutationCtx):
     __slots__ = ()
 
 
-class ActionCtx:
-    """What an action receives as its first parameter. Actions can be declared, but this version does not run them."""
-
-
 def make_context(
     execution: Execution, kind: str, is_async: bool, identity: Identity, looked: Callable[[], None]
 ) -> QueryCtx:

@@ -100,12 +100,17 @@ class Operation(Generic[T]):
     def where(self) -> str:
         """Return the file and line of the call."""
         assert self._frame is not None, "asked only of a call that was never awaited"
-        code = self._frame.f_code
-        line = code.co_firstlineno
-        for start, end, number in code.co_lines():
-            if start <= self._lasti < end and number is not None:
-                line = number
-        return f"{code.co_filename}:{line}"
+        return line_of(self._frame, self._lasti)
+
+
+def line_of(frame: FrameType, instruction: int) -> str:
+    """Return the file and line of an instruction that a frame was at."""
+    code = frame.f_code
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= instruction < end and number is not None:
+            line = number
+    return f"{code.co_filename}:{line}"
 
 
 class NestedCall(Operation[T]):

@@ -5,18 +5,25 @@ the engine's thread and never from inside `submit_…`. Used by the live queries
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from reactor.engine.database import Database
 from reactor.errors import Error
 from reactor.ports import Clock, Rng
 from reactor.runtime.calls import Call, Refused
 from reactor.runtime.decorators import Function
+from reactor.runtime.invocation import RunKind
 from reactor.runtime.mutations import MutationAttempts
-from reactor.runtime.registry import Registry
+from reactor.runtime.registry import RegisteredFunction, Registry
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.runs import Done, QueryAttempt, QueryRun, Runner, nothing
 from reactor.runtime.versions import Versions
+
+
+class Act(Protocol):
+    """Runs an action."""
+
+    def __call__(self, call: Call, done: Done, *, is_patient: bool = False) -> Any: ...
 
 
 class Executor(Runner):
@@ -28,6 +35,7 @@ class Executor(Runner):
         super().__init__(database, versions, queue, clock, rng, redact=redact)
         # Answers a query from a kept result, if there is one; the results take this over.
         self.answer: Callable[[Call, int | None, Done], None] = self._answer_anew
+        self.act: Act  # set by the actions
 
     def submit_mutation(self, call: Call, done: Done, ran: Callable[[], None] = nothing) -> None:
         """Run a mutation; `done` gets its outcome when everything it rests on is durable.
@@ -42,6 +50,10 @@ class Executor(Runner):
         """Run a query once, at `ts` or at the durable timestamp."""
         self.queue.request(lambda: self.answer(call, ts, done))
 
+    def submit_action(self, call: Call, done: Done, *, is_patient: bool = False) -> None:
+        """Run an action. One that `is_patient` waits for a place as long as it takes, and is never refused for it."""
+        self.queue.request(lambda: self.act(call, done, is_patient=is_patient))
+
     def submit_any(self, call: Call, done: Done) -> None:
         """Run a function as the kind it is registered as. For administrators."""
 
@@ -52,8 +64,11 @@ class Executor(Runner):
             except Error as error:
                 done(Refused(error))
                 return
-            if function is not None and function.function.kind == "mutation":
+            kind = "query" if function is None else function.function.kind
+            if kind == "mutation":
                 MutationAttempts(self, call, done).begin()
+            elif kind == "action":
+                self.act(call, done)
             else:
                 self.answer(call, None, done)
 
@@ -61,10 +76,13 @@ class Executor(Runner):
 
     def submit_handler(self, handler: Callable[..., Any], call: Call, done: Done) -> None:
         """Run a handler that is no function of the project as a mutation, under the deployed schema."""
-        registry = Registry()
-        registry.register("run", "handler", Function("mutation", "internal", handler), "")
-        (function,) = registry.functions.values()
-        self.queue.request(MutationAttempts(self, call, done, handler=function).begin)
+        self.queue.request(MutationAttempts(self, call, done, handler=_registered("mutation", handler)).begin)
+
+    def submit_query_handler(self, handler: Callable[..., Any], call: Call, done: Done) -> None:
+        """Run a handler that is no function of the project as a query, at the durable timestamp."""
+        attempt = QueryAttempt(self, call, None, lambda run: done(run.outcome))
+        attempt.handler = _registered("query", handler)
+        self.queue.request(attempt.begin)
 
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
         """Run the first slice of a query now; `finished` may be called before this returns."""
@@ -72,3 +90,10 @@ class Executor(Runner):
 
     def _answer_anew(self, call: Call, ts: int | None, done: Done) -> None:
         self.run_query(call, ts, lambda run: done(run.outcome))
+
+
+def _registered(kind: RunKind, handler: Callable[..., Any]) -> RegisteredFunction:
+    registry = Registry()
+    registry.register("run", "handler", Function(kind, "internal", handler), "")
+    (function,) = registry.functions.values()
+    return function

@@ -12,6 +12,7 @@ from typing import Final
 
 from reactor.errors import (
     ArgumentsInvalid,
+    Error,
     FunctionNotFound,
     FunctionTimeout,
     InvalidCursor,
@@ -21,9 +22,10 @@ from reactor.errors import (
     SystemTimeout,
     ValidationError,
 )
-from reactor.runtime.calls import Failure
-from reactor.values.json import encode_json
+from reactor.runtime.calls import Failure, Outcome, Refused
+from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
+from reactor.values.types import Value
 
 COMPLETE: Final = ("Invalid arguments for ", "Arguments for ", "Function ")  # texts that are said without a prefix
 BEFORE_THE_FUNCTION: Final = (ArgumentsInvalid, ReturnsInvalid, FunctionNotFound, InvalidFunctionCall)
@@ -66,6 +68,22 @@ def failure_of(
     if redact:
         return Failure(message=head, detail="", ts=ts, data=data, log_lines=(), error=error)
     return Failure(message=f"{head}\n{detail}", detail=detail, ts=ts, data=data, log_lines=log_lines, error=error)
+
+
+def unwrap(outcome: Outcome) -> Value:
+    """Return the value of an outcome, or raise what went wrong."""
+    if isinstance(outcome, Refused):
+        raise outcome.error
+    if isinstance(outcome, Failure):
+        raise exception_of(outcome)
+    return decode_json(outcome.value)
+
+
+def exception_of(failure: Failure) -> BaseException:
+    """Return what the function raised. A `ReactorError` holds its data as a client would get it."""
+    if failure.data is not None:
+        return ReactorError(decode_json(failure.data))
+    return failure.error if failure.error is not None else Error(failure.message)
 
 
 def _frames(error: BaseException, files: Collection[Path]) -> str:

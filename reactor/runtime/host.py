@@ -14,6 +14,7 @@ from reactor.engine.database import Database
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime import guard, subtasks
+from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.executor import Executor
 from reactor.runtime.loader import Project
@@ -86,7 +87,8 @@ class Host:
         self.sampler = Sampler(self.executor, sample, clock) if sample else None
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
-        self.services: list[Service] = []  # stopped in the opposite order
+        self.actions = Actions(self.executor, clock, limits)
+        self.services: list[Service] = [self.actions]  # stopped in the opposite order
         self._are_started = False
         self.watch = watchdog.watch(limits)
 

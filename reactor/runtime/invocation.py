@@ -40,11 +40,30 @@ def find_function(version: Version, call: Call, kind: RunKind, transaction: Tran
     function = version.project.registry.lookup(call.path)
     if function is None or (function.function.visibility == "internal" and not call.internal):
         version.depend_on_deployment(transaction)
-        raise FunctionNotFound(f"Could not find public function for '{_display(call.path)}'.")
+        raise _not_found(call)
     version.depend_on_module(transaction, function)
     if function.function.kind != kind:
         raise wrong_kind(function, kind)
     return function
+
+
+def find_action(version: Version, call: Call) -> RegisteredFunction:
+    """Return the action a call names.
+
+    Raises:
+        FunctionNotFound, InvalidFunctionCall: there is none the caller may call, or it is of another kind.
+        ProtocolError: the path can't be one.
+    """
+    function = version.project.registry.lookup(call.path)
+    if function is None or (function.function.visibility == "internal" and not call.internal):
+        raise _not_found(call)
+    if function.function.kind != "action":
+        raise wrong_kind(function, "action")
+    return function
+
+
+def _not_found(call: Call) -> FunctionNotFound:
+    return FunctionNotFound(f"Could not find public function for '{_display(call.path)}'.")
 
 
 def wrong_kind(function: RegisteredFunction, kind: str) -> InvalidFunctionCall:

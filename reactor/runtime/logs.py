@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from reactor.limits import MAX_LOG_LINE_BYTES, MAX_LOG_LINES
@@ -45,6 +45,16 @@ class LogBuffer:
             self._lines.append(f"[{level}] {path}{_bounded(text)}")
         elif count == MAX_LOG_LINES - 1:
             self._lines.append(OVERFLOW)
+
+    def relay(self, lines: Iterable[str], path: str) -> None:
+        """Append the lines of another execution, under `path`; they count like this one's own."""
+        for line in lines:
+            count = len(self._lines)
+            if count < MAX_LOG_LINES - 1:
+                level, _, text = line.partition(" ")
+                self._lines.append(f"{level} {path}{text}")
+            elif count == MAX_LOG_LINES - 1:
+                self._lines.append(OVERFLOW)
 
     def warn(self, text: str) -> None:
         """Append a line of the system's own, also when the function has logged too much."""
@@ -87,6 +97,10 @@ class NestedLog(LogBuffer):
     def add(self, level: str, text: str, path: str = "") -> None:
         """Append one line to the outer log; see `LogBuffer.add`."""
         self._outer.add(level, text, f"[{self._path}] {path}")
+
+    def relay(self, lines: Iterable[str], path: str) -> None:
+        """Append the lines of another execution to the outer log; see `LogBuffer.relay`."""
+        self._outer.relay(lines, f"[{self._path}] {path}")
 
 
 def _bounded(text: str) -> str:

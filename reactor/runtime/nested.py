@@ -132,7 +132,7 @@ def call_nested(
         )
     if target.kind != kind:
         raise wrong_kind(target, kind)
-    data = _encoded(target, args, named)
+    data = encode_arguments(target, args, named)
     surroundings = parent.ambient.child(target.function.kind)
     surroundings.log = NestedLog(parent.ambient.log, target.path)
     database = outer.database
@@ -165,7 +165,7 @@ def _find(version: Version, transaction: Transaction, function: object) -> Regis
     return target
 
 
-def _encoded(target: RegisteredFunction, args: tuple[object, ...], named: Mapping[str, object]) -> bytes:
+def encode_arguments(target: RegisteredFunction, args: tuple[object, ...], named: Mapping[str, object]) -> bytes:
     """Return the arguments, given as one dict or as keywords, as wire JSON."""
     given = args[0] if args else None
     if len(args) > 1 or (given is not None and (named or not isinstance(given, Mapping))):

@@ -71,7 +71,7 @@ class Pusher:
             await database.durable(version.ts)
             await database.retention.no_reader_before(version.ts)
             for retired in self._versions.retire(version.ts):
-                retired.project.release()
+                retired.retire()
             self._drop_indexes(project.schema)
             return PushReport(
                 version=version.number,

@@ -18,7 +18,17 @@ from reactor.runtime.registry import RegisteredFunction
 class Version:
     """One deployed version: the loaded project, and the rows that runs of it depend on."""
 
-    __slots__ = ("_deployment_index", "_deployment_key", "_module_index", "_module_keys", "number", "project", "ts")
+    __slots__ = (
+        "_deployment_index",
+        "_deployment_key",
+        "_holders",
+        "_is_retired",
+        "_module_index",
+        "_module_keys",
+        "number",
+        "project",
+        "ts",
+    )
 
     def __init__(
         self,
@@ -36,6 +46,24 @@ class Version:
         self._deployment_index = database.catalog.by_name[DEPLOYMENT].by_id.id
         self._module_keys = module_keys
         self._module_index = database.catalog.by_name[MODULES].by_id.id
+        self._holders = 0  # actions under way that run its code
+        self._is_retired = False
+
+    def hold(self) -> None:
+        """Keep the code loaded, also when another version is deployed, until `let_go`."""
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """Undo one `hold`."""
+        self._holders -= 1
+        if self._is_retired and not self._holders:
+            self.project.release()
+
+    def retire(self) -> None:
+        """Release the code as soon as nobody holds it: no transaction can need it."""
+        self._is_retired = True
+        if not self._holders:
+            self.project.release()
 
     def depend_on_module(self, transaction: Transaction, function: RegisteredFunction) -> None:
         """Record that a run depends on the code of a function, its module's imports included."""

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from reactor.auth.identity import user_identity
 from reactor.client.subscription import Subscription
-from reactor.errors import Error, ReactorError, Unavailable
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused
+from reactor.errors import Unavailable
+from reactor.runtime.calls import ANONYMOUS, Call, Identity, Outcome
+from reactor.runtime.failures import exception_of, unwrap
 from reactor.runtime.references import function_path, parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle
@@ -204,22 +205,6 @@ class Feed:
         for _, future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("The subscription was closed."))
-
-
-def unwrap(outcome: Outcome) -> Value:
-    """Return the value of an outcome, or raise what went wrong."""
-    if isinstance(outcome, Refused):
-        raise outcome.error
-    if isinstance(outcome, Failure):
-        raise exception_of(outcome)
-    return decode_json(outcome.value)
-
-
-def exception_of(failure: Failure) -> BaseException:
-    """Return what the function raised. A `ReactorError` holds its data as a client would get it."""
-    if failure.data is not None:
-        return ReactorError(decode_json(failure.data))
-    return failure.error if failure.error is not None else Error(failure.message)
 
 
 async def _outcome(submit: Callable[[Callable[[Outcome], None]], None]) -> Outcome:

@@ -14,8 +14,8 @@ from reactor.client.portal import LoopThread
 from reactor.errors import InvalidArgument
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executor import Executor
+from reactor.runtime.failures import unwrap
 from reactor.runtime.runqueue import RunQueue
-from reactor.server.callers import unwrap
 from reactor.values.types import Value
 
 
