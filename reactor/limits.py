@@ -275,6 +275,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     actions_per_connection: Annotated[
         int, Knob("actions", 1, 1 << 20, "REACTOR_ACTIONS_PER_CONNECTION", "unanswered actions of one socket")
     ] = 1_000
+    action_bytes_per_connection: Annotated[
+        int,
+        Knob(
+            "bytes",
+            1 << 10,
+            1 << 40,
+            "REACTOR_ACTION_BYTES_PER_CONNECTION",
+            "arguments of unanswered actions of one socket",
+        ),
+    ] = 64 * MIB
     queries_per_connection: Annotated[
         int, Knob("queries", 1, 1 << 20, "REACTOR_QUERIES_PER_CONNECTION", "live queries of one socket")
     ] = 10_000

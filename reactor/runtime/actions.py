@@ -3,14 +3,14 @@
 Owns the actions under way: how many there may be, how long they may take, and what they may ask of the engine. Promises
 that nothing an action does delays a query by more than one slice (but for what holds the interpreter itself), that
 every end is reported exactly once, on the engine's thread, and that none outlives its deployment unreported. A service
-of the host; its loops and threads are made on first use (`docs/design/14-actions.md`).
+of the host; its loops and threads are made on first use (`docs/design/15-actions.md`).
 """
 
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from reactor.errors import (
     Error,
@@ -35,6 +35,8 @@ from reactor.runtime.references import function_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done
 from reactor.runtime.versions import Version
+
+CLOSE_SECONDS: Final = 1.0  # that loops which are not blocked take to end, at most
 
 
 class Actions:
@@ -61,7 +63,7 @@ class Actions:
     async def stop(self) -> None:
         """Cancel what is under way, and end the threads that can be ended."""
         await self.quiesce()
-        await self._loops.close(self._limits.action_grace_seconds)
+        await self._loops.close(CLOSE_SECONDS)
 
     async def quiesce(self) -> None:
         """Begin no action any more, cancel those under way, and return when all of their ends are reported."""

@@ -174,11 +174,15 @@ class Deployment(Caller):
         )
 
     async def quiesce(self) -> None:
-        """Take no new calls, answer those under way, and close every connection. Waits up to `shutdown_seconds`."""
+        """Take no new calls, answer those under way, and close every connection. Waits up to `shutdown_seconds`.
+
+        Actions under way are cancelled.
+        """
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.snapshots.close()
-        await self.sockets.close(CLOSE_CODE, CLOSE_REASON)
+        acting = [self._host.actions.quiesce()] if self._host is not None else []
+        await asyncio.gather(self.sockets.close(CLOSE_CODE, CLOSE_REASON), *acting)
 
     async def close(self) -> None:
         """Answer what is under way, make it durable, and release the data. Closing twice is harmless."""
@@ -351,7 +355,7 @@ class Deployment(Caller):
         backend = self.backend()
         return Session(
             outlet=outbox,
-            mutations=backend.functions,
+            functions=backend.functions,
             live=backend.live,
             check_admin=backend.check_admin,
             durable_ts=backend.durable_ts,

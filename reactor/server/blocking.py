@@ -51,6 +51,14 @@ class BlockingCaller:
         """
         return self._thread.call(self._caller.mutation, function, args, timeout=timeout)
 
+    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+        """See `Caller.action`.
+
+        Raises:
+            TimeoutError: there was no result within `timeout` seconds.
+        """
+        return self._thread.call(self._caller.action, function, args, timeout=timeout)
+
     def run(self, handler: Callable[[Any], Any], /, *, timeout: float | None = None) -> Value:
         """See `Caller.run`. The handler runs on the deployment's thread.
 

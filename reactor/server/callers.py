@@ -70,6 +70,21 @@ class Caller:
         call = self.call(backend, function, args or {}, fields)
         return unwrap(await _outcome(lambda done: backend.functions.submit_mutation(call, done)))
 
+    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
+        """Run an action and return its result. Arguments are one dict, or keywords.
+
+        It runs on whether or not anybody waits for it.
+
+        Raises:
+            ReactorError: the function raised the application's own error. What it did before stays.
+            Exception: whatever else it raised, or what kept it from running.
+            TooManyRequests: as many actions run as may.
+            Unavailable: the deployment is not open, or closes.
+        """
+        backend = self._open_backend()
+        call = self.call(backend, function, args or {}, fields)
+        return unwrap(await _outcome(lambda done: backend.functions.submit_action(call, done)))
+
     async def run(self, handler: Callable[[Any], Any], /) -> Value:
         """Run `handler(ctx)` as a mutation of its own and return its result: `run(lambda ctx: ctx.db.get(id))`.
 

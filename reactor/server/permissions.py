@@ -15,7 +15,6 @@ NO_PROVIDER: Final = (
 )
 NO_PERMISSION: Final = "You do not have permission to perform this operation."  # the official CLI looks for this text
 TOKEN_EXPIRED: Final = "Convex token identity expired"
-NO_ACTIONS: Final = "Actions are not supported yet by this version of reactor. Use a query or a mutation."
 
 
 class Rights(msgspec.Struct, frozen=True):

@@ -160,7 +160,9 @@ async def many(ctx, reads: int, writes: int, size: int, ranges: int):
         ("query", "app:make", {}, "Trying to execute app.js:make as Query, but it is defined as Mutation."),
         ("mutation", "app:total", {}, "Trying to execute app.js:total as Mutation, but it is defined as Query."),
         ("mutation", "app:act", {}, "Trying to execute app.js:act as Mutation, but it is defined as Action."),
-        ("any", "app:act", {}, "Trying to execute app.js:act as Query, but it is defined as Action."),
+        ("action", "app:total", {}, "Trying to execute app.js:total as Action, but it is defined as Query."),
+        ("action", "app:nope", {}, "Could not find public function for 'app:nope'."),
+        ("action", "app:secret", {}, "Could not find public function for 'app:secret'."),
         (
             "query",
             "app:typed",

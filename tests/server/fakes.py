@@ -108,7 +108,15 @@ class FakeLive:
 class FakeMutations:
     def __init__(self) -> None:
         self.submitted: list[tuple[Call, Callable[[Outcome], None]]] = []
+        self.actions: list[tuple[Call, Callable[[Outcome], None]]] = []
+        self.action_outcome: Outcome | None = None  # of every action, at once
         self._ran: list[Callable[[], None]] = []
+
+    def submit_action(self, call: Call, done: Callable[[Outcome], None]) -> None:
+        if self.action_outcome is not None:
+            done(self.action_outcome)
+        else:
+            self.actions.append((call, done))
 
     def submit_mutation(self, call: Call, done: Callable[[Outcome], None], ran: Callable[[], None]) -> None:
         self._ran.append(ran)
@@ -140,7 +148,7 @@ class Client:
         self.durable_ts = durable_ts
         self.session = Session(
             outlet=self.outlet,
-            mutations=self.mutations,
+            functions=self.mutations,
             live=self.live,
             check_admin=lambda key, attributes: msgspec.structs.replace(
                 check_admin(key, attributes), expires_ns=expires_ns

@@ -9,6 +9,7 @@ import pytest
 
 from reactor.errors import Unavailable
 from reactor.limits import Limits
+from reactor.runtime.calls import Success
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
@@ -73,6 +74,7 @@ class Site:
 
     def __init__(self, **limits: Any) -> None:
         self.clock, self.live, self.mutations = FakeClock(), FakeLive(), FakeMutations()
+        self.mutations.action_outcome = Success(value=b"null", ts=1000)
         self.limits = Limits(**limits)
         self.sessions: list[tuple[Session, bool]] = []
         self.refusal: Unavailable | None = None
@@ -83,7 +85,7 @@ class Site:
             raise self.refusal
         session = Session(
             outlet=outbox,
-            mutations=self.mutations,
+            functions=self.mutations,
             live=self.live,
             check_admin=check_admin,
             durable_ts=lambda: 1000,

@@ -50,6 +50,9 @@ class FakeFunctions:
     def submit_mutation(self, call: Call, done: Callable[[Outcome], None]) -> None:
         self._submit("mutation", call, done)
 
+    def submit_action(self, call: Call, done: Callable[[Outcome], None]) -> None:
+        self._submit("action", call, done)
+
     def submit_any(self, call: Call, done: Callable[[Outcome], None]) -> None:
         self._submit("any", call, done)
 
@@ -289,10 +292,13 @@ async def test_run_takes_the_function_from_the_url() -> None:
     await failure(await site.post("/api/run/messages", {"args": {}}), 400, "MissingIdentifier")
 
 
-async def test_actions_are_not_there_yet() -> None:
-    response = await Site().post("/api/action", {"path": "m:f", "args": {}})
-    assert response.status_code == 200
-    assert "Actions are not supported yet" in response.json()["errorMessage"]
+async def test_actions_have_an_endpoint() -> None:
+    site = Site()
+    response = await site.post("/api/action", {"path": "m:f", "args": {"a": 1}})
+    assert response.json() == (await site.post("/api/mutation", {"path": "m:f", "args": {"a": 1}})).json()
+    assert [kind for kind, _ in site.functions.calls] == ["action", "mutation"]
+    response = await site.post("/api/action", {"path": "m:f", "args": {}}, authorization=f"Convex {READ_ONLY_KEY}")
+    assert "read-only" in response.json()["errorMessage"]
 
 
 async def test_a_client_may_choose_the_request_id() -> None:

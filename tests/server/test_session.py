@@ -15,12 +15,13 @@ from reactor.errors import (
     Overloaded,
     ProtocolError,
     StorageError,
+    TooManyRequests,
     Unavailable,
     WriteConflict,
 )
 from reactor.limits import MAX_TRANSITION_CHUNK_BYTES
-from reactor.protocol.sync import decode_client_message, encode_ts
-from reactor.runtime.calls import Failure, Refused, request_id_of
+from reactor.protocol.sync import decode_client_message, decode_ts, encode_ts
+from reactor.runtime.calls import Failure, Refused, Success, request_id_of, session_request_id
 from tests.server.fakes import (
     ADMIN_KEY,
     READ_ONLY_KEY,
@@ -427,13 +428,86 @@ def test_component_paths() -> None:
     assert stranger.outlet.closed == (1011, "InternalServerError")
 
 
-def test_actions_fail_with_a_clear_text() -> None:
-    client = Client()
-    client.receive({"type": "Action", "requestId": 3, "udfPath": "ai:ask", "args": [{}]})
+def act(client: Client, request: int, **args: object) -> None:
+    client.receive({"type": "Action", "requestId": request, "udfPath": "ai:ask", "args": [args]})
+
+
+def test_actions_run_side_by_side_and_are_answered_as_they_end() -> None:
+    client = subscribed("a")
+    act(client, 3, n=1)
+    act(client, 4, n=2)
+    client.mutate(5)
+    (first, end_first), (_, end_second) = client.mutations.actions
+    assert (first.path, bytes(first.args), first.session, first.internal) == ("ai:ask", b'{"n": 1}', None, False)
+    assert first.request_id == session_request_id(SESSION_ID, 3)
+    end_second(Success(b'"b"', ts=1005, log_lines=("[LOG] 'x'",)))
+    assert client.outlet.sent[-1] == {
+        "type": "ActionResponse",
+        "requestId": 4,
+        "success": True,
+        "result": "b",
+        "logLines": ["[LOG] 'x'"],
+    }
+    client.settle(1004)
+    assert client.outlet.sent[-1]["type"] == "ActionResponse", "a Transition without its effect"
+    assert decode_ts(client.transition(1005)["endVersion"]["ts"]) == 1005
+    end_first(Failure(message="no", detail="no", ts=1005, data=b'{"code":1}', log_lines=("[LOG] 'y'",)))
+    assert client.outlet.sent[-1] == {
+        "type": "ActionResponse",
+        "requestId": 3,
+        "success": False,
+        "result": "no",
+        "errorData": {"code": 1},
+        "logLines": ["[LOG] 'y'"],
+    }
+    client.transition(1005)
+
+
+def test_an_action_that_the_system_refuses_is_answered() -> None:
+    """Closing the connection would lose the answers of all the others."""
+    client = subscribed("a")
+    act(client, 3)
+    client.mutations.actions[0][1](Refused(TooManyRequests("Too many")))
     message = client.outlet.sent[-1]
-    assert (message["type"], message["requestId"], message["success"]) == ("ActionResponse", 3, False)
-    assert "Actions are not supported yet" in message["result"]
-    assert client.live.asked == 1
+    head = f"[Request ID: {session_request_id(SESSION_ID, 3)}] Server Error"
+    assert (message["success"], message["result"]) == (False, f"{head}\nToo many")
+    assert client.outlet.closed is None
+
+
+def test_one_action_too_many_closes_the_connection() -> None:
+    client = Client(actions_per_connection=3)
+    client.connect()
+    for request in range(3):
+        act(client, request)
+    client.mutations.actions[1][1](success(1000))
+    act(client, 3)
+    assert client.outlet.closed is None
+    act(client, 4)
+    assert client.outlet.closed == (1013, "TooManyInflightActionsForSingleClient")
+    client.mutations.actions[0][1](success(1000))  # it goes on, and nobody hears of it
+    assert len(client.outlet.sent) == 1
+
+
+def test_arguments_of_unanswered_actions_are_bounded() -> None:
+    client = Client(action_bytes_per_connection=2000)
+    client.connect()
+    act(client, 0, text="x" * 1500)
+    act(client, 1, text="x" * 1500)
+    assert "REACTOR_ACTION_BYTES_PER_CONNECTION is 2000" in client.outlet.sent[-1]["result"]
+    client.mutations.actions[0][1](success(1000))
+    act(client, 2, text="x" * 1500)
+    assert len(client.mutations.actions) == 2
+
+
+def test_a_shutdown_waits_for_the_answers_of_actions() -> None:
+    client = subscribed("a")
+    act(client, 3)
+    client.session.finish(1001, "bye")
+    client.settle(1001)
+    assert client.outlet.closed is None
+    client.mutations.actions[0][1](Refused(Unavailable("stopped")))
+    client.settle(1001)
+    assert client.outlet.closed == (1001, "bye")
 
 
 def test_events_are_ignored() -> None:
@@ -665,6 +739,8 @@ def test_nothing_a_client_says_raises_or_is_answered_out_of_turn(messages: list[
         client.settle(1000)
         if client.outlet.closed is None and client.mutations.submitted:
             client.mutations.submitted.pop()[1](success(1000))
+        if client.outlet.closed is None and client.mutations.actions:
+            client.mutations.actions.pop()[1](success(1000))
     answered = [m["requestId"] for m in client.outlet.sent if m["type"].endswith("Response")]
     assert answered == asked[: len(answered)]
     assert len(asked) - len(answered) <= (client.outlet.closed is not None)

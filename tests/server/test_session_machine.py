@@ -83,9 +83,11 @@ class SessionMachine(RuleBasedStateMachine):
         self.wire = Wire(self.take)
         self.outbox = Outbox(self.wire.send, lambda: 0.0)
         self.submitted: list[tuple[Call, Callable[[Outcome], None], Callable[[], None]]] = []
+        self.acting: list[tuple[int, Callable[[Outcome], None]]] = []  # by request
+        self.acted: dict[int, int] = {}  # request of an action -> the timestamp its success is of
         self.session = Session(
             outlet=self.outbox,
-            mutations=self,
+            functions=self,
             live=self.live,
             check_admin=check_admin,
             durable_ts=lambda: self.world.durable,
@@ -112,6 +114,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     def submit_mutation(self, call: Call, done: Callable[[Outcome], None], ran: Callable[[], None]) -> None:
         self.submitted.append((call, done, ran))
+
+    def submit_action(self, call: Call, done: Callable[[Outcome], None]) -> None:
+        self.acting.append((len(self.requests) - 1, done))
 
     # The client.
 
@@ -161,6 +166,8 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.requests[request] is None, "answered twice"
             self.requests[request] = message["type"]
             self.owed = True
+            if message["type"] == "ActionResponse":
+                self.covered = max(self.covered, self.acted.get(request, 0))
             if message["type"] == "MutationResponse" and message["success"]:
                 ts = decode_ts(message["ts"])
                 self.covered = max(self.covered, ts)
@@ -208,6 +215,15 @@ class SessionMachine(RuleBasedStateMachine):
             outcome = Success(value=b"null", ts=ts)
         self.within(ran)
         self.world.when_durable(ts, lambda: done(outcome))
+
+    @precondition(lambda self: self.acting)
+    @rule(position=st.integers(0, 9), fails=st.booleans())
+    def an_action_ends(self, position: int, fails: bool) -> None:
+        (request, done), ts = self.acting.pop(position % len(self.acting)), self.world.durable
+        if not fails:
+            self.acted[request] = ts
+        outcome = Failure(message="no", detail="no", ts=ts) if fails else Success(value=b"null", ts=ts)
+        self.within(lambda: done(outcome))
 
     @precondition(lambda self: self.world.tail)
     @rule(count=st.integers(1, 4))
@@ -276,6 +292,8 @@ class SessionMachine(RuleBasedStateMachine):
                 self.mutate(0)
                 while self.submitted:
                     self.run_next(fails)
+                while self.acting:
+                    self.an_action_ends(0, fails)
                 self.within(lambda: self.world.make_durable(len(self.world.tail)))
                 for _ in range(4):
                     if self.round is None:

@@ -37,7 +37,7 @@ from reactor.runtime.references import parse_path
 from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.errors import HttpError
 from reactor.server.http.headers import client_version, identity
-from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, Rights
+from reactor.server.permissions import NO_PERMISSION, Rights
 from reactor.server.text import printable
 from reactor.values.json import Format, decode_json, encode_format, parse_format
 
@@ -117,14 +117,10 @@ class Api:
         return await self._answer(request, backend, asked, backend.functions.submit_mutation, writes=True)
 
     async def action(self, request: Request) -> Response:
-        """POST `/api/action`: answers that there are none yet."""
+        """POST `/api/action`. One whose client goes away runs on."""
         backend = self._backend()
-        caller = self._identity(request, backend)
         asked = decode_function_request(await read_json(request))
-        parse_path(asked.path)
-        shape = self._shape(request, asked)
-        text = Rights(caller).refusal(asked.path, asked.component_path or "", writes=True) or NO_ACTIONS
-        return _encoded(_body(self._failed(request, text), shape))
+        return await self._answer(request, backend, asked, backend.functions.submit_action, writes=True)
 
     async def function(self, request: Request) -> Response:
         """POST `/api/function`: any function, internal ones too, for administrators."""

@@ -23,10 +23,12 @@ class Outlet(Protocol):
     def wake(self) -> None: ...
 
 
-class Mutations(Protocol):
-    """Runs mutations: `ran` when one has run, `done` when it is durable; neither from inside `submit_mutation`."""
+class Functions(Protocol):
+    """Runs mutations and actions: `ran` when a mutation has run, `done` when it is durable, or an action has ended;
+    neither from inside these methods."""
 
     def submit_mutation(self, call: Call, done: Callable[[Outcome], None], ran: Callable[[], None]) -> None: ...
+    def submit_action(self, call: Call, done: Callable[[Outcome], None]) -> None: ...
 
 
 class Live(Protocol):

@@ -1,10 +1,10 @@
 """One client's sync session: the rules of the protocol, without sockets or waiting.
 
-Owns the version triple, the queue of mutations and the identity of one WebSocket connection. Promises that Transitions
-chain exactly, that every one holds all queries at one timestamp, not before the last answered mutation, and that each
-request is answered once. What the client watches is the query set's. Reaches the world through the ports in `ports`.
-Driven by `connection`, by outcomes of mutations and by `settled`; none of these may be called from inside another
-thread.
+Owns the version triple, the queue of mutations, the actions in flight and the identity of one WebSocket connection.
+Promises that Transitions chain exactly, that every one holds all queries at one timestamp, not before the last answer,
+and that each request is answered once. What the client watches is the query set's. Reaches the world through the ports
+in `ports`. Driven by `connection`, by outcomes of functions and by `settled`; none of these may be called from inside
+another thread.
 """
 
 import logging
@@ -19,7 +19,6 @@ from reactor.limits import MAX_CLOSE_REASON_BYTES, MAX_SAFE_INTEGER, MAX_TRANSIT
 from reactor.ports import Clock, Rng
 from reactor.protocol.sync import (
     Action,
-    ActionResponse,
     Authenticate,
     AuthError,
     ClientMessage,
@@ -38,9 +37,10 @@ from reactor.protocol.sync import (
     split_transition,
 )
 from reactor.runtime.calls import Call, Failure, Outcome, Success, session_request_id
-from reactor.server.permissions import NO_ACTIONS, NO_PERMISSION, NO_PROVIDER, TOKEN_EXPIRED, Rights
+from reactor.server.permissions import NO_PERMISSION, NO_PROVIDER, TOKEN_EXPIRED, Rights
+from reactor.server.sync.actions import ActionsInFlight, action_response
 from reactor.server.sync.endings import ending_of
-from reactor.server.sync.ports import CheckAdmin, Live, Mutations, Outlet
+from reactor.server.sync.ports import CheckAdmin, Functions, Live, Outlet
 from reactor.server.sync.queryset import Change, QuerySet, check_path, refused_failure
 from reactor.server.text import encode
 
@@ -54,7 +54,7 @@ class Session:
         self,
         *,
         outlet: Outlet,
-        mutations: Mutations,
+        functions: Functions,
         live: Live,
         check_admin: CheckAdmin,
         durable_ts: Callable[[], int],
@@ -70,7 +70,7 @@ class Session:
             chunks: whether the client takes Transitions in parts.
         """
         self._outlet = outlet
-        self._mutations = mutations
+        self._functions = functions
         self._live = live
         self._check_admin = check_admin
         self._durable_ts = durable_ts
@@ -99,6 +99,8 @@ class Session:
         self._stuck_at = -1  # what `_answers` was when the mutation that is next to be answered was first seen waiting
         self._stuck_since = 0.0
         self.queued_bytes = 0
+
+        self._actions = ActionsInFlight(functions, limits, self._acted)
 
         self._finish: tuple[int, str] | None = None
         self.is_closed = False
@@ -266,16 +268,39 @@ class Session:
             self._next_mutation()
 
     def _action(self, message: Action) -> None:
+        if self._actions.is_full:
+            self._close(1013, "TooManyInflightActionsForSingleClient")
+            return
         if self._has_expired():
             return
         check_path(message.udf_path)
         component = message.component_path or ""
         if component:
             self._rights.check_component(component)
-        refused = self._rights.refusal(message.udf_path, component, writes=True)
-        text = f"[Request ID: {self._request_id(message.request_id)}] Server Error\n{refused or NO_ACTIONS}"
-        self._send(ActionResponse(request_id=message.request_id, success=False, result=encode_text(text)))
+        rights = self._rights
+        request_id = self._request_id(message.request_id)
+        refused = rights.refusal(message.udf_path, component, writes=True)
+        if refused is not None:
+            self._acted(message.request_id, refused_failure(refused, request_id))
+            return
+        call = Call(
+            path=message.udf_path,
+            args=bytes(message.args[0]),
+            identity=rights.identity,
+            request_id=request_id,
+            internal=rights.identity.kind == "admin",
+        )
+        self._actions.begin(message.request_id, call)
+
+    def _acted(self, request: int, outcome: Outcome) -> None:
+        """Answer an action at once, whatever else the client waits for."""
+        if self.is_closed:
+            return
+        self._send(action_response(request, outcome))
+        if isinstance(outcome, Success):
+            self._floor = max(self._floor, outcome.ts)  # what follows shows what it did
         self._owe()
+        self._outlet.wake()
 
     # Mutations.
 
@@ -283,7 +308,7 @@ class Session:
         self._is_running = bool(self._queue) and not self.is_closed
         if self._is_running:
             request, call = self._queue.popleft()
-            self._mutations.submit_mutation(call, partial(self._answered, request, len(call.args)), self._next_mutation)
+            self._functions.submit_mutation(call, partial(self._answered, request, len(call.args)), self._next_mutation)
 
     def _answered(self, request: int, args_bytes: int, outcome: Outcome) -> None:
         self._unanswered -= 1
@@ -398,5 +423,5 @@ class Session:
         self.closed()
 
     def _finish_if_quiet(self) -> None:
-        if self._finish is not None and not (self.is_closed or self._unanswered or self._owed):
+        if self._finish is not None and not (self.is_closed or self._unanswered or self._actions or self._owed):
             self._close(*self._finish)
