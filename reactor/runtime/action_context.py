@@ -5,7 +5,7 @@ makes the difference. `ActionCtx` is public as a type; only the actions make ins
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.errors import NotSupported
 from reactor.runtime.action_ports import ActionCall, Port
@@ -151,6 +151,13 @@ class ActionCtx:
             NotSupported: always, in this version.
         """
         raise NotSupported(f"Vector search is not supported yet, so the index {table}.{index} can't be searched.")
+
+    if not TYPE_CHECKING:  # type checkers know that it is missing; whoever looks for it is told why
+
+        def __getattr__(self, name):
+            if name == "db":
+                raise AttributeError("An action has no ctx.db: use ctx.run_query and ctx.run_mutation.")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 class BlockingActionCtx(ActionCtx):

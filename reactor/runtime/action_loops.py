@@ -209,10 +209,10 @@ class ActionLoops:
             self._newest().take(run)
 
 
-def place_of_task(task: asyncio.Task[Any] | None) -> str:
-    """Return where in the project a task is, or waits, for a log line."""
+def place_of_waiting(task: asyncio.Task[Any]) -> str:
+    """Return where in the project a task waits, for a log line."""
     frame: types.FrameType | None = None
-    waiting: Any = None if task is None else task.get_coro()
+    waiting: Any = task.get_coro()
     while waiting is not None:
         at = getattr(waiting, "cr_frame", None)
         if at is not None and is_user_code(at):

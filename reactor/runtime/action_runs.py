@@ -19,7 +19,7 @@ import msgspec
 from reactor.errors import Error, LimitExceeded, Unavailable, UnawaitedCallError
 from reactor.limits import MAX_ACTION_CALLS, MAX_ACTION_CALLS_WAITING
 from reactor.runtime.action_context import ActionCtx, BlockingActionCtx
-from reactor.runtime.action_loops import place_in, place_of_task, post, tenant
+from reactor.runtime.action_loops import place_in, place_of_waiting, post, tenant
 from reactor.runtime.action_ports import ActionCall, AsyncPort, BlockingPort, Deliver, Receive, Request
 from reactor.runtime.calls import Call, Outcome, Refused
 from reactor.runtime.determinism import Ambient, AmbientKind, ambient
@@ -102,7 +102,7 @@ class ActionRun:
         self.has_begun = False
         self.is_over = False  # its end was reported
         self.stopped: Error | None = None  # why it was cancelled
-        self.thread: threading.Thread | None = None
+        self._thread: int | None = None  # that it has begun on
         self._done = done
         self._line = Line(MAX_ACTION_CALLS)
         self._crossings: set[_Crossing] = set()
@@ -115,8 +115,7 @@ class ActionRun:
     def begin_in_thread(self) -> None:
         """Begin a plain `def` action."""
         self.has_begun = True
-        self.thread = threading.Thread(target=self._run, name=f"reactor-action {self.task.path}", daemon=True)
-        self.thread.start()
+        threading.Thread(target=self._run, name=f"reactor-action {self.task.path}", daemon=True).start()
 
     def cancel(self, reason: Error) -> None:
         """End it, with all it has started. An `async def` action may still clean up; a plain one is left to itself."""
@@ -127,7 +126,7 @@ class ActionRun:
             self.stage.interrupt(self)
             if self._loop is not None and self._main is not None:
                 post(self._loop, _cancel, self._main)
-        elif self.thread is not None:
+        elif self.has_begun:
             self.abandon()
         else:
             self.ended(None, reason)
@@ -160,9 +159,10 @@ class ActionRun:
         done(Ended(result, error, self.stopped, self.log.lines))
 
     def _place(self) -> str:
-        if self.thread is not None:
-            return place_in(sys._current_frames().get(self.thread.ident or 0))
-        return place_of_task(self._main)
+        main = self._main
+        if main is not None and not getattr(main.get_coro(), "cr_running", False):
+            return place_of_waiting(main)
+        return place_in(sys._current_frames().get(self._thread or 0))
 
     # On the thread of the action.
 
@@ -171,6 +171,7 @@ class ActionRun:
         if not self._claim.acquire(blocking=False):
             return
         self.has_begun = True
+        self._thread = threading.get_ident()
         self._loop = loop
         self._main = loop.create_task(self._follow(), context=Context())
         self._main.add_done_callback(self._followed)
@@ -193,6 +194,7 @@ class ActionRun:
 
     def _run(self) -> None:
         result, failure = None, None
+        self._thread = threading.get_ident()
         self._enter()
         try:
             result = self.task.work(BlockingActionCtx(BlockingPort(self), self._now))

@@ -89,7 +89,7 @@ class Actions:
         try:
             version = executor.versions.at(database.durable_ts)
             function = find_action(version, call)
-            if parent is not None and parent.depth + 1 >= MAX_CALL_DEPTH:
+            if parent is not None and parent.depth >= MAX_CALL_DEPTH:
                 raise LimitExceeded(
                     "MaximumCallDepthExceeded",
                     "Cross component call depth limit exceeded. Do you have an infinite loop in your app?",

@@ -12,6 +12,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final
 
@@ -36,6 +38,7 @@ BACKLOG: Final = 2048
 SWITCH_SECONDS: Final = 0.0005
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 LEAST_MEMORY: Final = 4 << 30  # address space, of which a process uses far more than memory
+THREADS_SECONDS: Final = 0.5  # that threads of actions get at the end
 KILLED: Final = 130  # the exit code of an interrupt, by convention
 
 Alongside = Callable[[], Coroutine[Any, Any, None]]
@@ -125,6 +128,23 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     tune_interpreter()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main)
+    _leave_threads()
+
+
+def _leave_threads() -> None:
+    """End the process here if threads that actions have started would keep it from ending; all data is safe."""
+    deadline = time.monotonic() + THREADS_SECONDS
+    left: list[str] = []
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            left += [thread.name] if thread.is_alive() else []
+    if left:
+        logger.warning("Ending although %d thread(s) of actions are still busy: %s", len(left), ", ".join(left))
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
 
 def tune_interpreter() -> None:
