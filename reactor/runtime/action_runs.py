@@ -107,7 +107,7 @@ class ActionRun:
         self._line = Line(MAX_ACTION_CALLS)
         self._crossings: set[_Crossing] = set()
         self._claim = threading.Lock()
-        self._main: asyncio.Task[tuple[Any, BaseException | None]] | None = None
+        self._main: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # Beginning and ending, on the engine's thread.
@@ -168,29 +168,26 @@ class ActionRun:
 
     def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin an `async def` action, unless it has begun on another loop or was cancelled."""
+        loop.create_task(self._follow(loop), context=Context())
+
+    async def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Only now: another action that came before may have blocked the loop, and this one may be elsewhere meanwhile.
         if not self._claim.acquire(blocking=False):
             return
         self.has_begun = True
         self._thread = threading.get_ident()
         self._loop = loop
-        self._main = loop.create_task(self._follow(), context=Context())
-        self._main.add_done_callback(self._followed)
-        if self.stopped is not None:  # meanwhile
-            self._main.cancel()
-
-    async def _follow(self) -> tuple[Any, BaseException | None]:
+        self._main = asyncio.current_task()
         result, failure = None, None
         self._enter()
         tenant.set(self)
         try:
+            if self.stopped is not None:  # meanwhile
+                raise self.stopped
             result = await self.task.work(ActionCtx(AsyncPort(self), self._now))
         except BaseException as error:
             failure = error
-        return result, self._settle(failure)
-
-    def _followed(self, main: "asyncio.Task[tuple[Any, BaseException | None]]") -> None:
-        result, error = (None, asyncio.CancelledError()) if main.cancelled() else main.result()
-        self.stage.post(self.ended, result, error)
+        self.stage.post(self.ended, result, self._settle(failure))
 
     def _run(self) -> None:
         result, failure = None, None

@@ -226,6 +226,8 @@ class Watchdog:
     the process should end.
     """
 
+    NAME: Final = "reactor-watchdog"  # of the thread
+
     def __init__(self) -> None:
         self.feed: Callable[[], None] | None = None
         self.on_hard_limit: Callable[[str], None] | None = None
@@ -245,7 +247,7 @@ class Watchdog:
                 self._watches = {**self._watches, thread: found}
             found.all_limits = [*found.all_limits, limits]
             if self._thread is None or not self._thread.is_alive():  # not alive: this is a forked child
-                self._thread = threading.Thread(target=self._run, name="reactor-watchdog", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.NAME, daemon=True)
                 self._thread.start()
             self._has_watches.set()
             self._arm(found)  # now, since the thread may not get to its first look

@@ -38,7 +38,7 @@ BACKLOG: Final = 2048
 SWITCH_SECONDS: Final = 0.0005
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 LEAST_MEMORY: Final = 4 << 30  # address space, of which a process uses far more than memory
-THREADS_SECONDS: Final = 0.5  # that threads of actions get at the end
+THREADS_SECONDS: Final = 0.5  # that threads which actions have left behind get to end by themselves
 KILLED: Final = 130  # the exit code of an interrupt, by convention
 
 Alongside = Callable[[], Coroutine[Any, Any, None]]
@@ -132,19 +132,21 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _leave_threads() -> None:
-    """End the process here if threads that actions have started would keep it from ending; all data is safe."""
-    deadline = time.monotonic() + THREADS_SECONDS
-    left: list[str] = []
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            left += [thread.name] if thread.is_alive() else []
-    if left:
-        logger.warning("Ending although %d thread(s) of actions are still busy: %s", len(left), ", ".join(left))
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(0)
+    """See to it that the process ends, although Python waits for every thread of a pool; all data is safe.
+
+    Actions may have left some behind that sleep, or wait for a network, and can't be stopped.
+    """
+    main = threading.main_thread()
+    if any(thread is not main and thread.name != watchdog.NAME for thread in threading.enumerate()):
+        threading.Thread(target=_end, name="reactor-end", daemon=True).start()
+
+
+def _end() -> None:
+    time.sleep(THREADS_SECONDS)
+    # Still here, so the interpreter waits.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 def tune_interpreter() -> None:
