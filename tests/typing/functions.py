@@ -1,9 +1,11 @@
 """What type checkers make of decorated functions. A line that must not check ends in `# expect: <mypy code>`."""
 
+import asyncio
 from typing import Any, assert_type
 
+from reactor.runtime.action_context import ActionCtx
 from reactor.runtime.context import MutationCtx, QueryCtx
-from reactor.runtime.decorators import mutation, query
+from reactor.runtime.decorators import action, mutation, query
 from reactor.runtime.references import api
 from reactor.schema.validators import v
 
@@ -37,6 +39,19 @@ async def calls(query_ctx: QueryCtx, ctx: MutationCtx) -> None:
     assert_type(await ctx.run_query(api.messages.send, a=1.0), Any)
     assert_type(await ctx.run_mutation("messages:send", {"a": 1.0}), Any)
     query_ctx.run_mutation(send, body="b")  # expect: attr-defined
+
+
+@action
+async def act(ctx: ActionCtx, count: int) -> list[str]:
+    assert_type(await ctx.run_query(greet, name="a", times=2), str)
+    assert_type(await ctx.run_mutation(send, {"body": "b"}), Any)
+    assert_type(await ctx.run_mutation(send, body="b"), int)
+    assert_type(await ctx.run_action(act, count=1), list[str])
+    assert_type(await asyncio.gather(ctx.run_query(greet, name="a"), ctx.run_mutation(send, body="b")), tuple[str, int])
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(ctx.run_action(act, count=1)), asyncio.Task[list[str]])
+    ctx.db.get("id")  # expect: attr-defined
+    return []
 
 
 async def mistaken(ctx: Any) -> None:
