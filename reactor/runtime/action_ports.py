@@ -187,6 +187,9 @@ class ActionCall(Coroutine[Any, Any, T], Generic[T]):
         """See `collections.abc.Coroutine`."""
         if self._inner is not None:
             self._inner.close()
+        else:
+            self._work = None
+            self._forget()
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], outcome: Outcome) -> None:
