@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reactor.runtime.decorators import internal_query as internal_query
     from reactor.runtime.decorators import mutation as mutation
     from reactor.runtime.decorators import query as query
+    from reactor.runtime.environment import env as env
     from reactor.runtime.references import api as api
     from reactor.runtime.references import components as components
     from reactor.runtime.references import internal as internal
@@ -50,6 +51,7 @@ __all__ = [
     "components",
     "define_schema",
     "define_table",
+    "env",
     "http_action",
     "internal",
     "internal_action",
@@ -78,6 +80,7 @@ _HOMES = {
     "components": "reactor.runtime.references",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
+    "env": "reactor.runtime.environment",
     "http_action": "reactor.runtime.decorators",
     "internal": "reactor.runtime.references",
     "internal_action": "reactor.runtime.decorators",

@@ -19,6 +19,7 @@
     ├── InvalidPage             options of `paginate` that can't be served
     ├── FilterError             a filter expression that a document gives no boolean for
     ├── UnknownTable, UnknownIndex   a name the schema does not have
+    ├── EnvironmentVariableMissing   a function asked for a variable that nobody has set
     ├── FunctionNotFound        no public function under that name
     ├── InvalidFunctionCall     a function called as another kind, or from the wrong place
     ├── NotSupported            declared, but not built yet
@@ -218,6 +219,25 @@ class UnknownIndex(Error):
 
     code = "IndexNotFoundError"
     status = 400
+
+
+class EnvironmentVariableMissing(Error, KeyError):
+    """A function asked for an environment variable that is not set: `reactor env set NAME=value` sets it.
+
+    It is a `KeyError`, so that `env.get(name)` and `name in env` work as for any mapping.
+    """
+
+    code = "EnvironmentVariableMissing"
+    status = 400
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"Environment variable {name!r} is not set on this deployment. Set it with: reactor env set {name}=…"
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # that of KeyError would put it in quotes
 
 
 class FunctionNotFound(Error):

@@ -35,6 +35,12 @@ MIN_VECTOR_DIMENSIONS: Final = 2
 MAX_VECTOR_DIMENSIONS: Final = 4096
 FIRST_USER_TABLE: Final = 10_001
 
+# Environment variables of a deployment.
+MAX_VARIABLES: Final = 512
+MAX_VARIABLE_NAME_LENGTH: Final = 256
+MAX_VARIABLE_VALUE_BYTES: Final = 8 * KIB
+MAX_VARIABLES_BYTES: Final = 512 * KIB  # names and values of all
+
 # One function execution.
 MAX_DOCUMENTS_READ: Final = 32_000
 MAX_BYTES_READ: Final = 16 * MIB

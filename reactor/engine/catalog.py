@@ -25,10 +25,17 @@ BY_CREATION_TIME: Final = ("_creationTime",)
 TABLES: Final = "_tables"
 MODULES: Final = "_modules"
 DEPLOYMENT: Final = "_deployment"
+ENVIRONMENT_VARIABLES: Final = "_environment_variables"
 SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
 STORED_FILES: Final = "_storage"
 VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
-SYSTEM_TABLES: Final = {TABLES: 513, MODULES: 514, DEPLOYMENT: 515, **VISIBLE_SYSTEM_TABLES}
+SYSTEM_TABLES: Final = {
+    TABLES: 513,
+    MODULES: 514,
+    DEPLOYMENT: 515,
+    ENVIRONMENT_VARIABLES: 516,
+    **VISIBLE_SYSTEM_TABLES,
+}
 
 
 DOCUMENT_BYTES: Final = 96  # of memory that a document takes beside its own: object header, place in its table

@@ -5,7 +5,7 @@ Owns opening and closing, the beginning of transactions, and the system tables. 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
 from reactor.engine.committer import Committer, Kept
@@ -52,6 +52,7 @@ class Database:
         self.catalog = catalog
         self.sessions = sessions
         self.limits = limits
+        self.rng = rng
         self.ids = IdGenerator(rng, clock)
         self.cursors = Cursors(rng.token_bytes(32))  # good until closing, unless the owner has a secret that stays
         self.commit_clock = CommitClock(clock, end)
@@ -62,6 +63,7 @@ class Database:
         self.committer = Committer(catalog, self.commit_clock, self.write_log, sessions, self._enqueue)
         self.loading = Loading(persistence, catalog, limits, spawn, clock)
         self.on_publish: PublishHook = lambda ts, entries: None
+        self.environment_of: Callable[[Transaction], Mapping[str, str]] = lambda transaction: {}  # the runtime sets it
         self._folding = folding
         self._is_open = True
         self._reported_ts = end

@@ -45,6 +45,31 @@ class QueryBatchRequest(msgspec.Struct, rename="camel", frozen=True):
     queries: list[FunctionRequest]
 
 
+class VariableChange(msgspec.Struct, frozen=True):
+    """A new value of an environment variable, or None to unset it."""
+
+    name: str
+    value: str | None = None
+
+    def __repr__(self) -> str:  # values are secrets, and this may end in a traceback
+        return f"VariableChange(name={self.name!r})"
+
+
+class VariablesRequest(msgspec.Struct, frozen=True):
+    """Change environment variables, all or none."""
+
+    changes: list[VariableChange]
+
+
+class VariablesResponse(msgspec.Struct, rename="camel", frozen=True):
+    """All environment variables."""
+
+    environment_variables: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"VariablesResponse({len(self.environment_variables)})"
+
+
 class UdfSuccess(msgspec.Struct, tag="success", tag_field="status", rename="camel", frozen=True, omit_defaults=True):
     """The function returned."""
 
@@ -90,6 +115,7 @@ _function_decoder: Final = msgspec.json.Decoder(FunctionRequest)
 _at_ts_decoder: Final = msgspec.json.Decoder(QueryAtTsRequest)
 _run_decoder: Final = msgspec.json.Decoder(RunRequest)
 _batch_decoder: Final = msgspec.json.Decoder(QueryBatchRequest)
+_variables_decoder: Final = msgspec.json.Decoder(VariablesRequest)
 _args_decoder: Final = msgspec.json.Decoder(tuple[Raw])
 
 
@@ -136,6 +162,15 @@ def decode_query_batch_request(body: bytes) -> list[FunctionRequest]:
     return [_with_object(request) for request in _decode(_batch_decoder, body).queries]
 
 
+def decode_variables_request(body: bytes) -> list[VariableChange]:
+    """Return the changes in the body of `/api/update_environment_variables`.
+
+    Raises:
+        ProtocolError: rule `BadJsonBody`.
+    """
+    return _decode(_variables_decoder, body).changes
+
+
 def arguments_object(args: Raw | bytes) -> Raw:
     """Return the single arguments object of `args`, which is that object or a list holding only it.
 
@@ -155,7 +190,14 @@ def arguments_object(args: Raw | bytes) -> Raw:
 
 
 def encode_body(
-    body: UdfResponse | BatchResponse | TsResponse | ErrorBody | FunctionRequest | RunRequest,
+    body: UdfResponse
+    | BatchResponse
+    | TsResponse
+    | ErrorBody
+    | FunctionRequest
+    | RunRequest
+    | VariablesRequest
+    | VariablesResponse,
 ) -> bytes:
     """Return the JSON text of a body, as UTF-8."""
     return _encoder.encode(body)

@@ -46,6 +46,11 @@ class ActionCtx:
         """Who calls."""
         return ActionAuth(self._port)
 
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The deployment's environment variables, as text, as they were when this action began. Needs no `await`."""
+        return self._port.environment
+
     def now(self) -> float:
         """Return the present time in milliseconds since the Unix epoch."""
         return self._now()

@@ -32,6 +32,10 @@ class Acting(Protocol):
     call: Call
     unawaited: "set[ActionCall[Any]]"
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment variables as they were when it began."""
+
     def check_alive(self) -> None:
         """Raise when the action has ended."""
 
@@ -59,6 +63,12 @@ class Port(ABC):
     def call(self) -> Call:
         """The action's own call: who calls, in which component, as part of which job."""
         return self._action.call
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables as they were when the action began."""
+        self._action.check_alive()
+        return self._action.variables
 
     def mutate(self, handler: Callable[[Any], Any], name: str = "a call on ctx") -> Any:
         """Run `handler(ctx)` on the engine's thread as an internal mutation; give its result.

@@ -23,6 +23,7 @@ from reactor.runtime.action_loops import place_in, place_of_waiting, post, tenan
 from reactor.runtime.action_ports import ActionCall, AsyncPort, BlockingPort, Deliver, Receive, Request
 from reactor.runtime.calls import Call, Outcome, Refused
 from reactor.runtime.determinism import Ambient, AmbientKind, ambient
+from reactor.runtime.environment import SnapshotEnvironment
 from reactor.runtime.line import Line
 from reactor.runtime.logs import LogBuffer, NestedLog
 from reactor.runtime.versions import Version
@@ -99,6 +100,7 @@ class ActionRun:
         self.tasks: set[asyncio.Task[Any]] = set()  # that it has made; of its loop's thread
         self.timers: list[asyncio.TimerHandle] = []
         self.has_place = False
+        self.variables = SnapshotEnvironment({})  # as they were when it began
         self.has_begun = False
         self.is_over = False  # its end was reported
         self.stopped: Error | None = None  # why it was cancelled
@@ -200,7 +202,7 @@ class ActionRun:
         self.stage.post(self.ended, result, self._settle(failure))
 
     def _enter(self) -> None:
-        ambient.set(Ambient(self.task.kind, self.stage.now_ns(), self.log))
+        ambient.set(Ambient(self.task.kind, self.stage.now_ns(), self.log, source=self.variables))
 
     def _settle(self, error: BaseException | None) -> BaseException | None:
         """Leave nothing behind; return the error the action ends with, if any."""

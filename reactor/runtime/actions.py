@@ -135,6 +135,7 @@ class Actions:
     def begin(self, run: ActionRun) -> None:
         """Start `run`, which has a place now."""
         run.has_place = True
+        run.variables = self._executor.environment()
         for timer in run.timers:
             timer.cancel()
         if run.parent is None:

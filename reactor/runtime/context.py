@@ -232,6 +232,12 @@ class QueryCtx:
         self.db = db
         self.auth = auth
 
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The deployment's environment variables, as text. A look at one is recorded like a read of a document."""
+        self._execution.check_alive()
+        return self._execution.documents.environment()
+
     def now(self) -> float:
         """Return the time at which this execution began, in milliseconds since the Unix epoch."""
         surroundings = self._execution.ambient

@@ -20,10 +20,10 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Callable
-from typing import Any, Final, Literal, final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Protocol, final
 
-from reactor.errors import Error
+from reactor.errors import Error, InvalidArgument
 from reactor.runtime.logs import LogBuffer, capture_logging
 
 PROJECT_PREFIX: Final = "_reactor_project_"  # user modules are imported below a package of this name and a number
@@ -51,16 +51,44 @@ class Observed:
         self.overrun: Error | None = None
 
 
+class Source(Protocol):
+    """What an execution draws on. It must not hold the execution, or only a garbage collection would free the two."""
+
+    def token_bytes(self, count: int) -> bytes:
+        """Return `count` bytes for a seed, of operating-system strength."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the deployment's environment variables; a look at one is recorded."""
+
+
+class OperatingSystem:
+    """The source of code that runs for no deployment."""
+
+    def token_bytes(self, count: int) -> bytes:
+        """Return random bytes."""
+        return host_urandom(count)
+
+    def environment(self) -> Mapping[str, str]:
+        """Refuse.
+
+        Raises:
+            InvalidArgument: always.
+        """
+        raise InvalidArgument("There is no deployment whose environment variables could be read here.")
+
+
+NO_RUN: Final = OperatingSystem()
+
+
 @final
 class Ambient:
     """One execution as the standard library sees it.
 
-    `now_ns` is the frozen wall clock of a query or mutation. `seed`, 32 bytes, is drawn from `entropy` when first
+    `now_ns` is the frozen wall clock of a query or mutation. `seed`, 32 bytes, is drawn from `source` when first
     needed, unless it is given; it is never logged or stored.
     """
 
     __slots__ = (
-        "_entropy",
         "_random",
         "_secrets_taken",
         "_seed",
@@ -69,6 +97,7 @@ class Ambient:
         "log",
         "now_ns",
         "observed",
+        "source",
         "tasks",
     )
 
@@ -79,7 +108,7 @@ class Ambient:
         log: LogBuffer,
         *,
         seed: bytes | None = None,
-        entropy: Callable[[int], bytes] = host_urandom,
+        source: Source = NO_RUN,
         observed: Observed | None = None,
     ) -> None:
         self.kind = kind
@@ -89,21 +118,21 @@ class Ambient:
         self.tasks = 0  # of user code, alive in this execution
         self.observed = Observed() if observed is None else observed
         self._seed = seed
-        self._entropy = entropy
+        self.source = source
         self._random: random.Random | None = None
         self._secrets_taken = 0
 
     def child(self, kind: AmbientKind) -> "Ambient":
         """Return the ambient of a nested call: same time and log, chance of its own; what it looks at counts here."""
         seed = self._stream(b"child", 32)
-        return Ambient(kind, self.now_ns, self.log, seed=seed, entropy=self._entropy, observed=self.observed)
+        return Ambient(kind, self.now_ns, self.log, seed=seed, source=self.source, observed=self.observed)
 
-    def again(self, log: LogBuffer) -> "Ambient":
+    def again(self, log: LogBuffer, source: Source) -> "Ambient":
         """Return the ambient of a repeat of this execution, which has ended: same time, same chance, another log.
 
-        Chance that the first run never asked for is all zeros here: a run that asks differs anyway.
+        Chance that the first run never asked for comes from `source`.
         """
-        return Ambient(self.kind, self.now_ns, log, seed=self._seed, entropy=bytes)
+        return Ambient(self.kind, self.now_ns, log, seed=self._seed, source=source)
 
     def read_clock(self) -> int:
         """Return the frozen time in nanoseconds and note that it was looked at."""
@@ -147,7 +176,7 @@ class Ambient:
     def _stream(self, purpose: bytes, count: int) -> bytes:
         # SHAKE-256 keyed by prefix is a pseudo-random function: an output tells nothing of the seed or of the others.
         if self._seed is None:
-            self._seed = self._entropy(32)
+            self._seed = self.source.token_bytes(32)
         self._secrets_taken += purpose != b"random"
         position = 0 if purpose == b"random" else self._secrets_taken
         return hashlib.shake_256(b"%s:%s:%d" % (self._seed, purpose, position)).digest(count)

@@ -56,6 +56,21 @@ class Documents:
         self._open_scans: list[Scan] = []
         self._tables: dict[str, tuple[Table, TableDefinition | None]] = {}
 
+    @property
+    def database(self) -> Database:
+        """The database that the transaction belongs to."""
+        return self._database
+
+    # What the surroundings of an execution draw on.
+
+    def token_bytes(self, count: int) -> bytes:
+        """Return `count` bytes for a seed, of operating-system strength."""
+        return self._database.rng.token_bytes(count)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the environment variables as the transaction sees them; a look at one is recorded."""
+        return self._database.environment_of(self.transaction)
+
     # Documents by id.
 
     def get(self, table_name: str | None, document_id: object) -> Document | None:

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from reactor.engine.database import Database
 from reactor.errors import Error
-from reactor.ports import Clock, Rng
+from reactor.ports import Clock
 from reactor.runtime.calls import Call, Refused
 from reactor.runtime.decorators import Function
-from reactor.runtime.invocation import RunKind
+from reactor.runtime.invocation import RunKind, look_up
 from reactor.runtime.mutations import MutationAttempts
+from reactor.runtime.origins import Origins
 from reactor.runtime.registry import RegisteredFunction, Registry
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.runs import Done, QueryAttempt, QueryRun, Runner, nothing
@@ -30,9 +31,16 @@ class Executor(Runner):
     """Runs the functions of the deployed project."""
 
     def __init__(
-        self, database: Database, versions: Versions, queue: RunQueue, clock: Clock, rng: Rng, *, redact: bool
+        self,
+        database: Database,
+        versions: Versions,
+        queue: RunQueue,
+        clock: Clock,
+        *,
+        redact: bool,
+        origins: Origins,
     ) -> None:
-        super().__init__(database, versions, queue, clock, rng, redact=redact)
+        super().__init__(database, versions, queue, clock, redact=redact, origins=origins)
         # Answers a query from a kept result, if there is one; the results take this over.
         self.answer: Callable[[Call, int | None, Done], None] = self._answer_anew
         self.act: Act  # set by the actions
@@ -59,8 +67,7 @@ class Executor(Runner):
 
         def begin() -> None:
             try:
-                version = self.versions.latest()
-                function = version.project.registry.lookup(call.path)
+                function = look_up(self.versions.latest(), call)
             except Error as error:
                 done(Refused(error))
                 return

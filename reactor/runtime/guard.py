@@ -41,8 +41,8 @@ _TRUSTED: Final = frozenset({"linecache", "logging", "zoneinfo", "_colorize"})
 _ACTION: Final = "Do it in an action, which may call ctx.run_query and ctx.run_mutation."
 _FILES: Final = "Read and write files in an action, or keep the data in a document."
 _ENVIRONMENT: Final = (
-    "Nothing would run it again when the variable changes: pass the value as an argument or keep it in a document "
-    "(reactor.env, variables that queries may read, comes with a later version)."
+    "Nothing would run it again when the variable changes: use reactor.env, whose variables are set with "
+    "`reactor env set` or listed in [tool.reactor] env, or pass the value as an argument."
 )
 _SPAWN: Final = "What it starts would outlive the transaction and run again with each retry. " + _ACTION
 _LATER: Final = "Schedule a function with ctx.scheduler.run_after, or use an action."

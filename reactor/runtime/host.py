@@ -84,7 +84,7 @@ class Host:
         self.alarms = alarms
         self.queue = RunQueue(limits.slice_ms, clock.monotonic)
         self.versions = Versions()
-        self.executor = Executor(database, self.versions, self.queue, clock, rng, redact=redact)
+        self.executor = Executor(database, self.versions, self.queue, clock, redact=redact, origins=origins)
         self.live = LiveQueries(database, self.executor, self.queue, clock, int.from_bytes(rng.token_bytes(8), "big"))
         sample = limits.determinism_sample if development else 0
         self.sampler = Sampler(self.executor, sample, clock) if sample else None

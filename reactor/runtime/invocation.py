@@ -22,6 +22,7 @@ from reactor.runtime.calls import Call
 from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.system_functions import SYSTEM_FUNCTIONS
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_args, encode_json
 from reactor.values.size import format_size
@@ -39,12 +40,27 @@ def find_function(version: Version, call: Call, kind: RunKind, transaction: Tran
     """
     function = version.project.registry.lookup(call.path)
     if function is None or (function.function.visibility == "internal" and not call.internal):
-        version.depend_on_deployment(transaction)
-        raise _not_found(call)
+        system = _system_function(call) if function is None else None
+        if system is None:
+            version.depend_on_deployment(transaction)
+            raise _not_found(call)
+        if system.kind != kind:
+            raise wrong_kind(system, kind)
+        return system
     version.depend_on_module(transaction, function)
     if function.function.kind != kind:
         raise wrong_kind(function, kind)
     return function
+
+
+def look_up(version: Version, call: Call) -> RegisteredFunction | None:
+    """Return the function a call names: of the project, or one of ours for those who may reach internal functions."""
+    function = version.project.registry.lookup(call.path)
+    return _system_function(call) if function is None else function
+
+
+def _system_function(call: Call) -> RegisteredFunction | None:
+    return SYSTEM_FUNCTIONS.lookup(call.path) if call.internal else None
 
 
 def find_action(version: Version, call: Call) -> RegisteredFunction:

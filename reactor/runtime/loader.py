@@ -7,6 +7,7 @@ run `load` in a thread. Used by `host` and by the command line.
 
 import importlib
 import itertools
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 from reactor.errors import PushError, SchemaInvalid
 from reactor.runtime import guard
 from reactor.runtime.determinism import PROJECT_PREFIX
+from reactor.runtime.environment import process_defaults
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
 from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
@@ -63,7 +65,8 @@ class Project:
     """One loaded version of a project.
 
     `modules`, `digests` are by module name as users write it (`functions.messages`); `files` is every project file that
-    was read, for watching. It stays in memory until `release`.
+    was read, for watching. `env` is what stands in for environment variables that are not set. It stays in memory until
+    `release`.
     """
 
     def __init__(
@@ -76,9 +79,11 @@ class Project:
         digests: dict[str, str],
         package: PrivatePackage,
         functions_prefix: str,
+        env: Mapping[str, str],
     ) -> None:
         self.options, self.schema, self.registry = options, schema, registry
         self.modules, self.digests = modules, digests
+        self.env = env
         self.files = package.sources.files
         self.package = package.name
         self._imported: PrivatePackage | None = package
@@ -158,6 +163,7 @@ class ProjectLoader:
             digests=digests,
             package=package,
             functions_prefix=prefix,
+            env=process_defaults(options.env, os.environ),
         )
 
     def _load_schema(self, name: str, package: PrivatePackage) -> Schema:

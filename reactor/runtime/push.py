@@ -18,6 +18,7 @@ from reactor.engine.catalog import DEPLOYMENT, MODULES, TABLES, Index, Table, id
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import PushError, ValidationError
+from reactor.runtime.environment import touch_defaults
 from reactor.runtime.loader import Project
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Version, Versions
@@ -151,6 +152,8 @@ class Pusher:
         module_keys, changed = self._stage_modules(transaction, project)
         self._stage_tables(transaction, project.schema)
         number = self._stage_deployment(transaction, project.schema)
+        if self._versions.newest_defaults() not in (None, project.env):
+            touch_defaults(database, transaction)
         ts = database.committer.commit(transaction, source="", version=number)
         for index in indexes:
             index.valid_from = ts

@@ -24,17 +24,19 @@ from reactor.errors import (
     SnapshotTooOld,
     Unavailable,
 )
-from reactor.ports import Clock, Rng
+from reactor.ports import Clock
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success, request_id_of
 from reactor.runtime.commitgate import CommitGate
 from reactor.runtime.context import make_context
-from reactor.runtime.determinism import Ambient
+from reactor.runtime.determinism import Ambient, Source
 from reactor.runtime.documents import Documents
+from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
 from reactor.runtime.executions import AttemptEnded, Execution
 from reactor.runtime.failures import failure_of
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.nested import call_nested
+from reactor.runtime.origins import Origins
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.usage import warn_of_limits
@@ -79,7 +81,14 @@ class Runner:
     """What all runs share: the database, the deployed versions, the run queue, and counters."""
 
     def __init__(
-        self, database: Database, versions: Versions, queue: RunQueue, clock: Clock, rng: Rng, *, redact: bool
+        self,
+        database: Database,
+        versions: Versions,
+        queue: RunQueue,
+        clock: Clock,
+        *,
+        redact: bool,
+        origins: Origins,
     ) -> None:
         self.database = database
         self.versions = versions
@@ -92,11 +101,21 @@ class Runner:
         self.sample_at = sys.maxsize  # the next of them to be repeated; the sampler takes this over
         self.take_sample: Callable[[Run], None] = no_sample
         self._clock = clock
-        self._rng = rng
+        self._built_in = built_in_variables(origins)
+        database.environment_of = self.environment_of
 
-    def ambient(self, kind: RunKind) -> Ambient:
+    def ambient(self, kind: RunKind, source: Source) -> Ambient:
         """Return the surroundings of one execution: frozen clock, chance of its own, empty log."""
-        return Ambient(kind, self._clock.now_ns(), LogBuffer(), entropy=self._rng.token_bytes)
+        return Ambient(kind, self._clock.now_ns(), LogBuffer(), source=source)
+
+    def environment_of(self, transaction: Transaction) -> TransactionEnvironment:
+        """Return the environment variables as `transaction` sees them."""
+        version = self.versions.at(transaction.begin_ts)
+        return TransactionEnvironment(transaction, version.project.env, self._built_in)
+
+    def environment(self) -> SnapshotEnvironment:
+        """Return the environment variables of the latest durable state, for code on any thread."""
+        return SnapshotEnvironment(self.environment_of(self.database.begin_query()).everything())
 
     def failure(
         self, call: Call, error: BaseException, ts: int, version: Version | None, log_lines: tuple[str, ...]
@@ -172,10 +191,11 @@ class Run(ABC):
         runner, call = self.runner, self.call
         self.version = version
         self.transaction = transaction
-        self.surroundings = runner.ambient(kind)
         runner.begun += 1
         if runner.begun >= runner.sample_at:
             runner.take_sample(self)
+        documents = self.documents = Documents(self.database, transaction, version.project.schema, call.journal)
+        self.surroundings = runner.ambient(kind, documents)
         runner.database.retention.pin(transaction.begin_ts)
         try:
             function = self.handler or find_function(version, call, kind, transaction)
@@ -184,7 +204,6 @@ class Run(ABC):
             return
         self.function = function
         transaction.reader = function.path
-        documents = self.documents = Documents(self.database, transaction, version.project.schema, call.journal)
         # The execution is not kept here: it holds this run, and a cycle would live until the next garbage collection.
         execution = Execution(runner.queue, documents, self.surroundings, self)
         if exclusive:

@@ -8,6 +8,7 @@ does not sample pays nothing. Used by the host (`docs/reference/determinism.md`)
 """
 
 import copy
+import inspect
 import logging
 import sys
 from collections import deque
@@ -35,6 +36,7 @@ from reactor.runtime.logs import UnheardLog
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runqueue import RunQueue, Step
 from reactor.runtime.runs import OF_THE_FUNCTION, QueryAttempt, Run, Runner
+from reactor.runtime.system_functions import SYSTEM_FUNCTIONS
 from reactor.values.ids import INTERNAL_ID_BYTES, encode_id
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class Replay:
 
     def __init__(self, recorder: Recorder, now_ms: float) -> None:
         self._database = recorder._database
-        self.ids = self
+        self.ids = self.rng = self
         self._left = {table: deque(given) for table, given in recorder.given.items()}
         self._made_up = 0
         self._creation_time = self._now_ms = now_ms
@@ -101,6 +103,10 @@ class Replay:
         self._made_up += 1
         self._creation_time = self._now_ms + self._made_up
         return encode_id(table, self._made_up.to_bytes(INTERNAL_ID_BYTES, "big"))
+
+    def token_bytes(self, count: int) -> bytes:
+        """Return zeros: a run that asks for chance which the first one never asked for differs anyway."""
+        return bytes(count)
 
     def creation_time(self, transaction: Transaction) -> float:
         """Return the creation time that goes with the last id."""
@@ -152,7 +158,7 @@ class Sampler:
 
     def report(self, function: RegisteredFunction, difference: Difference) -> None:
         """Tell the developer, once for each function until its code changes, and not many at a time."""
-        code = getattr(function.function.handler, "__code__", None)
+        code = getattr(inspect.unwrap(function.function.handler), "__code__", None)
         now = self._clock.monotonic()
         if (function.path in self._reported and self._reported[function.path] == code) or now < self._quiet_until:
             return
@@ -188,6 +194,8 @@ class Sample:
         run.database = run.runner.database
         # A mutation that has lost is tried again: this may be the end of another attempt than was sampled.
         if run.function is None or run.transaction is not self._transaction or not _says_something(error):
+            return
+        if run.function.path in SYSTEM_FUNCTIONS.functions:
             return
         self._sampler.waiting += 1
         repeat = Repeat(self._sampler, run, Ended(value, error, run.transaction), self._recorder)
@@ -262,7 +270,7 @@ def _view(runner: Runner, surroundings: Ambient, recorder: Recorder) -> Runner:
     view.queue = cast(RunQueue, Behind(runner.queue))
     view.database = cast(Database, Replay(recorder, surroundings.now_ns / 1e6))
     view.sample_at = sys.maxsize
-    setattr(view, "ambient", lambda kind: surroundings.again(UnheardLog()))  # noqa: B010 (it is a method)
+    setattr(view, "ambient", lambda kind, source: surroundings.again(UnheardLog(), source))  # noqa: B010 (it is a method)
     return view
 
 

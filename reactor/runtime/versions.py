@@ -94,6 +94,10 @@ class Versions:
             raise Unavailable("No project has been pushed to this deployment yet.")
         return self._versions[-1]
 
+    def newest_defaults(self) -> Mapping[str, str] | None:
+        """Return what stands in for unset environment variables at present, or None when nothing was pushed yet."""
+        return self._versions[-1].project.env if self._versions else None
+
     def at(self, ts: int) -> Version:
         """Return the version deployed at `ts`; before the first one, the first one.
 

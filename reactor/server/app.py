@@ -31,7 +31,9 @@ from reactor.server.backend import Backend, Done, Handler
 from reactor.server.blocking import BlockingDeployment
 from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
+from reactor.server.environment import EnvironmentControl
 from reactor.server.http.api import Api
+from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
@@ -57,7 +59,7 @@ class Deployment(Caller):
     """A project and its data, to be served, embedded or tested.
 
     Open it with `async with`, `lifespan` or `open`. Its verbs (`query`, `mutation`, `run`, `subscribe`) call functions
-    in this process; `asgi` serves everybody else.
+    in this process, and `env` changes the variables they read; `asgi` serves everybody else.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Deployment(Caller):
         self._live_feeds: set[Feed] = set()
         self.sockets = SyncEndpoint(self._new_session, self.clock, self.limits)
         super().__init__(self.backend, self._live_feeds)
+        self.env = EnvironmentControl(self)
 
     # Opening and closing.
 
@@ -241,6 +244,7 @@ class Deployment(Caller):
         """
         http = HttpApp(
             api=Api(self.backend, self._rng),
+            environment=EnvironmentApi(self.backend),
             sync=self.sockets,
             limits=self.limits,
             name=lambda: self.instance_name,

@@ -11,6 +11,7 @@ from reactor.client.portal import LoopThread
 from reactor.client.subscription import BlockingSubscription
 from reactor.runtime.push import PushReport
 from reactor.server.callers import Caller
+from reactor.server.environment import EnvironmentControl
 from reactor.values.types import Value
 
 if TYPE_CHECKING:
@@ -72,6 +73,34 @@ class BlockingCaller:
         return BlockingSubscription(self._thread.run(self._caller.subscribe, function, args), self._thread)
 
 
+class BlockingEnvironmentControl:
+    """`EnvironmentControl`, waited for."""
+
+    def __init__(self, control: EnvironmentControl, thread: LoopThread) -> None:
+        self._control = control
+        self._thread = thread
+
+    def all(self) -> dict[str, str]:
+        """See `EnvironmentControl.all`."""
+        return self._thread.call(self._control.all)
+
+    def get(self, name: str) -> str | None:
+        """See `EnvironmentControl.get`."""
+        return self._thread.call(self._control.get, name)
+
+    def set(self, name: str, value: str) -> None:
+        """See `EnvironmentControl.set`."""
+        self._thread.call(self._control.set, name, value)
+
+    def unset(self, name: str) -> None:
+        """See `EnvironmentControl.unset`."""
+        self._thread.call(self._control.unset, name)
+
+    def update(self, changes: Mapping[str, str | None]) -> None:
+        """See `EnvironmentControl.update`."""
+        self._thread.call(self._control.update, changes)
+
+
 class BlockingDeployment(BlockingCaller):
     """An open deployment on a thread of its own. Close it, best with `with`."""
 
@@ -80,6 +109,7 @@ class BlockingDeployment(BlockingCaller):
         super().__init__(deployment, thread)
         self._deployment = deployment
         self._is_closed = False
+        self.env = BlockingEnvironmentControl(deployment.env, thread)
         try:
             thread.call(deployment.open)
         except BaseException:

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.runtime import determinism
-from reactor.runtime.determinism import Ambient, AmbientKind, ambient, current_log, host_time_ns, install
+from reactor.runtime.determinism import (
+    Ambient,
+    AmbientKind,
+    OperatingSystem,
+    ambient,
+    current_log,
+    host_time_ns,
+    install,
+)
 from reactor.runtime.logs import LogBuffer
 from tests.runtime.projects import inside
 
@@ -188,11 +196,12 @@ def test_nested_calls_share_time_log_and_what_was_seen() -> None:
 def test_the_seed_is_drawn_once_and_only_when_needed() -> None:
     drawn: list[int] = []
 
-    def entropy(count: int) -> bytes:
-        drawn.append(count)
-        return bytes(count)
+    class Source(OperatingSystem):
+        def token_bytes(self, count: int) -> bytes:
+            drawn.append(count)
+            return bytes(count)
 
-    found = Ambient("query", MOMENT, LogBuffer(), entropy=entropy)
+    found = Ambient("query", MOMENT, LogBuffer(), source=Source())
     with inside(found):
         time.time()
         assert drawn == []

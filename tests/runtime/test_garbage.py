@@ -15,6 +15,7 @@ pytestmark = pytest.mark.asyncio
 
 APP = project_files(
     app="""
+from reactor import env
 @mutation
 async def make(ctx) -> str:
     return await ctx.db.insert("counters", {"value": 0})
@@ -34,6 +35,10 @@ def add_plainly(ctx, id: str) -> int:
     value = ctx.db.get(id)["value"] + 1
     ctx.db.patch(id, {"value": value})
     return value
+
+@query
+async def look(ctx, id: str) -> int:
+    return len(ctx.env) + ("A" in env) + (await ctx.db.get(id))["value"]
 
 @query
 async def read(ctx, id: str) -> int:
@@ -62,11 +67,11 @@ def garbage() -> Iterator[list[object]]:
         gc.enable()
 
 
-@pytest.mark.parametrize("name", ["add", "add_nested", "add_plainly", "read", "scan"])
+@pytest.mark.parametrize("name", ["add", "add_nested", "add_plainly", "read", "scan", "look"])
 async def test_a_call_leaves_no_cycles(tmp_path: Path, garbage: list[object], name: str) -> None:
     async with open_bench(tmp_path, APP) as bench:
         counter = await bench.mutation("app:make")
-        call = bench.query if name in ("read", "scan") else bench.mutation
+        call = bench.query if name in ("read", "scan", "look") else bench.mutation
         live = bench.watch("app:read", id=counter)
         await call(f"app:{name}", id=counter)
         await bench.settle()

@@ -18,6 +18,7 @@ from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.backend import Backend
 from reactor.server.http.api import Api
+from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
 from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
@@ -98,6 +99,7 @@ class Site:
 
         app: ASGIApp = HttpApp(
             api=Api(opened, FakeRng()),
+            environment=EnvironmentApi(opened),
             sync=no_sockets,
             limits=Limits(**limits),
             name=lambda: "my-instance",

@@ -18,6 +18,7 @@ from reactor.errors import Error
 from reactor.limits import MAX_HTTP_BODY_BYTES, Limits
 from reactor.server.http.admission import Admission
 from reactor.server.http.api import Api, read_body
+from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.errors import HttpError, error_body, status_of
 from reactor.server.http.headers import client_version
 from reactor.server.http.paths import collapsed, route_path
@@ -39,6 +40,7 @@ class HttpApp:
         self,
         *,
         api: Api,
+        environment: EnvironmentApi,
         sync: ASGIApp,
         limits: Limits,
         name: Callable[[], str],
@@ -79,6 +81,10 @@ class HttpApp:
             call("/api/action", api.action, "POST"),
             call("/api/function", api.function, "POST"),
             call("/api/run/{path:path}", api.run, "POST"),
+            call("/api/list_environment_variables", environment.list, "GET"),
+            call("/api/v1/list_environment_variables", environment.list, "GET"),
+            call("/api/update_environment_variables", environment.update, "POST"),
+            call("/api/v1/update_environment_variables", environment.update, "POST"),
             Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),

@@ -1,0 +1,253 @@
+"""Environment variables as functions read them: `env["NAME"]`.
+
+Owns the mapping that user code sees, and what a look at it depends on: the row of that name, whether or not there is
+one, and where there is none what stands in for it. So a change of one variable reruns exactly what has read it, and a
+mutation that has read it conflicts. A variable comes from the table `_environment_variables`, else from the process
+(`[tool.reactor] env`, read when the project is loaded); two are built in. Used by runs, actions and the loader; what
+may be stored is the matter of `variables`.
+"""
+
+import fnmatch
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Final, final
+
+from reactor.engine.catalog import ENVIRONMENT_VARIABLES, SYSTEM_TABLES, Table
+from reactor.engine.database import Database
+from reactor.engine.keyrange import EVERYTHING
+from reactor.engine.transaction import Transaction
+from reactor.errors import EnvironmentVariableMissing, InvalidArgument
+from reactor.limits import MAX_VARIABLES
+from reactor.runtime.determinism import ambient, host_urandom
+from reactor.runtime.origins import Origins
+from reactor.values.ids import INTERNAL_ID_BYTES, encode_id
+from reactor.values.stored import decode_object
+from reactor.values.types import Value
+
+CLOUD_URL: Final = "CONVEX_CLOUD_URL"
+SITE_URL: Final = "CONVEX_SITE_URL"
+BUILT_IN: Final = frozenset({CLOUD_URL, SITE_URL})
+OUTSIDE: Final = (
+    "Environment variables belong to a deployment and can be read while one of its functions runs, not at import time: "
+    "move the read into the function. (For configuration that is read when it is needed, env.ref({name!r}) names one.)"
+)
+_NUMBER: Final = SYSTEM_TABLES[ENVIRONMENT_VARIABLES]
+
+
+class Environment(Mapping[str, str]):
+    """Environment variables by name. Never shows a value unless asked for it."""
+
+    __slots__ = ()
+
+    def find(self, name: str) -> str | None:
+        """Return the value of a variable, or None."""
+        raise NotImplementedError
+
+    def everything(self) -> Mapping[str, str]:
+        """Return all variables."""
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an environment variable is text, not {type(name).__name__}")
+        value = self.find(name)
+        if value is None:
+            raise EnvironmentVariableMissing(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.everything())
+
+    def __len__(self) -> int:
+        return len(self.everything())
+
+    def __repr__(self) -> str:
+        return "<environment variables of a deployment>"
+
+
+@final
+class TransactionEnvironment(Environment):
+    """The variables in the snapshot of one transaction, which records every look."""
+
+    __slots__ = ("_built_in", "_defaults", "_transaction")
+
+    def __init__(self, transaction: Transaction, defaults: Mapping[str, str], built_in: Mapping[str, str]) -> None:
+        self._transaction = transaction
+        self._defaults = defaults
+        self._built_in = built_in
+
+    def find(self, name: str) -> str | None:
+        """Return the value of a variable, or None."""
+        found = self._built_in.get(name)
+        if found is None:
+            row = read_row(self._transaction, name)
+            found = self._default(name) if row is None else str(row["value"])
+        return found
+
+    def everything(self) -> Mapping[str, str]:
+        """Return all variables, sorted by name."""
+        stored = {str(row["name"]): str(row["value"]) for row in read_rows(self._transaction)}
+        return dict(sorted((self._defaults | stored | self._built_in).items()))  # type: ignore[operator]
+
+    def _default(self, name: str) -> str | None:
+        read_row(self._transaction, DEFAULTS)
+        return self._defaults.get(name)
+
+
+@final
+class SnapshotEnvironment(Environment):
+    """The variables of one moment, for code on any thread. Serves such code as its `determinism.Source` too."""
+
+    __slots__ = ("_variables",)
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def find(self, name: str) -> str | None:
+        """Return the value of a variable, or None."""
+        return self._variables.get(name)
+
+    def everything(self) -> Mapping[str, str]:
+        """Return all variables."""
+        return self._variables
+
+    def environment(self) -> Mapping[str, str]:
+        """Return itself."""
+        return self
+
+    def token_bytes(self, count: int) -> bytes:
+        """Return `count` random bytes."""
+        return host_urandom(count)
+
+
+@final
+class VariableReference:
+    """Names an environment variable, whose value is looked up when it is needed: `env.ref("NAME")`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def resolve(self, environment: Mapping[str, str]) -> str:
+        """Return the value.
+
+        Raises:
+            EnvironmentVariableMissing: it is not set.
+        """
+        return environment[self.name]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VariableReference) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((VariableReference, self.name))
+
+    def __repr__(self) -> str:
+        return f"env.ref({self.name!r})"
+
+
+@final
+class CurrentEnvironment(Mapping[str, str]):
+    """`reactor.env`: the environment variables of the deployment whose function runs here."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> str:
+        return self._current(name)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._current())
+
+    def __len__(self) -> int:
+        return len(self._current())
+
+    def ref(self, name: str) -> VariableReference:
+        """Return what names the variable without reading it, for configuration that is made at import time.
+
+        Raises:
+            InvalidArgument: no variable can have this name.
+        """
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument(f"env.ref() takes the name of a variable, not {name!r}")
+        return VariableReference(name)
+
+    def __repr__(self) -> str:
+        return "<reactor.env>"
+
+    def _current(self, name: object = "NAME") -> Mapping[str, str]:
+        found = ambient.get()
+        if found is None:
+            raise InvalidArgument(OUTSIDE.format(name=name))
+        return found.source.environment()
+
+
+env: Final = CurrentEnvironment()
+
+
+# Rows. The id of one follows from its name, so that a look at a name which is not there is a look at one key.
+
+DEFAULTS: Final = ""  # no variable has this name: the row that is touched when what stands in for others has changed
+
+
+@lru_cache(maxsize=4 * MAX_VARIABLES)
+def row_id(name: str) -> str:
+    """Return the id of the row of a variable."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return encode_id(_NUMBER, digest[:INTERNAL_ID_BYTES])
+
+
+def read_row(transaction: Transaction, name: str) -> dict[str, Value] | None:
+    """Return the row of a variable, or None."""
+    data = transaction.look_up(_table(transaction), row_id(name))
+    return None if data is None else decode_object(data)
+
+
+def read_rows(transaction: Transaction) -> Sequence[dict[str, Value]]:
+    """Return the rows of all variables, sorted by name."""
+    index = _table(transaction).by_id
+    transaction.record_scan(index, EVERYTHING, False, None)
+    chunks = transaction.scan(index, EVERYTHING.start, EVERYTHING.end, False, MAX_VARIABLES + 1)
+    rows = [decode_object(data) for chunk in chunks for _, data in chunk.rows]
+    return sorted((row for row in rows if row["name"] != DEFAULTS), key=lambda row: str(row["name"]))
+
+
+def touch_defaults(database: Database, transaction: Transaction) -> None:
+    """Make everything stale that has asked for a variable which is not set: what stands in for it may have changed."""
+    row = read_row(transaction, DEFAULTS)
+    count = 0.0 if row is None else row["value"]
+    assert isinstance(count, float)
+    put_row(database, transaction, DEFAULTS, count + 1, row)
+
+
+def put_row(
+    database: Database, transaction: Transaction, name: str, value: Value, before: dict[str, Value] | None
+) -> None:
+    """Stage the row of a variable, or with None its removal; `before` is what `read_row` gave."""
+    fields: dict[str, Value] | None = None
+    if value is not None:
+        created = database.creation_time(transaction) if before is None else before["_creationTime"]
+        fields = {"_id": row_id(name), "_creationTime": created, "name": name, "value": value}
+    database.put_system(transaction, _table(transaction), row_id(name), fields, before)
+
+
+def _table(transaction: Transaction) -> Table:
+    return transaction.catalog.by_name[ENVIRONMENT_VARIABLES]
+
+
+# What does not come from rows.
+
+
+def built_in_variables(origins: Origins) -> dict[str, str]:
+    """Return the variables that nobody sets."""
+    return {CLOUD_URL: origins.cloud, SITE_URL: origins.site}
+
+
+def process_defaults(patterns: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the process whose names match one of `patterns`, such as `RATE_LIMIT_*`."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in BUILT_IN and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    }

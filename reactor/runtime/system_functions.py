@@ -1,0 +1,62 @@
+"""Functions that every deployment has: `_system/…`, which the official command line and dashboard call.
+
+Owns their paths, arguments and results. Only who may reach internal functions finds them, and the project's own
+functions never do. Used by `invocation`, where the project has no function of that path.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reactor.runtime.decorators import Function, internal_mutation, internal_query
+from reactor.runtime.documents import Documents
+from reactor.runtime.environment import read_row, read_rows
+from reactor.runtime.registry import Registry
+from reactor.runtime.variables import change_variables
+from reactor.schema.validators import v
+
+CHANGE_VARIABLES: Final = "_system/environment:change"
+LIST_VARIABLES: Final = "_system/cli/queryEnvironmentVariables:default"
+GET_VARIABLE: Final = "_system/cli/queryEnvironmentVariables:get"
+
+
+def _documents(ctx: Any) -> Documents:
+    documents: Documents = ctx._execution.documents
+    return documents
+
+
+@internal_query(args={})
+def _list_variables(ctx: Any) -> Any:
+    return read_rows(_documents(ctx).transaction)
+
+
+@internal_query(args={"name": v.string()})
+def _get_variable(ctx: Any, name: str) -> Any:
+    row = read_row(_documents(ctx).transaction, name)
+    return None if row is None else {"name": row["name"], "value": row["value"]}
+
+
+@internal_mutation(
+    args={"changes": v.array(v.object({"name": v.string(), "value": v.optional(v.nullable(v.string()))}))}
+)
+def _change_variables(ctx: Any, changes: list[Mapping[str, Any]]) -> Any:
+    documents = _documents(ctx)
+    wanted = {change["name"]: change.get("value") for change in changes}
+    change_variables(documents.database, documents.transaction, wanted)
+
+
+def _registry(functions: Mapping[str, Function[..., Any]]) -> Registry:
+    registry = Registry()
+    for path, function in functions.items():
+        module, _, name = path.partition(":")
+        registry.register(module, name, function, "")
+    return registry
+
+
+SYSTEM_FUNCTIONS: Final = _registry(
+    {
+        LIST_VARIABLES: _list_variables,
+        GET_VARIABLE: _get_variable,
+        CHANGE_VARIABLES: _change_variables,
+        "_system/frontend/listEnvironmentVariables:default": _list_variables,
+    }
+)
