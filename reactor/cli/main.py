@@ -13,6 +13,7 @@ import typer
 from reactor.cli.admin_key import admin_key
 from reactor.cli.console import say, show
 from reactor.cli.dev import dev
+from reactor.cli.env import env
 from reactor.cli.init import init
 from reactor.cli.run import run
 from reactor.cli.serve import serve
@@ -47,6 +48,7 @@ app.command()(dev)
 app.command()(serve)
 app.command()(run)
 app.command("admin-key")(admin_key)
+app.add_typer(env, name="env")
 
 
 def main() -> None:

@@ -5,13 +5,10 @@ admin key any function can be called, also an internal one, and `--identity` cho
 """
 
 import asyncio
-import base64
 import json
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -20,13 +17,13 @@ import msgspec
 import typer
 
 from reactor.cli.console import fail, say, show, warn
+from reactor.cli.remote import ask
 from reactor.cli.target import Target, find_target
-from reactor.client.address import client_name, is_loopback, path_of
+from reactor.client.address import path_of
 from reactor.client.async_client import Client
 from reactor.client.subscription import Subscription
 from reactor.errors import AuthError, Error, InvalidArgument
 from reactor.protocol.http import (
-    ErrorBody,
     FunctionRequest,
     RunRequest,
     UdfFailure,
@@ -38,7 +35,6 @@ from reactor.values.json import decode_json, encode_format
 from reactor.values.types import Value
 
 _responses: Final[msgspec.json.Decoder[UdfResponse]] = msgspec.json.Decoder(UdfResponse)
-_TIMEOUT_SECONDS: Final = 600.0  # of a silent server; an action may run for long
 
 
 def run(
@@ -85,11 +81,8 @@ def _post(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, 
     Raises:
         InvalidArgument: an identity was given without the key that allows choosing one.
     """
-    headers = {"Content-Type": "application/json", "Convex-Client": client_name()}
     raw = msgspec.Raw(json.dumps(args).encode())
     if target.admin_key is not None:
-        suffix = "" if acting_as is None else ":" + base64.b64encode(json.dumps(acting_as).encode()).decode()
-        headers["Authorization"] = f"Convex {target.admin_key}{suffix}"
         place = "/api/function"
         body = encode_body(FunctionRequest(path=path, args=raw, format="convex_encoded_json"))
     else:
@@ -97,26 +90,7 @@ def _post(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, 
         module, _, name = path.partition(":")
         place = f"/api/run/{quote(module)}/{quote(name or 'default')}"
         body = encode_body(RunRequest(args=raw, format="convex_encoded_json"))
-    request = urllib.request.Request(target.url.rstrip("/") + place, data=body, headers=headers)
-    # A proxy for the outside world would not reach this machine's own loopback.
-    handlers = [urllib.request.ProxyHandler({})] if is_loopback(target.url) else []
-    try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT_SECONDS) as answer:
-            return _responses.decode(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            fail(_refusal(error.code, error.read()))
-    except (OSError, msgspec.MsgspecError) as error:
-        reason = getattr(error, "reason", error)
-        fail(f"No answer from {target.url}: {reason}. Is `reactor dev` still running there?")
-
-
-def _refusal(status: int, body: bytes) -> str:
-    try:
-        refused = msgspec.json.decode(body, type=ErrorBody)
-    except msgspec.MsgspecError:
-        return f"HTTP {status}: {body[:200].decode(errors='replace')}"
-    return f"{refused.code}: {refused.message}"
+    return ask(target, place, _responses, body, acting_as)
 
 
 def _check_identity(target: Target, acting_as: dict[str, Any] | None) -> None:
