@@ -8,13 +8,17 @@ Used by user code, `registry` and `context`.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, final, overload
 
+from reactor.runtime.extensions import Extension, MakeMembers, OnSuccess, wrapped
 from reactor.runtime.references import identifier_problem
+from reactor.schema.validator import Validator
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", covariant=True)  # the ctx that handlers get
+D = TypeVar("D")
 
 Kind = Literal["query", "mutation", "action", "http_action"]
 Visibility = Literal["public", "internal"]
@@ -26,7 +30,7 @@ class Function(Generic[P, R]):
 
     `args` and `returns` are what the decorator was given (None when nothing was); `name` is the name it is exported
     under, and `has_name` tells whether the decorator gave it. `module` is its namespace, such as `ai/analytics`, once a
-    loader has set it.
+    loader has set it. `consumed` are the arguments that extensions of the decorator take beside those of the handler.
     """
 
     __wrapped__: Callable[..., Any]
@@ -40,18 +44,22 @@ class Function(Generic[P, R]):
         args: object = None,
         returns: object = None,
         name: str | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self.kind: Final = kind
         self.visibility: Final = visibility
-        self.handler: Final = handler
+        innermost = inspect.unwrap(handler)
+        self.is_async: Final = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(innermost)
+        self.handler: Final = wrapped(handler, self.is_async, extensions) if extensions else handler
+        self.consumed: Final[Mapping[str, Validator]] = {
+            name: validator for extension in extensions for name, validator in extension.args.items()
+        }
         self.args: Final = args
         self.returns: Final = returns
         self.has_name: Final = name is not None
         self.module: str | None = None
         functools.update_wrapper(self, handler)
         self.name: str = getattr(handler, "__name__", "default") if name is None else name
-        innermost = inspect.unwrap(handler)
-        self.is_async: Final = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(innermost)
 
     def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.handler(ctx, *args, **kwargs)
@@ -73,27 +81,77 @@ class Function(Generic[P, R]):
         return f"<{self.visibility} {self.kind.replace('_', ' ')} {self.path}>"
 
 
-class Decorator(Protocol):
+class Decorator(Protocol[C]):
     """What a decorator called with options returns: it takes the function and keeps its parameters and result."""
 
-    def __call__(self, handler: Callable[Concatenate[Any, P], R], /) -> Function[P, R]: ...
+    def __call__(self, handler: Callable[Concatenate[C, P], R], /) -> Function[P, R]: ...
 
 
 @final
-class FunctionDecorator:
+class FunctionDecorator(Generic[C]):
     """Makes functions of one kind, bare (`@query`) or with options (`@query(args={...})`)."""
 
-    def __init__(self, kind: Kind, visibility: Visibility) -> None:
+    def __init__(self, kind: Kind, visibility: Visibility, extensions: tuple[Extension, ...] = ()) -> None:
         self.kind, self.visibility = kind, visibility
         self.__name__ = kind if visibility == "public" else f"internal_{kind}"
+        self._extensions = extensions
 
     @overload
-    def __call__(self, handler: Callable[Concatenate[Any, P], R], /) -> Function[P, R]: ...
+    def extend(
+        self,
+        *,
+        context: MakeMembers | None = None,
+        args: Mapping[str, Any] | None = None,
+        on_success: OnSuccess | None = None,
+    ) -> "FunctionDecorator[C]": ...
+
+    @overload
+    def extend(
+        self,
+        *,
+        ctx: type[D],
+        context: MakeMembers | None = None,
+        args: Mapping[str, Any] | None = None,
+        on_success: OnSuccess | None = None,
+    ) -> "FunctionDecorator[D]": ...
+
+    def extend(
+        self,
+        *,
+        ctx: type | None = None,
+        context: MakeMembers | None = None,
+        args: Mapping[str, Any] | None = None,
+        on_success: OnSuccess | None = None,
+    ) -> Any:
+        """Return a decorator that does more: `user_query = query.extend(context=lambda ctx: {"user": ...})`.
+
+        All of it runs as a part of the function, in its transaction, also when the function is called from Python.
+
+        Args:
+            context: gets `ctx` and returns a dict of further members of it, or None. May be `async def`, and members
+                may be something to await, where the function is `async def`. What it raises, the function raises.
+            args: validators of arguments that callers pass and `context` takes, as keywords. The handler gets one only
+                if it has a parameter of that name.
+            on_success: called with `ctx`, the handler's arguments as a dict, and its result, after it has returned.
+            ctx: a class that declares what members `ctx` has, for type checkers, and may have methods; it extends
+                `QueryCtx` or another one. Its `__init__` is not called.
+
+        Raises:
+            TypeError: what is given can't be used so.
+        """
+        if args and self.kind == "http_action":
+            raise TypeError("http_action.extend() takes no args=: a request has none")
+        taken = [name for extension in self._extensions for name in extension.args]
+        extension = Extension(context, args, ctx, on_success, taken)
+        return FunctionDecorator(self.kind, self.visibility, (*self._extensions, extension))
+
+    @overload
+    def __call__(self, handler: Callable[Concatenate[C, P], R], /) -> Function[P, R]: ...
 
     @overload
     def __call__(
         self, /, *, args: Mapping[str, Any] | Any = None, returns: Any = None, name: str | None = None
-    ) -> Decorator: ...
+    ) -> Decorator[C]: ...
 
     def __call__(
         self,
@@ -113,7 +171,10 @@ class FunctionDecorator:
 
         def decorate(handler: Callable[..., Any], /) -> Function[..., Any]:
             self._check_handler(handler)
-            return Function(self.kind, self.visibility, handler, args=args, returns=returns, name=name)
+            extensions = self._extensions
+            return Function(
+                self.kind, self.visibility, handler, args=args, returns=returns, name=name, extensions=extensions
+            )
 
         if name is not None:
             if not isinstance(name, str):
@@ -140,10 +201,10 @@ class FunctionDecorator:
         return f"@{self.__name__}"
 
 
-query: Final = FunctionDecorator("query", "public")
-mutation: Final = FunctionDecorator("mutation", "public")
-action: Final = FunctionDecorator("action", "public")
-internal_query: Final = FunctionDecorator("query", "internal")
-internal_mutation: Final = FunctionDecorator("mutation", "internal")
-internal_action: Final = FunctionDecorator("action", "internal")
-http_action: Final = FunctionDecorator("http_action", "public")
+query: Final[FunctionDecorator[Any]] = FunctionDecorator("query", "public")
+mutation: Final[FunctionDecorator[Any]] = FunctionDecorator("mutation", "public")
+action: Final[FunctionDecorator[Any]] = FunctionDecorator("action", "public")
+internal_query: Final[FunctionDecorator[Any]] = FunctionDecorator("query", "internal")
+internal_mutation: Final[FunctionDecorator[Any]] = FunctionDecorator("mutation", "internal")
+internal_action: Final[FunctionDecorator[Any]] = FunctionDecorator("action", "internal")
+http_action: Final[FunctionDecorator[Any]] = FunctionDecorator("http_action", "public")

@@ -27,9 +27,8 @@ from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
 from reactor.runtime.invocation import encode_result, read_arguments, shown, wrong_kind
 from reactor.runtime.logs import NestedLog
-from reactor.runtime.references import function_path
+from reactor.runtime.references import function_path, snake_case
 from reactor.runtime.registry import RegisteredFunction
-from reactor.runtime.signature import snake_case
 from reactor.runtime.subtasks import supervise
 from reactor.runtime.versions import Version
 from reactor.schema.containers import Object

@@ -14,6 +14,7 @@ from reactor.limits import MAX_IDENTIFIER_LENGTH
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9_.]+")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INNER_UNDERSCORE: Final = re.compile(r"(?<=[^_])_+(?=[^_])")
+_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _UPPER: Final = "".join(map(chr, range(ord("A"), ord("Z") + 1)))
 _LOWER: Final = str.maketrans(_UPPER, _UPPER.lower())
 
@@ -48,6 +49,11 @@ def fold(name: str) -> str:
     if "/" in name:
         return "/".join(map(fold, name.split("/")))
     return _INNER_UNDERSCORE.sub("", name.translate(_LOWER))
+
+
+def snake_case(name: str) -> str:
+    """Return the Python spelling of a camelCase name: `userId` is `user_id`, `apiKeyID` is `api_key_id`."""
+    return _WORD_START.sub("_", name).lower()
 
 
 def identifier_problem(name: str) -> str | None:

@@ -6,14 +6,15 @@ has checked. Used by `registry`; its `bind` is on the hot path of every call.
 """
 
 import inspect
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from reactor.errors import ArgumentsInvalid, PushError, SchemaInvalid
 from reactor.runtime.decorators import Function
+from reactor.runtime.extensions import parameter_of
+from reactor.runtime.references import snake_case
 from reactor.schema.annotations import AnnotationSpec, UnsupportedAnnotation, validator_from_annotation
 from reactor.schema.containers import Object
 from reactor.schema.rules import check_args_validator, check_returns_validator
@@ -23,13 +24,6 @@ from reactor.values.types import Value
 
 Bind = Callable[[dict[str, Any]], dict[str, Any]]
 Convert = Callable[[Any], Any]
-
-_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def snake_case(name: str) -> str:
-    """Return the Python spelling of a camelCase name: `userId` is `user_id`, `apiKeyID` is `api_key_id`."""
-    return _WORD_START.sub("_", name).lower()
 
 
 def source_of(function: Function[..., Any]) -> tuple[str | None, int | None]:
@@ -109,7 +103,10 @@ class Binder:
 
     def _bind_declared(self, parameters: Mapping[str, inspect.Parameter], open_ended: bool) -> None:
         self.args = args = self._declared_args()
+        consumed = self._function.consumed
         if not isinstance(args, Object):
+            if consumed:
+                raise self._error(f"beside the arguments of extend(args=), args= must list all others, not be {args}")
             self.bind = self._open_binding(parameters, open_ended)
             return
         fields = args.fields
@@ -128,11 +125,27 @@ class Binder:
                 raise self._error(f"argument `{field}` is optional, so parameter `{name}` needs a default value")
             if name != field:
                 renamed[field] = name
-        taken = {renamed.get(field, field) for field in fields}
+        twice = min(fields.keys() & consumed.keys(), default=None)
+        if twice is not None:
+            raise self._error(f"argument `{twice}` is declared by extend(args=) already; leave it out of args=")
+        if consumed:
+            self.args = args = args.extend(consumed)
+        taken = {renamed.get(field, field) for field in fields} | self._wanted(parameters).keys()
         for name, parameter in parameters.items():
             if name not in taken and parameter.default is parameter.empty:
                 raise self._error(f"parameter `{name}` has no argument in `args=` and no default value")
         self.bind = _closed_binding(args.view if args.has_view else None, renamed, {})
+
+    def _wanted(self, parameters: Mapping[str, inspect.Parameter]) -> dict[str, str]:
+        """Return the parameters that get an argument which an extension takes, with the name of that."""
+        wanted: dict[str, str] = {}
+        for field, validator in self._function.consumed.items():
+            name = parameter_of(field, parameters)
+            if name is not None:
+                if validator.is_optional and parameters[name].default is inspect.Parameter.empty:
+                    raise self._error(f"argument `{field}` is optional, so parameter `{name}` needs a default value")
+                wanted[name] = field
+        return wanted
 
     def _declared_args(self) -> Validator:
         args = self._declared("args", self._function.args)
@@ -171,8 +184,12 @@ class Binder:
     # Arguments declared by annotations.
 
     def _bind_annotated(self, parameters: Mapping[str, inspect.Parameter], open_ended: bool) -> None:
+        consumed, wanted = self._function.consumed, self._wanted(parameters)
+        parameters = {name: parameter for name, parameter in parameters.items() if name not in wanted}
         specs = {name: self._annotation(name, parameter.annotation) for name, parameter in parameters.items()}
         if open_ended:
+            if consumed:
+                raise self._error("beside the arguments of extend(args=), give args= in place of **kwargs")
             for name, spec in specs.items():
                 if spec.validator.kind != "any":
                     raise self._error(
@@ -187,7 +204,10 @@ class Binder:
             fields[name] = spec.validator if parameter.default is parameter.empty else v.optional(spec.validator)
             if spec.convert is not None:
                 converters[name] = spec.convert
-        self.args = v.object(fields)
+        for field, validator in consumed.items():
+            if validator.has_view:
+                converters[field] = validator.view
+        self.args = v.object({**fields, **consumed})
         try:
             check_args_validator(self.args)
         except SchemaInvalid as error:

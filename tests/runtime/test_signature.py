@@ -12,7 +12,8 @@ import pytest
 
 from reactor.errors import ArgumentsInvalid, PushError
 from reactor.runtime.decorators import action, http_action, mutation, query
-from reactor.runtime.signature import Binder, snake_case
+from reactor.runtime.references import snake_case
+from reactor.runtime.signature import Binder
 from reactor.schema.validators import v
 from reactor.values.types import Int64
 from tests.runtime.projects import loaded
