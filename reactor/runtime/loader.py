@@ -17,6 +17,7 @@ import msgspec
 
 from reactor.errors import PushError, SchemaInvalid
 from reactor.runtime import guard
+from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
 from reactor.runtime.references import component_problem
@@ -76,9 +77,11 @@ class Project:
         digests: dict[str, str],
         package: PrivatePackage,
         functions_prefix: str,
+        crons: tuple[CronSpec, ...] = (),
     ) -> None:
         self.options, self.schema, self.registry = options, schema, registry
         self.modules, self.digests = modules, digests
+        self.crons = crons
         self.files = package.sources.files
         self.package = package.name
         self._imported: PrivatePackage | None = package
@@ -150,6 +153,7 @@ class ProjectLoader:
             {module.__name__: path for path, module in loaded.items()},
             {path: digests[name] for path, name in namespaces.items()},
         )
+        crons = special_export(loaded, "crons", "crons", Crons, "cron_jobs()")
         return Project(
             options=options,
             schema=schema,
@@ -158,6 +162,7 @@ class ProjectLoader:
             digests=digests,
             package=package,
             functions_prefix=prefix,
+            crons=() if crons is None else crons.resolve(registry, loaded["crons"].__file__),
         )
 
     def _load_schema(self, name: str, package: PrivatePackage) -> Schema:

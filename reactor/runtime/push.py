@@ -8,7 +8,7 @@ run again on the new code (`design.md` §4, 14). Used by the host.
 """
 
 import asyncio
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import msgspec
@@ -47,6 +47,7 @@ class Pusher:
         self._versions = versions
         self._queue = queue
         self._lock = asyncio.Lock()
+        self.on_switch: list[Callable[[Transaction, Project], None]] = []  # stages what else comes with a version
 
     async def push(self, project: Project) -> PushReport:
         """Deploy `project`; returns when the switch is durable.
@@ -151,6 +152,8 @@ class Pusher:
         module_keys, changed = self._stage_modules(transaction, project)
         self._stage_tables(transaction, project.schema)
         number = self._stage_deployment(transaction, project.schema)
+        for stage in self.on_switch:
+            stage(transaction, project)
         ts = database.committer.commit(transaction, source="", version=number)
         for index in indexes:
             index.valid_from = ts
