@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from reactor.runtime.action_context import ActionCtx as ActionCtx
     from reactor.runtime.context import MutationCtx as MutationCtx
     from reactor.runtime.context import QueryCtx as QueryCtx
+    from reactor.runtime.crons import cron_jobs as cron_jobs
     from reactor.runtime.decorators import action as action
     from reactor.runtime.decorators import http_action as http_action
     from reactor.runtime.decorators import internal_action as internal_action
@@ -49,6 +50,7 @@ __all__ = [
     "action",
     "api",
     "components",
+    "cron_jobs",
     "define_schema",
     "define_table",
     "env",
@@ -78,6 +80,7 @@ _HOMES = {
     "action": "reactor.runtime.decorators",
     "api": "reactor.runtime.references",
     "components": "reactor.runtime.references",
+    "cron_jobs": "reactor.runtime.crons",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
     "env": "reactor.runtime.environment",

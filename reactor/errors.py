@@ -22,6 +22,7 @@
     ├── EnvironmentVariableMissing   a function asked for a variable that nobody has set
     ├── FunctionNotFound        no public function under that name
     ├── InvalidFunctionCall     a function called as another kind, or from the wrong place
+    ├── SchedulingError         a function can't be scheduled so, or a scheduled one not be cancelled
     ├── NotSupported            declared, but not built yet
     ├── WriteConflict           lost to a later commit on every attempt
     ├── SnapshotTooOld          history needed for a read is gone
@@ -252,6 +253,21 @@ class InvalidFunctionCall(Error):
 
     code = "InvalidFunctionCall"
     status = 400
+
+
+class SchedulingError(Error):
+    """A function can't be scheduled like that, or a scheduled one can't be cancelled from there.
+
+    `rule` is the official code: `InvalidScheduledFunction`, `InvalidScheduledFunctionDelay`, or
+    `ScheduledFunctionCancelingItself`.
+    """
+
+    code = "SchedulingError"
+    status = 400
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
 
 
 class NotSupported(Error):

@@ -62,6 +62,18 @@ SPLIT_PAGE_ITEMS: Final = 6144  # documents of a page above which clients are to
 MAX_REPEATS_WAITING: Final = 16  # of sampled runs; beyond it none is sampled
 MIN_REPORT_SECONDS: Final = 1.0  # between two reports of functions that gave different results
 MAX_RESTART_SECONDS: Final = 30.0  # that `dev` waits before it starts a server again which keeps ending itself
+MAX_SCHEDULED_FUNCTIONS: Final = 1000  # by one mutation
+MAX_SCHEDULED_ARGS_BYTES: Final = 16 * MIB  # of all functions that one mutation schedules
+MAX_SCHEDULED_DAYS: Final = 5 * 366  # ahead or behind
+MAX_SCHEDULED_ERROR_CHARACTERS: Final = 32_768  # kept of what a scheduled function failed with
+MIN_JOB_BACKOFF_SECONDS: Final = 0.5  # before a job that the system has failed is tried again; doubles each time
+MAX_JOB_BACKOFF_SECONDS: Final = 7200.0
+MAX_OUTAGE_BACKOFF_SECONDS: Final = 15.0  # between two looks whether the deployment takes writes again
+RETENTION_BATCH_DOCUMENTS: Final = 1000  # finished jobs removed before the others get a rest
+RETENTION_STEP_DOCUMENTS: Final = 100  # of these in one commit
+RETENTION_REST_SECONDS: Final = 10.0
+MAX_CRON_LOGS: Final = 5  # runs of one cron that are remembered
+MAX_CRON_LOG_CHARACTERS: Final = 1000  # of a result, and of all log lines of one run
 MAX_LOG_LINES: Final = 256
 MAX_LOG_LINE_BYTES: Final = 32_768
 
@@ -350,6 +362,30 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "smallest WebSocket message that is compressed for clients that offer it (0: none; above 1 MiB never)",
         ),
     ] = 1 * KIB
+    scheduled_jobs: Annotated[
+        int,
+        Knob("functions", 1, 1000, "REACTOR_SCHEDULED_JOBS", "scheduled functions that run at a time, and crons too"),
+    ] = 8
+    scheduled_result_days: Annotated[
+        float,
+        Knob(
+            "days",
+            0,
+            3660,
+            "REACTOR_SCHEDULED_RESULT_DAYS",
+            "how long a scheduled function that has ended stays in `_scheduled_functions`",
+        ),
+    ] = 7.0
+    cron_splay_seconds: Annotated[
+        int,
+        Knob(
+            "s",
+            0,
+            60,
+            "REACTOR_CRON_SPLAY_SECONDS",
+            "crons of a given minute run up to so much later, each by its own random delay (0: no random times at all)",
+        ),
+    ] = 60
     http_requests: Annotated[
         int, Knob("requests", 1, 1 << 20, "REACTOR_HTTP_REQUESTS", "HTTP calls of functions that run at a time")
     ] = 1_000

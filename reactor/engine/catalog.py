@@ -26,6 +26,8 @@ TABLES: Final = "_tables"
 MODULES: Final = "_modules"
 DEPLOYMENT: Final = "_deployment"
 ENVIRONMENT_VARIABLES: Final = "_environment_variables"
+CRON_JOBS: Final = "_cron_jobs"
+CRON_JOB_LOGS: Final = "_cron_job_logs"
 SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
 STORED_FILES: Final = "_storage"
 VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
@@ -34,7 +36,17 @@ SYSTEM_TABLES: Final = {
     MODULES: 514,
     DEPLOYMENT: 515,
     ENVIRONMENT_VARIABLES: 516,
+    CRON_JOBS: 517,
+    CRON_JOB_LOGS: 518,
     **VISIBLE_SYSTEM_TABLES,
+}
+BY_NEXT_TIME: Final = ("nextTime", "_creationTime")  # what is due at one time keeps the order it was made in
+BY_COMPLETED_TIME: Final = ("completedTime",)
+BY_CRON: Final = ("name", "ts")
+SYSTEM_INDEXES: Final = {
+    CRON_JOBS: (BY_NEXT_TIME,),
+    CRON_JOB_LOGS: (BY_CRON,),
+    SCHEDULED_FUNCTIONS: (BY_NEXT_TIME, BY_COMPLETED_TIME),
 }
 
 
@@ -98,7 +110,9 @@ class Catalog:
         self.by_number: dict[int, Table] = {}
         self._next_index = 0
         for name, number in SYSTEM_TABLES.items():
-            self.add_table(number, name)
+            table = self.add_table(number, name)
+            for fields in SYSTEM_INDEXES.get(name, ()):
+                self.add_index(table, fields)
 
     def table_name(self, number: int) -> str | None:
         """Return the name of a table, or None when no such table is known to applications."""

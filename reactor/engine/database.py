@@ -64,6 +64,7 @@ class Database:
         self.loading = Loading(persistence, catalog, limits, spawn, clock)
         self.on_publish: PublishHook = lambda ts, entries: None
         self.environment_of: Callable[[Transaction], Mapping[str, str]] = lambda transaction: {}  # the runtime sets it
+        self.after_publish: list[Callable[[], None]] = []  # called after each durable batch, when all else is done
         self._folding = folding
         self._is_open = True
         self._reported_ts = end
@@ -185,14 +186,17 @@ class Database:
         document: dict[str, Value] | None,
         before: dict[str, Value] | None,
     ) -> None:
-        """Stage any change of a system document."""
-        standing = table.documents.get(id_key(document_id))
+        """Stage any change of a system document, which does not count toward the limits of a function."""
+        standing = None if before is None else table.documents.get(id_key(document_id))
+        transaction.documents_written -= 1
         if document is None:
             transaction.put(table, document_id, None, None, before, standing)
             return
         normal = normalise(document).value
         assert isinstance(normal, dict)
-        transaction.put(table, document_id, normal, encode_stored(normal), before, standing)
+        data = b"%b" % encode_stored(normal)  # copied: the encoder's bytes keep half as much again that it had reserved
+        transaction.bytes_written -= len(data)
+        transaction.put(table, document_id, normal, data, before, standing)
 
     def user_tables(self) -> list[Table]:
         """Return every user table."""
@@ -280,3 +284,5 @@ class Database:
         self.retention.published()
         publisher = self.publisher
         self._folding.published(ts, len(entries), publisher.batch_bytes, publisher.has_tail)
+        for told in self.after_publish:
+            told()

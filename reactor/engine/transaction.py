@@ -8,6 +8,7 @@ suspended. Used by the runtime through `ctx.db`, and by the server's own commits
 
 from bisect import bisect_left, insort
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from reactor.engine.catalog import SYSTEM_TABLES, Catalog, Index, Table, id_key
@@ -78,6 +79,16 @@ class Staged(NamedTuple):
     data: bytes | None
 
 
+class Inserted:
+    """What one transaction has inserted into one table."""
+
+    __slots__ = ("bytes", "documents")
+
+    def __init__(self) -> None:
+        self.documents = 0
+        self.bytes = 0
+
+
 class Overlay:
     """Own writes of one transaction in one index: key to document bytes, or None where it removed an entry."""
 
@@ -106,6 +117,7 @@ class Transaction:
 
     __slots__ = (
         "_fresh",
+        "_inserted",
         "_overlays",
         "_staged",
         "_undo",
@@ -130,6 +142,7 @@ class Transaction:
         self.begin_ts = begin_ts
         self.reads = ReadSet()
         self.writes: dict[str, PendingWrite] = {}
+        self._inserted: dict[int, Inserted]  # by table number; see `inserted`
         self._staged: list[Staged] = []
         self._overlays: dict[IndexId, Overlay] = {}
         self.reads_allowed = MAX_READS  # as many may be recorded before they are counted
@@ -175,7 +188,8 @@ class Transaction:
         """Return the stored form of one system document; it is read without counting toward any limit."""
         key = id_key(document_id)
         self.reads.add_point(table.by_id.id, key)
-        return read_at(table, key, self.begin_ts)
+        pending = self.writes.get(document_id)
+        return pending.after if pending is not None else read_at(table, key, self.begin_ts)
 
     def chunk(self, index: Index, start: bytes, end: bytes | None, reverse: bool, size: int) -> Chunk:
         """Return the next documents of a range in order, as this transaction sees them; `size` is a hint.
@@ -274,6 +288,24 @@ class Transaction:
         pending.new = document
         self._staged.append(Staged(table, before, document, data))
 
+    def inserted(self, table: Table) -> "Inserted":
+        """Return how much this transaction has inserted into `table`, for its owner to keep count in.
+
+        Costs a walk over what is staged the first time, and after each sub-transaction that was undone.
+        """
+        try:
+            tables = self._inserted
+        except AttributeError:  # few transactions are asked, so the others don't even have the attribute
+            tables = self._inserted = {}
+        found = tables.get(table.number)
+        if found is None:
+            found = tables[table.number] = Inserted()
+            for pending in self.writes.values():
+                if pending.table is table and pending.before is None and pending.after is not None:
+                    found.documents += 1
+                    found.bytes += len(pending.after)
+        return found
+
     # Sub-transactions.
 
     def savepoint(self) -> Savepoint:
@@ -304,6 +336,8 @@ class Transaction:
         self._overlays = {index: own for index, own in self._overlays.items() if own.seen <= savepoint.staged}
         self.documents_written = savepoint.documents_written
         self.bytes_written = savepoint.bytes_written
+        with suppress(AttributeError):
+            del self._inserted
         self.release(savepoint)
 
     def _overlay(self, index: Index) -> Overlay:

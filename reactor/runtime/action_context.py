@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.errors import NotSupported
 from reactor.runtime.action_ports import ActionCall, Port
+from reactor.runtime.action_scheduling import ActionScheduler
 from reactor.runtime.context import AnyReference
 from reactor.runtime.decorators import Function
 
@@ -50,6 +51,11 @@ class ActionCtx:
     def env(self) -> Mapping[str, str]:
         """The deployment's environment variables, as text, as they were when this action began. Needs no `await`."""
         return self._port.environment
+
+    @property
+    def scheduler(self) -> ActionScheduler:
+        """Schedules functions to run later, at once and whatever becomes of this action."""
+        return ActionScheduler(self._port)
 
     def now(self) -> float:
         """Return the present time in milliseconds since the Unix epoch."""

@@ -26,11 +26,11 @@ from reactor.ports import Clock
 from reactor.runtime.action_loops import ActionLoops, post
 from reactor.runtime.action_ports import Deliver, Receive, Request
 from reactor.runtime.action_runs import ActionRun, Ended, Task, Work
+from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import Call, Outcome, Refused, Success, request_id_of
 from reactor.runtime.executor import Executor
 from reactor.runtime.invocation import encode_result, find_action, read_arguments
 from reactor.runtime.line import Line
-from reactor.runtime.nested import encode_arguments
 from reactor.runtime.references import function_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done

@@ -16,6 +16,7 @@ from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_
 from reactor.runtime.queries import BlockingQuery, Query
 from reactor.runtime.references import FunctionReference
 from reactor.runtime.scans import Document
+from reactor.runtime.scheduling import BlockingScheduler, Scheduler
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -242,7 +243,7 @@ class QueryCtx:
         """Return the time at which this execution began, in milliseconds since the Unix epoch."""
         surroundings = self._execution.ambient
         surroundings.looked_at_clock = True
-        return surroundings.now_ns / 1e6
+        return surroundings.now_ns / 1_000_000
 
     @overload
     def run_query(
@@ -287,6 +288,10 @@ class QueryCtx:
                 raise InvalidFunctionCall(
                     f"Cannot call {article} {callee.capitalize()} function from a {caller.capitalize()} function"
                 )
+            if name == "scheduler":
+                raise InvalidFunctionCall(
+                    "A query can't schedule functions: ctx.scheduler is for mutations and actions"
+                )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
@@ -296,6 +301,11 @@ class MutationCtx(QueryCtx):
     __slots__ = ()
 
     db: DatabaseWriter
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Schedules functions to run later, as a part of this mutation."""
+        return Scheduler(self._execution)
 
     @overload
     def run_mutation(
@@ -349,6 +359,11 @@ class BlockingMutationCtx(_BlockingCalls, MutationCtx):
     """What a plain `def` mutation receives."""
 
     __slots__ = ()
+
+    @property
+    def scheduler(self) -> BlockingScheduler:  # type: ignore[override]
+        """Schedules functions to run later, as a part of this mutation."""
+        return BlockingScheduler(self._execution)
 
 
 def make_context(

@@ -27,7 +27,8 @@ from reactor.errors import (
 )
 from reactor.limits import FIRST_USER_TABLE, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
 from reactor.runtime.pages import PageOptions, Pager
-from reactor.runtime.scans import Document, Scan, Selection
+from reactor.runtime.scans import Document, Scan, Selection, SystemScan
+from reactor.runtime.systemdocs import published
 from reactor.schema.definition import Schema, TableDefinition
 from reactor.values.document import check_document, check_document_size
 from reactor.values.ids import decode_id, table_of
@@ -217,7 +218,7 @@ class Documents:
             return None
         assert isinstance(document_id, str)
         data = self.transaction.look_up(table, document_id)
-        return None if data is None else decode_object(data)
+        return None if data is None else published(table)(decode_object(data))
 
     def system_normalize_id(self, table_name: str, text: object) -> str | None:
         """Return `text` if it is an id of that system table, whether or not the document exists; otherwise None."""
@@ -293,6 +294,8 @@ class Documents:
         keys = compile_range(f"{table_name}.{name}", fields, selection.bounds)
         view = definition if definition is not None and definition.has_view else None
         chunk = self._database.limits.scan_check_entries
+        if selection.is_system:
+            return SystemScan(self.transaction, index, keys, selection.order, published(table), chunk, selection.stages)
         return Scan(self.transaction, index, keys, selection.order, view, chunk, selection.stages, selection.is_system)
 
     def _index_fields(self, table: Table, definition: TableDefinition | None, name: str) -> tuple[str, ...]:

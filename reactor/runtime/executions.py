@@ -15,12 +15,15 @@ from contextvars import Context
 from types import FrameType, GeneratorType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from reactor.engine.database import Database
 from reactor.errors import InvalidFunctionCall, UnawaitedCallError
+from reactor.runtime.calls import Call
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.guard import outside
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.subtasks import SubTask, Wake, ignore, supervise
+from reactor.runtime.versions import Version
 
 T = TypeVar("T")
 Step = Generator[None, None, T]  # yields where the transaction may be suspended
@@ -33,6 +36,13 @@ class AttemptEnded(BaseException):
 
 class Owner(Protocol):
     """What an execution reports to: the run that it is an attempt of."""
+
+    call: Call
+    version: Version | None
+
+    @property
+    def database(self) -> Database:
+        """The database that the run reads and writes."""
 
     def revalidate(self) -> None:
         """Raise when a suspended attempt should not go on."""

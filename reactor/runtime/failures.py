@@ -23,6 +23,7 @@ from reactor.errors import (
     ValidationError,
 )
 from reactor.runtime.calls import Failure, Outcome, Refused
+from reactor.runtime.versions import Versions
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
 from reactor.values.types import Value
@@ -68,6 +69,14 @@ def failure_of(
     if redact:
         return Failure(message=head, detail="", ts=ts, data=data, log_lines=(), error=error)
     return Failure(message=f"{head}\n{detail}", detail=detail, ts=ts, data=data, log_lines=log_lines, error=error)
+
+
+def text_for_owner(failure: Failure, versions: Versions) -> str:
+    """Return what a function has failed with, for the application itself, which nothing is kept from."""
+    if failure.detail or failure.error is None:
+        return failure.detail
+    files = versions.latest().project.files
+    return failure_of(failure.error, request_id="", ts=0, log_lines=(), files=files, redact=False).detail
 
 
 def unwrap(outcome: Outcome) -> Value:

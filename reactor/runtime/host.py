@@ -16,12 +16,14 @@ from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime import guard, subtasks
 from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
+from reactor.runtime.cronrunner import CronRunner
 from reactor.runtime.executor import Executor
 from reactor.runtime.loader import Project
 from reactor.runtime.origins import Origins
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
+from reactor.runtime.scheduler import Scheduler
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
 from reactor.storage.interface import Persistence
@@ -91,7 +93,10 @@ class Host:
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
         self.actions = Actions(self.executor, clock, limits)
-        self.services: list[Service] = [self.actions]  # stopped in the opposite order
+        self.scheduler = Scheduler(self.executor, clock, alarms)
+        self.crons = CronRunner(self.executor, clock, alarms, rng)
+        self._pusher.on_switch.append(self.crons.stage)
+        self.services: list[Service] = [self.actions, self.scheduler, self.crons]  # stopped in the opposite order
         self._are_started = False
         self.watch = watchdog.watch(limits)
 

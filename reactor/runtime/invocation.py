@@ -18,6 +18,7 @@ from reactor.errors import (
     ValidationError,
 )
 from reactor.limits import MAX_RESULT_BYTES
+from reactor.runtime.arguments import shown
 from reactor.runtime.calls import Call
 from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
@@ -144,12 +145,6 @@ def encode_in_steps(function: RegisteredFunction, result: object, catalog: Catal
             f"Function {shown(function)} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
         )
     return encode_json(normal.value, normal.plain)
-
-
-def shown(function: RegisteredFunction) -> str:
-    """Return the path of a function as official texts have it: `messages.js:send`."""
-    module, _, name = function.path.rpartition(":")
-    return f"{module}.js:{name}"
 
 
 def _display(path: str) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from reactor.errors import PushError, SchemaInvalid
 from reactor.runtime import guard
+from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
 from reactor.runtime.environment import process_defaults
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
@@ -80,10 +81,12 @@ class Project:
         package: PrivatePackage,
         functions_prefix: str,
         env: Mapping[str, str],
+        crons: tuple[CronSpec, ...] = (),
     ) -> None:
         self.options, self.schema, self.registry = options, schema, registry
         self.modules, self.digests = modules, digests
         self.env = env
+        self.crons = crons
         self.files = package.sources.files
         self.package = package.name
         self._imported: PrivatePackage | None = package
@@ -155,6 +158,7 @@ class ProjectLoader:
             {module.__name__: path for path, module in loaded.items()},
             {path: digests[name] for path, name in namespaces.items()},
         )
+        crons = special_export(loaded, "crons", "crons", Crons, "cron_jobs()")
         return Project(
             options=options,
             schema=schema,
@@ -164,6 +168,7 @@ class ProjectLoader:
             package=package,
             functions_prefix=prefix,
             env=process_defaults(options.env, os.environ),
+            crons=() if crons is None else crons.resolve(registry, loaded["crons"].__file__),
         )
 
     def _load_schema(self, name: str, package: PrivatePackage) -> Schema:

@@ -12,28 +12,25 @@ from typing import Any, Final, Protocol
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
-    ArgumentsInvalid,
     FunctionNotFound,
     InvalidFunctionCall,
     LimitExceeded,
     ProtocolError,
-    ValidationError,
 )
 from reactor.limits import MAX_CALL_DEPTH
+from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import Call
 from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
-from reactor.runtime.invocation import encode_result, read_arguments, shown, wrong_kind
+from reactor.runtime.invocation import encode_result, read_arguments, wrong_kind
 from reactor.runtime.logs import NestedLog
-from reactor.runtime.references import function_path, snake_case
+from reactor.runtime.references import function_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.subtasks import supervise
 from reactor.runtime.versions import Version
-from reactor.schema.containers import Object
-from reactor.values.json import decode_json, encode_json
-from reactor.values.stored import normalise
+from reactor.values.json import decode_json
 
 KINDS: Final = {"query": "a Query", "mutation": "a Mutation", "action": "an Action", "http_action": "an HttpAction"}
 
@@ -162,25 +159,3 @@ def _find(version: Version, transaction: Transaction, function: object) -> Regis
         raise FunctionNotFound(f"Could not find function for '{path}'.")
     version.depend_on_module(transaction, target)
     return target
-
-
-def encode_arguments(target: RegisteredFunction, args: tuple[object, ...], named: Mapping[str, object]) -> bytes:
-    """Return the arguments, given as one dict or as keywords, as wire JSON."""
-    given = args[0] if args else None
-    if len(args) > 1 or (given is not None and (named or not isinstance(given, Mapping))):
-        raise ArgumentsInvalid(f"Invalid arguments for {shown(target)}: give one dict, or keywords, and nothing else")
-    try:
-        normal = normalise(_by_declared_name(target, named) if given is None else given)
-    except ValidationError as error:
-        raise ArgumentsInvalid(f"Invalid arguments for {shown(target)}: {error}") from None
-    return encode_json(normal.value, normal.plain)
-
-
-def _by_declared_name(target: RegisteredFunction, named: Mapping[str, object]) -> dict[str, object]:
-    """Return keywords under the names that were declared: `user_id=` is for the argument `userId`."""
-    declared = target.binder.args
-    fields = declared.fields if isinstance(declared, Object) else {}
-    if not fields or named.keys() <= fields.keys():
-        return dict(named)
-    spelled = {snake_case(field): field for field in fields}
-    return {name if name in fields else spelled.get(name, name): value for name, value in named.items()}

@@ -8,7 +8,7 @@ run again on the new code (`design.md` §4, 14). Used by the host.
 """
 
 import asyncio
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import msgspec
@@ -48,6 +48,7 @@ class Pusher:
         self._versions = versions
         self._queue = queue
         self._lock = asyncio.Lock()
+        self.on_switch: list[Callable[[Transaction, Project], None]] = []  # stages what else comes with a version
 
     async def push(self, project: Project) -> PushReport:
         """Deploy `project`; returns when the switch is durable.
@@ -154,6 +155,8 @@ class Pusher:
         number = self._stage_deployment(transaction, project.schema)
         if self._versions.newest_defaults() not in (None, project.env):
             touch_defaults(database, transaction)
+        for stage in self.on_switch:
+            stage(transaction, project)
         ts = database.committer.commit(transaction, source="", version=number)
         for index in indexes:
             index.valid_from = ts

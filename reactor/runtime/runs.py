@@ -8,7 +8,7 @@ import asyncio
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -144,6 +144,8 @@ class Runner:
 
 class Run(ABC):
     """What a query and a mutation have in common: one function, run on one transaction at a time."""
+
+    can_be_repeated: ClassVar[bool] = True  # by the sampler
 
     __slots__ = (
         "call",

@@ -153,7 +153,7 @@ class Sampler:
         runner = run.runner
         runner.sample_at = runner.begun + self.every
         # A handler that is no function of the project may do as it likes: it is run once.
-        if run.handler is None and self.waiting < MAX_REPEATS_WAITING:
+        if run.handler is None and run.can_be_repeated and self.waiting < MAX_REPEATS_WAITING:
             Sample(self, run)
 
     def report(self, function: RegisteredFunction, difference: Difference) -> None:
@@ -268,7 +268,7 @@ def _view(runner: Runner, surroundings: Ambient, recorder: Recorder) -> Runner:
     """Return the runner as one repeat sees it: all of it is shared but what must leave no trace."""
     view = copy.copy(runner)
     view.queue = cast(RunQueue, Behind(runner.queue))
-    view.database = cast(Database, Replay(recorder, surroundings.now_ns / 1e6))
+    view.database = cast(Database, Replay(recorder, surroundings.now_ns / 1_000_000))
     view.sample_at = sys.maxsize
     setattr(view, "ambient", lambda kind, source: surroundings.again(UnheardLog(), source))  # noqa: B010 (it is a method)
     return view

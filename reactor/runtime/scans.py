@@ -237,7 +237,7 @@ class Scan:
                 continue
             if shown is None:
                 # Of its own: what a predicate does to it must not reach the filters behind.
-                shown = self._shown(decode_object(data))
+                shown = self._fresh(data)
             kept = keeps(shown)
             if isinstance(kept, Coroutine):
                 kept.close()
@@ -246,5 +246,37 @@ class Scan:
                 return None
         return self._shown(stored) if shown is None else shown
 
+    def _fresh(self, data: bytes) -> Document:
+        return self._shown(decode_object(data))
+
     def _shown(self, document: Document) -> Document:
         return document if self._view is None else self._view.view_document(document)
+
+
+class SystemScan(Scan):
+    """A scan of a system table whose documents hold more than applications see: filters don't see that either."""
+
+    __slots__ = ("_publish",)
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        index: Index,
+        keys: KeyRange,
+        order: Order,
+        publish: Callable[[Document], Document],
+        chunk: int,
+        stages: Sequence[Stage] = (),
+    ) -> None:
+        """`publish` makes what applications see of a stored document."""
+        super().__init__(transaction, index, keys, order, None, chunk, stages, is_free=True)
+        self._publish = publish
+
+    def consume(self, key: bytes, data: bytes) -> Document | None:
+        """Look at one entry; see `Scan.consume`."""
+        self._last_key = key
+        document = self._fresh(data)
+        return self._tested(document, data) if self._stages else document
+
+    def _fresh(self, data: bytes) -> Document:
+        return self._publish(decode_object(data))

@@ -7,7 +7,8 @@ batch, fold or checkpoint and never per commit. A place is written
     if failpoints.armed is not None:
         failpoints.armed("fold: before")
 
-and its name is in `NAMES`. Used by storage and the publisher.
+and its name is in `NAMES`. Used by storage, the publisher, and the runs of scheduled
+functions and crons.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,18 @@ NAMES: Final = (
     "checkpoint: after",
     "vacuum: after a step",
     "reopen: disconnected",
+)
+
+# Places outside of storage, in runs that the system itself has begun.
+RUN_NAMES: Final = (
+    "claim: before the function",  # of a scheduled mutation or a cron's
+    "claim: before the commit",  # the function and what has become of its document are staged
+    "claim: after the commit",  # applied, perhaps not durable
+    "job: before recording",  # a scheduled function has failed, and its document does not say so yet
+    "action: before the mark",  # that it runs
+    "action: marked",  # durably; it begins now
+    "action: ended",  # and its document still says that it runs
+    "action: recorded",  # applied, perhaps not durable
 )
 
 armed: Callable[[str], None] | None = None

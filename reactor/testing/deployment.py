@@ -48,7 +48,7 @@ class MemoryDeployment(Deployment):
             data=MEMORY,
             clock=clock,
             alarms=clock,
-            limits=Limits(determinism_sample=determinism_sample),
+            limits=Limits(determinism_sample=determinism_sample, cron_splay_seconds=0),
             development=True,
         )
         self._project = project

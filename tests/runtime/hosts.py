@@ -242,9 +242,10 @@ async def open_bench(
     redact: bool = False,
     seed: int = 0,
     development: bool = False,
+    clock: Any = None,
 ) -> AsyncIterator[Bench]:
-    """Open a host, deploy `files`, and leave nothing of it behind."""
-    clock = TestClock()
+    """Open a host, deploy `files`, and leave nothing of it behind. `clock` is one for time that passes."""
+    clock = clock or TestClock()
     limits = limits or Limits()
     if limits.exclusive_run_ms:  # a clock that ticks a second at each look must not end it
         limits = msgspec.structs.replace(limits, exclusive_run_ms=1e12)

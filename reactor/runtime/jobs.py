@@ -1,0 +1,100 @@
+"""Scheduled functions as documents: what stands in `_scheduled_functions`.
+
+Owns the fields of such a document and its states. A job is *unfinished* while it has a `nextTime`, the time from which
+on it should run; the index over that field is the queue of the scheduler. `args` is the arguments object as wire JSON,
+as it will be given to the function. Used by `ctx.scheduler` and the scheduler.
+
+    name            "messages.js:send", as applications see it
+    scheduledTime   what was asked for, in milliseconds since the Unix epoch
+    completedTime   when it ended; absent before
+    state           {"kind": "pending" | "inProgress" | "success" | "canceled"}, {"kind": "failed", "error": text}
+    nextTime        private
+    failures        private: how often the system, not the function, has failed in a row; absent for none
+    component       private: the instance whose function it is; absent for the application itself
+"""
+
+from typing import Any, Final
+
+from reactor.engine.catalog import SCHEDULED_FUNCTIONS, Table
+from reactor.engine.database import Database
+from reactor.engine.transaction import Transaction
+from reactor.limits import MAX_SCHEDULED_ERROR_CHARACTERS
+from reactor.values.json import decode_json
+from reactor.values.stored import decode_object
+from reactor.values.types import Value
+
+TRANSIENT: Final = "Transient error while executing action"
+
+_PUBLIC: Final[tuple[str, ...]] = ("_creationTime", "_id", "args", "completedTime", "name", "scheduledTime", "state")
+
+Job = dict[str, Any]
+
+
+def job_table(database: Database) -> Table:
+    """Return the table of scheduled functions."""
+    return database.catalog.by_name[SCHEDULED_FUNCTIONS]
+
+
+def public_job(document: Job) -> Job:
+    """Return what applications see of a job."""
+    shown: Job = {field: document[field] for field in _PUBLIC if field in document}
+    shown["args"] = [decode_json(document["args"])]
+    return shown
+
+
+def read_job(transaction: Transaction, table: Table, job_id: str) -> Job | None:
+    """Return a job as `transaction` sees it, recorded as read, or None when there is none."""
+    data = transaction.look_up(table, job_id)
+    return None if data is None else decode_object(data)
+
+
+def insert_job(
+    database: Database,
+    transaction: Transaction,
+    *,
+    name: str,
+    args: bytes,
+    scheduled_ms: float,
+    now_ms: float,
+    component: str,
+    is_cancelled: bool,
+) -> str:
+    """Stage a new job, pending or cancelled from the start; return its id."""
+    table = job_table(database)
+    job_id = database.ids.next(table.number)
+    document: dict[str, Value] = {
+        "_id": job_id,
+        "_creationTime": database.creation_time(transaction),
+        "name": name,
+        "args": args,
+        "scheduledTime": scheduled_ms,
+    }
+    if component:
+        document["component"] = component
+    if is_cancelled:
+        document |= {"state": {"kind": "canceled"}, "completedTime": now_ms}
+    else:
+        document |= {"state": {"kind": "pending"}, "nextTime": max(scheduled_ms, now_ms)}
+    transaction.expect_absent(table, job_id)
+    database.put_system(transaction, table, job_id, document, None)
+    return job_id
+
+
+def put_job(database: Database, transaction: Transaction, before: Job, **fields: Any) -> None:
+    """Stage a change of some fields of a job."""
+    database.put_system(transaction, job_table(database), before["_id"], {**before, **fields}, before)
+
+
+def end_job(
+    database: Database, transaction: Transaction, before: Job, kind: str, now_ms: float, error: str | None = None
+) -> None:
+    """Stage the end of a job."""
+    state = {"kind": kind} if error is None else {"kind": kind, "error": error[:MAX_SCHEDULED_ERROR_CHARACTERS]}
+    after = {name: field for name, field in before.items() if name not in ("nextTime", "failures")}
+    after |= {"state": state, "completedTime": now_ms}
+    database.put_system(transaction, job_table(database), before["_id"], after, before)
+
+
+def is_unfinished(job: Job) -> bool:
+    """Whether a job is still to run, or runs."""
+    return "nextTime" in job
