@@ -47,14 +47,15 @@ def dev(
 
     settings = read_settings(os.environ)
     folder = find_project(project)
-    deployment = settings.deployment(folder, data, development=True)
+    listener = None if once else server.bind(host, port)
+    address = None if listener is None else server.url_of(listener)
+    deployment = settings.deployment(folder, data, development=True, address=address)
     watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
     session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
-    if once:
+    if listener is None or address is None:
         server.run(_ending_with_exit_code(session.push_once()))
         return
-    listener = server.bind(host, port)
-    session.url = server.url_of(listener)
+    session.url = address
     supervisor = supervised()
     server.protect(settings.limits)
     try:
