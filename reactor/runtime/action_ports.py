@@ -17,6 +17,7 @@ from reactor.runtime.action_loops import post
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executions import line_of
 from reactor.runtime.failures import unwrap
+from reactor.runtime.stored_files import Files
 
 T = TypeVar("T")
 Deliver = Callable[[Outcome], None]  # called on the engine's thread
@@ -31,6 +32,10 @@ class Acting(Protocol):
 
     call: Call
     unawaited: "set[ActionCall[Any]]"
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
 
     def check_alive(self) -> None:
         """Raise when the action has ended."""
@@ -59,6 +64,11 @@ class Port(ABC):
     def call(self) -> Call:
         """The action's own call: who calls, in which component, as part of which job."""
         return self._action.call
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
+        return self._action.files
 
     def mutate(self, handler: Callable[[Any], Any], name: str = "a call on ctx") -> Any:
         """Run `handler(ctx)` on the engine's thread as an internal mutation; give its result.
@@ -114,6 +124,10 @@ class AsyncPort(Port):
             return value
 
         return ActionCall(self._action, name, known)
+
+    def do(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> "ActionCall[T]":
+        """Give what comes of `work()`, which makes requests of its own."""
+        return ActionCall(self._action, name, work)
 
     def _ask(self, name: str, prepare: Callable[[], tuple[Request, Receive]]) -> "ActionCall[Any]":
         action = self._action
