@@ -18,6 +18,7 @@ from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.backend import Backend
 from reactor.server.http.api import Api
+from reactor.server.http.files import FileEndpoints
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
 from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
@@ -86,6 +87,7 @@ class Site:
             check_admin=check_admin,
             submit_handler=lambda handler, call, done: None,
             rng=FakeRng(),
+            files=None,  # type: ignore[arg-type]  # nobody asks for them here
         )
 
         def opened() -> Backend:
@@ -98,6 +100,7 @@ class Site:
 
         app: ASGIApp = HttpApp(
             api=Api(opened, FakeRng()),
+            files=FileEndpoints(opened, Limits()),
             sync=no_sockets,
             limits=Limits(**limits),
             name=lambda: "my-instance",

@@ -19,6 +19,7 @@ from reactor.limits import MAX_HTTP_BODY_BYTES, Limits
 from reactor.server.http.admission import Admission
 from reactor.server.http.api import Api, read_body
 from reactor.server.http.errors import HttpError, error_body, status_of
+from reactor.server.http.files import FileEndpoints
 from reactor.server.http.headers import client_version
 from reactor.server.http.paths import collapsed, route_path
 
@@ -39,6 +40,7 @@ class HttpApp:
         self,
         *,
         api: Api,
+        files: FileEndpoints,
         sync: ASGIApp,
         limits: Limits,
         name: Callable[[], str],
@@ -79,6 +81,8 @@ class HttpApp:
             call("/api/action", api.action, "POST"),
             call("/api/function", api.function, "POST"),
             call("/api/run/{path:path}", api.run, "POST"),
+            Route("/api/storage/upload", files.upload, methods=["POST"]),
+            Route("/api/storage/{uuid}", files.download, methods=["GET"]),
             Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),
