@@ -14,6 +14,9 @@
     ├── LimitExceeded           a documented limit, with its value and the actual one
     ├── DataBytesExceeded       the data would outgrow the memory it may take
     ├── DocumentNotFound        write to a document that does not exist
+    ├── StoredFileNotFound      a stored file that does not exist, to delete
+    ├── InvalidStorageId        what should name a stored file is no such id
+    ├── InvalidUploadToken      an upload URL that is expired, garbled or of another deployment
     ├── NotUnique               `unique()` found two documents
     ├── InvalidCursor           a page cursor from elsewhere; its data reaches clients
     ├── InvalidPage             options of `paginate` that can't be served
@@ -161,6 +164,31 @@ class DocumentNotFound(Error):
 
     code = "NonexistentDocument"
     status = 400
+
+
+class StoredFileNotFound(Error):
+    """A file that should be deleted is not there, or not any more."""
+
+    code = "StorageIdNotFound"
+    status = 404
+
+
+class InvalidStorageId(Error):
+    """What should name a stored file is no id of `_storage`."""
+
+    code = "InvalidStorageId"
+    status = 400
+
+
+class InvalidUploadToken(Error):
+    """An upload URL is not good here, or not any more. `rule` is the official code, such as `StorageTokenExpired`."""
+
+    code = "StorageTokenInvalid"
+    status = 401
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
 
 
 class NotUnique(Error):

@@ -84,6 +84,7 @@ MAX_HTTP_BODY_BYTES: Final = 16 * MIB + 2000
 MAX_BATCH_QUERIES: Final = 1024
 MAX_BATCH_BYTES: Final = 64 * MIB  # of the results of one batch
 MAX_PARALLEL_QUERIES: Final = 20  # of one batch
+MAX_CONTENT_TYPE_LENGTH: Final = 255  # of a stored file
 
 
 class Knob(NamedTuple):
@@ -397,6 +398,46 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Knob("s", 0.05, 3600, "REACTOR_HTTP_SECONDS", "how long an HTTP call may take to come in and be answered"),
     ] = 300.0
+    file_bytes: Annotated[
+        int, Knob("bytes", 0, 1 << 50, "REACTOR_FILE_BYTES", "largest file that is stored (0: as the disk allows)")
+    ] = 0
+    file_transfers: Annotated[
+        int,
+        Knob("files", 1, 1 << 16, "REACTOR_FILE_TRANSFERS", "uploads at a time, and as many downloads, over HTTP"),
+    ] = 100
+    file_idle_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0.05,
+            3600,
+            "REACTOR_FILE_IDLE_SECONDS",
+            "time in which 64 KiB of an upload must come, or of a download leave, before it is given up",
+        ),
+    ] = 60.0
+    file_threads: Annotated[
+        int, Knob("threads", 1, 256, "REACTOR_FILE_THREADS", "reads and writes of stored files at a time")
+    ] = 4
+    file_grace_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0,
+            1 << 30,
+            "REACTOR_FILE_GRACE_SECONDS",
+            "how long the content of a deleted file, or of one that was never stored to the end, is left on disk",
+        ),
+    ] = 600.0
+    file_sweep_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            1,
+            1 << 30,
+            "REACTOR_FILE_SWEEP_SECONDS",
+            "time between two searches for content on disk that no file has",
+        ),
+    ] = 86_400.0
     snapshot_seconds: Annotated[
         float,
         Knob(

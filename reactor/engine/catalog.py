@@ -43,10 +43,13 @@ SYSTEM_TABLES: Final = {
 BY_NEXT_TIME: Final = ("nextTime", "_creationTime")  # what is due at one time keeps the order it was made in
 BY_COMPLETED_TIME: Final = ("completedTime",)
 BY_CRON: Final = ("name", "ts")
+BY_UUID: Final = ("uuid",)
+BY_BLOB: Final = ("blob",)
 SYSTEM_INDEXES: Final = {
     CRON_JOBS: (BY_NEXT_TIME,),
     CRON_JOB_LOGS: (BY_CRON,),
     SCHEDULED_FUNCTIONS: (BY_NEXT_TIME, BY_COMPLETED_TIME),
+    STORED_FILES: (BY_UUID, BY_BLOB),
 }
 
 

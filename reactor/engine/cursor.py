@@ -2,25 +2,18 @@
 
 Owns the text form. Promises that equal positions in equal queries have equal texts, since they come back as arguments
 and cached results are found by them; that a text shows nothing of the keys in it, which may be those of documents the
-client never got; and that one which this deployment did not make for this query is refused.
-
-The text is a synthetic IV (a keyed hash of everything) and the position under a key stream drawn from it: the
-construction SIV of Rogaway and Shrimpton, 2006, from hash functions.
+client never got; and that one which this deployment did not make for this query is refused. How: `sealing`.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from hashlib import blake2b, sha256, shake_256
-from hmac import compare_digest
+from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from reactor.engine.keyrange import AT, KeyRange
+from reactor.engine.sealing import Sealer
 from reactor.errors import InvalidCursor
-
-VERSION: Final = b"\x01"
-TAG_BYTES: Final = 16
 
 Purpose = Literal["cursor", "journal"]
 
@@ -38,20 +31,16 @@ END: Final = Position(None)
 class Cursors:
     """The cursors of one deployment."""
 
-    __slots__ = ("_stream_key", "_tag_key")
+    __slots__ = ("_sealer",)
 
     def __init__(self, secret: bytes) -> None:
         """Take the secret, of at most 64 bytes, that makes cursors of this deployment good here and nowhere else."""
-        self._tag_key = blake2b(b"tag", key=secret, digest_size=32, person=b"reactor cursor").digest()
-        self._stream_key = blake2b(b"stream", key=secret, digest_size=32, person=b"reactor cursor").digest()
+        self._sealer = Sealer(secret, b"reactor cursor")
 
     def write(self, position: Position, fingerprint: bytes, purpose: Purpose = "cursor") -> str:
         """Return the text of a position in the query with this fingerprint."""
-        body = bytes([position.was_cut, position.key is None]) + (position.key or b"")
-        tag = blake2b(
-            VERSION + purpose.encode() + AT + fingerprint + body, key=self._tag_key, digest_size=TAG_BYTES
-        ).digest()
-        return urlsafe_b64encode(VERSION + tag + self._cipher(tag, body)).decode().rstrip("=")
+        content = bytes([position.was_cut, position.key is None]) + (position.key or b"")
+        return self._sealer.seal(content, _context(fingerprint, purpose))
 
     def read(self, text: str, fingerprint: bytes, purpose: Purpose = "cursor") -> Position:
         """Return the position that `write` made `text` of.
@@ -59,22 +48,14 @@ class Cursors:
         Raises:
             InvalidCursor: it was made for another query, purpose or deployment, or not made at all.
         """
-        try:
-            data = urlsafe_b64decode(text + "=" * (-len(text) % 4))  # lax, but what is read must give `text` again
-        except ValueError:
-            raise InvalidCursor from None
-        tag = data[1 : 1 + TAG_BYTES]
-        body = self._cipher(tag, data[1 + TAG_BYTES :])
-        if len(body) < 2:
+        content = self._sealer.unseal(text, _context(fingerprint, purpose))
+        if content is None:
             raise InvalidCursor
-        position = Position(None if body[1] else body[2:], bool(body[0]))
-        if not compare_digest(self.write(position, fingerprint, purpose), text):
-            raise InvalidCursor
-        return position
+        return Position(None if content[1] else content[2:], bool(content[0]))
 
-    def _cipher(self, tag: bytes, body: bytes) -> bytes:
-        stream = shake_256(self._stream_key + tag).digest(len(body))
-        return (int.from_bytes(body) ^ int.from_bytes(stream)).to_bytes(len(body))
+
+def _context(fingerprint: bytes, purpose: Purpose) -> bytes:
+    return purpose.encode() + AT + fingerprint
 
 
 def fingerprint(query: dict[str, Any], fields: Sequence[str]) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.errors import NotSupported
+from reactor.runtime.action_files import ActionStorage, BlockingActionStorage
 from reactor.runtime.action_ports import ActionCall, Port
 from reactor.runtime.action_scheduling import ActionScheduler
 from reactor.runtime.context import AnyReference
@@ -51,6 +52,11 @@ class ActionCtx:
     def env(self) -> Mapping[str, str]:
         """The deployment's environment variables, as text, as they were when this action began. Needs no `await`."""
         return self._port.environment
+
+    @property
+    def storage(self) -> ActionStorage:
+        """Stored files."""
+        return ActionStorage(self._port)  # type: ignore[arg-type]
 
     @property
     def scheduler(self) -> ActionScheduler:
@@ -175,3 +181,8 @@ class BlockingActionCtx(ActionCtx):
     """What a plain `def` action receives: calls give their results, without `await`."""
 
     __slots__ = ()
+
+    @property
+    def storage(self) -> BlockingActionStorage:
+        """Stored files."""
+        return BlockingActionStorage(self._port)  # type: ignore[arg-type]

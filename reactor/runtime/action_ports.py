@@ -17,6 +17,7 @@ from reactor.runtime.action_loops import post
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executions import line_of
 from reactor.runtime.failures import unwrap
+from reactor.runtime.stored_files import Files
 
 T = TypeVar("T")
 Deliver = Callable[[Outcome], None]  # called on the engine's thread
@@ -35,6 +36,10 @@ class Acting(Protocol):
     @property
     def variables(self) -> Mapping[str, str]:
         """The environment variables as they were when it began."""
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
 
     def check_alive(self) -> None:
         """Raise when the action has ended."""
@@ -69,6 +74,11 @@ class Port(ABC):
         """The environment variables as they were when the action began."""
         self._action.check_alive()
         return self._action.variables
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
+        return self._action.files
 
     def mutate(self, handler: Callable[[Any], Any], name: str = "a call on ctx") -> Any:
         """Run `handler(ctx)` on the engine's thread as an internal mutation; give its result.
@@ -124,6 +134,10 @@ class AsyncPort(Port):
             return value
 
         return ActionCall(self._action, name, known)
+
+    def do(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> "ActionCall[T]":
+        """Give what comes of `work()`, which makes requests of its own."""
+        return ActionCall(self._action, name, work)
 
     def _ask(self, name: str, prepare: Callable[[], tuple[Request, Receive]]) -> "ActionCall[Any]":
         action = self._action

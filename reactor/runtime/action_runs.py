@@ -26,6 +26,7 @@ from reactor.runtime.determinism import Ambient, AmbientKind, ambient
 from reactor.runtime.environment import SnapshotEnvironment
 from reactor.runtime.line import Line
 from reactor.runtime.logs import LogBuffer, NestedLog
+from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Version
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ class Task(msgspec.Struct, frozen=True):
 
 class Stage(Protocol):
     """What runs need from the service they belong to."""
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
 
     def post(self, callback: Callable[..., None], *args: Any) -> bool:
         """Have `callback` called on the engine's thread; False when it has closed. From any thread."""
@@ -226,6 +231,11 @@ class ActionRun:
         return self.stage.now_ns() / 1e6
 
     # What its ports use, on any thread.
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
+        return self.stage.files
 
     def check_alive(self) -> None:
         """Raise when the action has ended."""

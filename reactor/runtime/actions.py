@@ -34,6 +34,7 @@ from reactor.runtime.line import Line
 from reactor.runtime.references import function_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done
+from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Version
 
 CLOSE_SECONDS: Final = 1.0  # that loops which are not blocked take to end, at most
@@ -199,6 +200,11 @@ class Actions:
             done(Success(ended.result, ts, log_lines))
 
     # What actions ask of the engine; on their threads.
+
+    @property
+    def files(self) -> Files:
+        """The stored files of the deployment."""
+        return self._executor.files
 
     def post(self, callback: Callable[..., None], *args: Any) -> bool:
         """Have `callback` called on the engine's thread; False when it has closed."""

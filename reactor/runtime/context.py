@@ -13,6 +13,7 @@ from reactor.errors import InvalidFunctionCall
 from reactor.runtime.calls import Identity
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
+from reactor.runtime.files import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
 from reactor.runtime.queries import BlockingQuery, Query
 from reactor.runtime.references import FunctionReference
 from reactor.runtime.scans import Document
@@ -239,6 +240,11 @@ class QueryCtx:
         self._execution.check_alive()
         return self._execution.documents.environment()
 
+    @property
+    def storage(self) -> StorageReader:
+        """Stored files."""
+        return StorageReader(self._execution)
+
     def now(self) -> float:
         """Return the time at which this execution began, in milliseconds since the Unix epoch."""
         surroundings = self._execution.ambient
@@ -303,6 +309,11 @@ class MutationCtx(QueryCtx):
     db: DatabaseWriter
 
     @property
+    def storage(self) -> StorageWriter:
+        """Stored files."""
+        return StorageWriter(self._execution)
+
+    @property
     def scheduler(self) -> Scheduler:
         """Schedules functions to run later, as a part of this mutation."""
         return Scheduler(self._execution)
@@ -354,11 +365,21 @@ class BlockingQueryCtx(_BlockingCalls, QueryCtx):
 
     __slots__ = ()
 
+    @property
+    def storage(self) -> BlockingStorageReader:
+        """Stored files."""
+        return BlockingStorageReader(self._execution)
+
 
 class BlockingMutationCtx(_BlockingCalls, MutationCtx):
     """What a plain `def` mutation receives."""
 
     __slots__ = ()
+
+    @property
+    def storage(self) -> BlockingStorageWriter:  # type: ignore[override]
+        """Stored files."""
+        return BlockingStorageWriter(self._execution)
 
     @property
     def scheduler(self) -> BlockingScheduler:  # type: ignore[override]

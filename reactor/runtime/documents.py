@@ -220,6 +220,18 @@ class Documents:
         data = self.transaction.look_up(table, document_id)
         return None if data is None else published(table)(decode_object(data))
 
+    def system_table(self, name: str) -> Table:
+        """Return a system table that applications can see."""
+        return self._system_table(name)[0]
+
+    def insert_system(self, table_name: str, fields: Mapping[str, Value]) -> str:
+        """Stage a new document of a system table, on behalf of the server; return its id."""
+        table, database, transaction = self.system_table(table_name), self._database, self.transaction
+        document_id = database.ids.next(table.number)
+        document = {**fields, "_id": document_id, "_creationTime": database.creation_time(transaction)}
+        database.put_system(transaction, table, document_id, document, None)
+        return document_id
+
     def system_normalize_id(self, table_name: str, text: object) -> str | None:
         """Return `text` if it is an id of that system table, whether or not the document exists; otherwise None."""
         if not table_name.startswith("_"):

@@ -34,6 +34,13 @@ class AttemptEnded(BaseException):
     """Thrown into a handler whose transaction can't commit any more. Not an `Exception`, so that nobody catches it."""
 
 
+class FileUrls(Protocol):
+    """Makes the URLs of stored files; see `stored_files.Files`."""
+
+    def upload_url(self, component: str, now_ns: int) -> str: ...
+    def url(self, component: str, uuid: str) -> str: ...
+
+
 class Owner(Protocol):
     """What an execution reports to: the run that it is an attempt of."""
 
@@ -43,6 +50,10 @@ class Owner(Protocol):
     @property
     def database(self) -> Database:
         """The database that the run reads and writes."""
+
+    @property
+    def files(self) -> FileUrls:
+        """What makes the URLs of stored files."""
 
     def revalidate(self) -> None:
         """Raise when a suspended attempt should not go on."""

@@ -16,6 +16,7 @@ from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime import guard, subtasks
 from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
+from reactor.runtime.collector import Collector
 from reactor.runtime.cronrunner import CronRunner
 from reactor.runtime.executor import Executor
 from reactor.runtime.loader import Project
@@ -24,9 +25,11 @@ from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
 from reactor.runtime.scheduler import Scheduler
+from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
-from reactor.storage.interface import Persistence
+from reactor.storage.blobs_memory import MemoryBlobs
+from reactor.storage.interface import BlobStore, Persistence
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +82,7 @@ class Host:
         redact: bool,
         development: bool,
         origins: Origins,
+        blobs: BlobStore,
     ) -> None:
         self.database = database
         self.origins = origins
@@ -92,11 +96,18 @@ class Host:
         self.sampler = Sampler(self.executor, sample, clock) if sample else None
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
+        self.files = self.executor.files = Files(database, blobs, origins, clock, rng, limits)
         self.actions = Actions(self.executor, clock, limits)
         self.scheduler = Scheduler(self.executor, clock, alarms)
         self.crons = CronRunner(self.executor, clock, alarms, rng)
         self._pusher.on_switch.append(self.crons.stage)
-        self.services: list[Service] = [self.actions, self.scheduler, self.crons]  # stopped in the opposite order
+        collector = Collector(database, self.files, alarms, clock, limits, tasks.spawn)
+        self.services: list[Service] = [  # stopped in the opposite order
+            collector,
+            self.actions,
+            self.scheduler,
+            self.crons,
+        ]
         self._are_started = False
         self.watch = watchdog.watch(limits)
 
@@ -112,10 +123,12 @@ class Host:
         redact: bool = False,
         development: bool = False,
         origins: Origins | None = None,
+        blobs: BlobStore | None = None,
     ) -> "Host":
         """Open storage and bring the engine up; nothing can be called before the first `push`.
 
-        In development, one run in `limits.determinism_sample` is repeated, and reported when it differs.
+        In development, one run in `limits.determinism_sample` is repeated, and reported when it differs. Without
+        `blobs`, the content of stored files is kept in memory.
 
         Raises:
             StorageError: the data is held by another process, damaged, or of a newer version.
@@ -126,7 +139,24 @@ class Host:
         tasks = TaskGroup()
         database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)
         origins = Origins.of(None, None) if origins is None else origins
-        return cls(database, tasks, clock, alarms, rng, limits, redact=redact, development=development, origins=origins)
+        blobs = MemoryBlobs() if blobs is None else blobs
+        try:
+            blobs.open()  # only now: the database holds the lease
+        except BaseException:
+            await database.close()
+            raise
+        return cls(
+            database,
+            tasks,
+            clock,
+            alarms,
+            rng,
+            limits,
+            redact=redact,
+            development=development,
+            origins=origins,
+            blobs=blobs,
+        )
 
     async def push(self, project: Project) -> PushReport:
         """Deploy a loaded project; see `Pusher.push`.
@@ -151,6 +181,7 @@ class Host:
 
     async def _close_database(self) -> None:
         try:
+            self.files.close()
             await self.database.close()
         finally:
             watchdog.leave(self.watch, self.limits)

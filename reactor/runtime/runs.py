@@ -31,7 +31,7 @@ from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, Source
 from reactor.runtime.documents import Documents
 from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
-from reactor.runtime.executions import AttemptEnded, Execution
+from reactor.runtime.executions import AttemptEnded, Execution, FileUrls
 from reactor.runtime.failures import failure_of
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
 from reactor.runtime.logs import LogBuffer
@@ -39,6 +39,7 @@ from reactor.runtime.nested import call_nested
 from reactor.runtime.origins import Origins
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.stored_files import Files
 from reactor.runtime.usage import warn_of_limits
 from reactor.runtime.versions import Version, Versions
 from reactor.values.stepwise import is_long
@@ -79,6 +80,8 @@ class ExecutorStats(msgspec.Struct):
 
 class Runner:
     """What all runs share: the database, the deployed versions, the run queue, and counters."""
+
+    files: Files  # the host sets it
 
     def __init__(
         self,
@@ -173,6 +176,11 @@ class Run(ABC):
         self.sample: Callable[[bytes, BaseException | None], None] | None = None  # told what came of it, to repeat it
         self.surroundings: Ambient
         self.transaction: Transaction
+
+    @property
+    def files(self) -> FileUrls:
+        """What makes the URLs of stored files."""
+        return self.runner.files
 
     def look(self) -> None:
         """Note that the function looked at the identity of its caller."""

@@ -7,8 +7,9 @@ Owns the translation of a stored document to the documented one: private fields 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from reactor.engine.catalog import SCHEDULED_FUNCTIONS, Table
+from reactor.engine.catalog import SCHEDULED_FUNCTIONS, STORED_FILES, Table
 from reactor.runtime.jobs import public_job
+from reactor.runtime.stored_files import public_file
 
 Publish = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -22,4 +23,4 @@ def _whole(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-_PUBLISHED: Final[Mapping[str, Publish]] = {SCHEDULED_FUNCTIONS: public_job}
+_PUBLISHED: Final[Mapping[str, Publish]] = {SCHEDULED_FUNCTIONS: public_job, STORED_FILES: public_file}

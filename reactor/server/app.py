@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reactor.auth.admin_key import check
 from reactor.auth.identity import admin_identity
+from reactor.auth.upload_token import UploadTokens
 from reactor.engine.cursor import Cursors
 from reactor.errors import Error, InvalidArgument, Unavailable
 from reactor.limits import Limits
@@ -34,6 +35,7 @@ from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.api import Api
 from reactor.server.http.environment import EnvironmentApi
+from reactor.server.http.files import FileEndpoints
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
@@ -41,7 +43,9 @@ from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
 from reactor.server.system import SystemAlarms, SystemClock, SystemRng
-from reactor.storage.interface import Persistence
+from reactor.storage.blobs_local import LocalBlobs
+from reactor.storage.blobs_memory import MemoryBlobs
+from reactor.storage.interface import BlobStore, Persistence
 from reactor.storage.memory import MemoryPersistence
 from reactor.storage.sqlite import SqlitePersistence
 
@@ -151,6 +155,7 @@ class Deployment(Caller):
             redact=self._redact_logs,
             development=self._development,
             origins=self.origins,
+            blobs=self._blobs(),
         )
         try:
             # Only now: the lease keeps two processes from making up a secret each.
@@ -158,7 +163,9 @@ class Deployment(Caller):
                 credentials = load_credentials(None, *self._instance, self._rng)
             else:
                 credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
-            host.database.cursors = Cursors(bytes.fromhex(credentials.secret))
+            secret = bytes.fromhex(credentials.secret)
+            host.database.cursors = Cursors(secret)
+            host.files.tokens = UploadTokens(credentials.name, secret)
             if project is not None:
                 await host.push(project)
         except BaseException:
@@ -182,6 +189,7 @@ class Deployment(Caller):
             check_admin=self._check_admin,
             submit_handler=self._submit_handler,
             rng=self._rng,
+            files=host.files,
         )
 
     async def quiesce(self) -> None:
@@ -245,6 +253,7 @@ class Deployment(Caller):
         http = HttpApp(
             api=Api(self.backend, self._rng),
             environment=EnvironmentApi(self.backend),
+            files=FileEndpoints(self.backend, self.limits),
             sync=self.sockets,
             limits=self.limits,
             name=lambda: self.instance_name,
@@ -355,6 +364,10 @@ class Deployment(Caller):
             return MemoryPersistence()
         limits = self.limits
         return SqlitePersistence(directory, wal_bytes=limits.wal_bytes, wal_limit_bytes=limits.wal_limit_bytes)
+
+    def _blobs(self) -> BlobStore:
+        directory = self._data_directory()
+        return MemoryBlobs(self.limits.data_bytes) if directory is None else LocalBlobs(directory)
 
     def _data_directory(self) -> Path | None:
         data = self._data

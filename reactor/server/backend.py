@@ -10,6 +10,7 @@ import msgspec
 
 from reactor.ports import Rng
 from reactor.runtime.calls import Call, Outcome
+from reactor.runtime.stored_files import Files
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, Live
 
@@ -36,6 +37,7 @@ class Backend(msgspec.Struct, frozen=True):
     check_admin: CheckAdmin
     submit_handler: Callable[[Handler, Call, Done], None]
     rng: Rng
+    files: Files
 
     def new_request_id(self) -> str:
         """Return 16 hex digits for a request that brought none."""

@@ -29,6 +29,7 @@ from reactor.limits import Limits
 from reactor.runtime import lastresort
 from reactor.runtime.watchdog import watchdog
 from reactor.server.app import Deployment
+from reactor.server.http.protocol import HttpProtocol
 from reactor.server.sync.websocket import websocket_protocol
 
 logger = logging.getLogger("reactor.server")
@@ -179,7 +180,7 @@ def _config(deployment: Deployment, page: bool) -> uvicorn.Config:
     return uvicorn.Config(
         deployment.asgi(page=page),
         loop="none",
-        http="httptools",
+        http=HttpProtocol,
         ws=websocket_protocol(limits),
         ws_max_size=limits.message_bytes,
         # A client that answers no ping for this long is gone; JS clients say nothing else for hours.

@@ -7,8 +7,8 @@ batch, fold or checkpoint and never per commit. A place is written
     if failpoints.armed is not None:
         failpoints.armed("fold: before")
 
-and its name is in `NAMES`. Used by storage, the publisher, and the runs of scheduled
-functions and crons.
+and its name is in `NAMES`, or in `UPLOAD_NAMES` or `RUN_NAMES` for what happens once per file or run. Used by storage,
+the publisher, the upload of files, and the runs of scheduled functions and crons.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,13 @@ NAMES: Final = (
     "checkpoint: after",
     "vacuum: after a step",
     "reopen: disconnected",
+)
+
+UPLOAD_NAMES: Final = (
+    "upload: bytes written",  # but not synced
+    "upload: before the rename",  # all of the file is on disk, under a name that nobody knows
+    "upload: after the rename",  # the blob is durable, no document names it
+    "upload: after the row",  # the document is durable, the caller has not been told
 )
 
 # Places outside of storage, in runs that the system itself has begun.

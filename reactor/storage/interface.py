@@ -1,4 +1,4 @@
-"""The contract of storage: a log with compare-and-append, and the documents folded out of it.
+"""The contracts of storage: a log with compare-and-append, the documents folded out of it, and files beside them.
 
 Owns the records, the outcomes and the `Persistence` protocol. Every backend promises the same:
 
@@ -11,10 +11,15 @@ Owns the records, the outcomes and the `Persistence` protocol. Every backend pro
 
 One event loop, one appender: at most one `append` is in flight. `fold`, `trim`, `read` and `load` may run beside it and
 beside each other. Used by the committer, by start-up and by the background work of `engine`.
+
+A *blob* is the content of one stored file, under a key that is made up for it and never used again. Blobs know no
+transactions: bytes are put first and a document that names the key is committed afterwards, so that what a document
+names is there; what no document names is garbage for somebody else to find (`runtime/collector`).
 """
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -158,3 +163,112 @@ class Persistence(Protocol):
 
     async def close(self) -> None:
         """Release everything, lease included. Never raises for a reason that lies in storage; may be called twice."""
+
+
+BLOB_KEY_BYTES: Final = 16
+_BLOB_KEY: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a blob turned out to be."""
+
+    size: int
+    sha256: bytes
+
+
+class FoundBlob(msgspec.Struct, frozen=True):
+    """One blob of a listing."""
+
+    key: str
+    modified_ns: int  # wall clock, of when it was put
+
+
+class BlobWriter(Protocol):
+    """A blob on its way in. Ends with `finish` or `abort`; nobody sees anything of it before `finish`."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            StorageError: they can't be kept; `abort` is all that is left.
+        """
+
+    def finish(self) -> Written:
+        """Make the blob durable and then visible, as a whole.
+
+        Raises:
+            StorageError: it can't be said to be durable. It may be visible; deleting its key settles that.
+        """
+
+    def abort(self) -> None:
+        """Leave nothing behind. Harmless after `finish` or another `abort`; never raises for what lies in storage."""
+
+
+class BlobReader(Protocol):
+    """A blob being read. Where the backend can, it reads to the end though the blob is deleted meanwhile."""
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes from `offset` on.
+
+        Raises:
+            StorageError: they can't be read, or the blob is shorter.
+        """
+
+    def close(self) -> None:
+        """Release it; may be called twice."""
+
+
+class BlobStore(Protocol):
+    """The blobs of one deployment. Every method blocks, may be called from any thread, and several at a time.
+
+    What `finish` has returned for is found by every later `read`, also after `kill -9` or power loss, until `delete`.
+    """
+
+    outlives_process: bool
+    """Whether another process may have left something here that no document names."""
+
+    def open(self) -> None:
+        """Remove what unfinished writers of an earlier process have left. Called once, by the holder of the lease.
+
+        Raises:
+            StorageError: the place can't be used.
+        """
+
+    def write(self, key: str) -> BlobWriter:
+        """Begin the blob `key`, 32 hex digits that never stood for another.
+
+        Raises:
+            StorageError: it can't be kept.
+        """
+
+    def read(self, key: str) -> BlobReader | None:
+        """Begin to read a blob, or return None: there is none.
+
+        Raises:
+            StorageError: it can't be read.
+        """
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete blobs. One that is not there is deleted already.
+
+        Raises:
+            StorageError: some may be left.
+        """
+
+    def list(self) -> Iterator[list[FoundBlob]]:
+        """Iterate over all blobs in parts, in any order. What comes or goes meanwhile may be in it or not.
+
+        Raises:
+            StorageError: the place can't be read.
+        """
+
+
+def check_blob_key(key: str) -> str:
+    """Return `key` if it has the form of one, so that it can stand in a path.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if not _BLOB_KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is no key of a blob")
+    return key

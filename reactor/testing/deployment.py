@@ -17,7 +17,8 @@ from reactor.runtime.loader import Project
 from reactor.server.app import MEMORY, NOT_OPEN, Deployment
 from reactor.server.blocking import BlockingCaller, BlockingDeployment
 from reactor.server.callers import Caller
-from reactor.storage.interface import Persistence
+from reactor.storage.blobs_memory import MemoryBlobs
+from reactor.storage.interface import BlobStore, Persistence
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import START, VirtualClock
 from reactor.testing.interleaving import BlockingHeldMutation, HeldMutation
@@ -53,6 +54,7 @@ class MemoryDeployment(Deployment):
         )
         self._project = project
         self._memory = MemoryPersistence() if snapshot is None else snapshot.data.fork()
+        self._files = MemoryBlobs(self.limits.data_bytes) if snapshot is None else snapshot.files.fork()
 
     async def open(self, *, load: bool = True) -> None:
         """Open with the project given; `reload` reads the folder, as always.
@@ -71,7 +73,14 @@ class MemoryDeployment(Deployment):
     def snapshot(self) -> "Snapshot":
         """Return everything committed so far, with the time, for other deployments to start from."""
         time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.clock.now_ns() // 1000)
-        return Snapshot(self._project, self.project_dir, self._memory.fork(), time, self.limits.determinism_sample)
+        return Snapshot(
+            self._project,
+            self.project_dir,
+            self._memory.fork(),
+            self._files.fork(),
+            time,
+            self.limits.determinism_sample,
+        )
 
     def fork(self) -> "MemoryDeployment":
         """Return another deployment, not open yet, that starts with everything committed here so far."""
@@ -110,14 +119,24 @@ class MemoryDeployment(Deployment):
     def _persistence(self) -> Persistence:
         return self._memory
 
+    def _blobs(self) -> BlobStore:
+        return self._files
+
 
 class Snapshot:
     """The data of a deployment at one moment. It never changes; any number of deployments can start from it."""
 
     def __init__(
-        self, project: Project, folder: Path, data: MemoryPersistence, time: datetime, determinism_sample: int
+        self,
+        project: Project,
+        folder: Path,
+        data: MemoryPersistence,
+        files: MemoryBlobs,
+        time: datetime,
+        determinism_sample: int,
     ) -> None:
         self.data = data
+        self.files = files
         self.time = time
         self._project = project
         self._folder = folder

@@ -19,6 +19,7 @@ from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.backend import Backend
 from reactor.server.http.api import Api
 from reactor.server.http.environment import EnvironmentApi
+from reactor.server.http.files import FileEndpoints
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
 from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
@@ -87,6 +88,7 @@ class Site:
             check_admin=check_admin,
             submit_handler=lambda handler, call, done: None,
             rng=FakeRng(),
+            files=None,  # type: ignore[arg-type]  # nobody asks for them here
         )
 
         def opened() -> Backend:
@@ -100,6 +102,7 @@ class Site:
         app: ASGIApp = HttpApp(
             api=Api(opened, FakeRng()),
             environment=EnvironmentApi(opened),
+            files=FileEndpoints(opened, Limits()),
             sync=no_sockets,
             limits=Limits(**limits),
             name=lambda: "my-instance",

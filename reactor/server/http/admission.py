@@ -10,16 +10,24 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from reactor.limits import Limits
+from reactor.limits import Limits, knobs
 from reactor.server.http.errors import HttpError
 
 
 class Admission:
-    """The calls of one deployment. Belongs to one event loop."""
+    """The calls of one kind to one deployment. Belongs to one event loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, limit: str = "http_requests", *, has_deadline: bool = True) -> None:
+        """
+        Args:
+            limit: the field of `limits` that says how many run at a time.
+            has_deadline: whether a call may take `http_seconds` only.
+        """
         self.running = 0
         self._limits = limits
+        self._most = int(getattr(limits, limit))
+        self._variable = knobs()[limit].env
+        self._seconds = limits.http_seconds if has_deadline else None
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -31,7 +39,7 @@ class Admission:
         """
         await self._enter()
         try:
-            async with asyncio.timeout(self._limits.http_seconds):
+            async with asyncio.timeout(self._seconds):
                 yield
         except TimeoutError:
             raise HttpError(
@@ -45,7 +53,7 @@ class Admission:
 
     async def _enter(self) -> None:
         limits = self._limits
-        if self.running < limits.http_requests:
+        if self.running < self._most:
             self.running += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -60,7 +68,7 @@ class Admission:
                 raise HttpError(
                     429,
                     "TooManyConcurrentRequests",
-                    f"There are {self.running} calls already, the limit (REACTOR_HTTP_REQUESTS). Try again later.",
+                    f"There are {self.running} calls already, the limit ({self._variable}). Try again later.",
                 ) from None
             raise
 

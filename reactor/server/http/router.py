@@ -20,6 +20,7 @@ from reactor.server.http.admission import Admission
 from reactor.server.http.api import Api, read_body
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.errors import HttpError, error_body, status_of
+from reactor.server.http.files import FileEndpoints
 from reactor.server.http.headers import client_version
 from reactor.server.http.paths import collapsed, route_path
 
@@ -41,6 +42,7 @@ class HttpApp:
         *,
         api: Api,
         environment: EnvironmentApi,
+        files: FileEndpoints,
         sync: ASGIApp,
         limits: Limits,
         name: Callable[[], str],
@@ -85,6 +87,8 @@ class HttpApp:
             call("/api/v1/list_environment_variables", environment.list, "GET"),
             call("/api/update_environment_variables", environment.update, "POST"),
             call("/api/v1/update_environment_variables", environment.update, "POST"),
+            Route("/api/storage/upload", files.upload, methods=["POST"]),
+            Route("/api/storage/{uuid}", files.download, methods=["GET"]),
             Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),
