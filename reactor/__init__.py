@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reactor.runtime.decorators import internal_query as internal_query
     from reactor.runtime.decorators import mutation as mutation
     from reactor.runtime.decorators import query as query
+    from reactor.runtime.http_router import http_router as http_router
     from reactor.runtime.references import api as api
     from reactor.runtime.references import components as components
     from reactor.runtime.references import internal as internal
@@ -51,6 +52,7 @@ __all__ = [
     "define_schema",
     "define_table",
     "http_action",
+    "http_router",
     "internal",
     "internal_action",
     "internal_mutation",
@@ -79,6 +81,7 @@ _HOMES = {
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
     "http_action": "reactor.runtime.decorators",
+    "http_router": "reactor.runtime.http_router",
     "internal": "reactor.runtime.references",
     "internal_action": "reactor.runtime.decorators",
     "internal_mutation": "reactor.runtime.decorators",
