@@ -17,6 +17,7 @@ from reactor.runtime import guard, subtasks
 from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.executor import Executor
+from reactor.runtime.http_actions import HttpRunner
 from reactor.runtime.loader import Project
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
@@ -88,6 +89,7 @@ class Host:
         self._pusher = Pusher(database, self.versions, self.queue)
         self._tasks = tasks
         self.actions = Actions(self.executor, clock, limits)
+        self.http = HttpRunner(self.actions, self.executor)
         self.services: list[Service] = [self.actions]  # stopped in the opposite order
         self._are_started = False
         self.watch = watchdog.watch(limits)

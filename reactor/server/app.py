@@ -30,6 +30,7 @@ from reactor.server.backend import Backend, Done, Handler
 from reactor.server.blocking import BlockingDeployment
 from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
+from reactor.server.http.actions import HttpActions
 from reactor.server.http.api import Api
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
@@ -102,6 +103,7 @@ class Deployment(Caller):
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
         self._is_opening = False
         self._live_feeds: set[Feed] = set()
+        self.http_actions = HttpActions(self.backend, self.limits)
         self.sockets = SyncEndpoint(self._new_session, self.clock, self.limits)
         super().__init__(self.backend, self._live_feeds)
 
@@ -160,6 +162,8 @@ class Deployment(Caller):
         self._backend = Backend(
             functions=host.executor,
             live=host.live,
+            http=host.http,
+            http_actions=self.http_actions,
             snapshots=Snapshots(
                 pin=host.database.retention.pin,
                 unpin=host.database.retention.unpin,
@@ -234,12 +238,20 @@ class Deployment(Caller):
         http = HttpApp(
             api=Api(self.backend, self._rng),
             sync=self.sockets,
+            actions=self.http_actions,
             limits=self.limits,
             name=lambda: self.instance_name,
             version=version(),
             page=Page(self._registered) if page else None,
         )
         return _WithLifespan(self, http)
+
+    def site_asgi(self) -> ASGIApp:
+        """Return an ASGI application that serves nothing but the HTTP actions, at the paths of their routes.
+
+        For a port or a host name of its own; `asgi` serves them below `/http`. It never opens the deployment.
+        """
+        return self.http_actions
 
     # The project.
 
