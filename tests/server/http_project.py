@@ -124,22 +124,18 @@ async def fail(ctx, request):
 
 @http_action
 async def endless(ctx, request):
-    """Send without end, and store how that ended."""
-    story = []
+    """Send without end, and store how much it came to."""
+    count = 0
 
     async def parts():
-        try:
-            while True:
-                story.append("part")
-                yield b"x" * 65536
-        except asyncio.CancelledError:
-            story.append("cancelled")
-            raise
+        nonlocal count
+        while True:
+            count += 1
+            yield b"x" * 65536
 
     async def told():
-        await send(ctx, f"{story[-1]} after {len(story) - 1}")
+        await send(ctx, f"ended after {count}")
 
-    await send(ctx, "begun")
     return StreamingResponse(parts(), background=BackgroundTask(told))
 
 
@@ -170,6 +166,11 @@ async def patient(ctx, request):
         await asyncio.sleep(0.01)
     await send(ctx, "gone")
     return Response("nobody reads this")
+
+
+@http_action
+async def never_read(ctx, request):
+    await asyncio.Event().wait()
 
 
 @http_action
@@ -213,6 +214,7 @@ http.route(path_prefix="/fail/", method="GET", handler=fail)
 http.route(path="/endless", method="GET", handler=endless)
 http.route(path="/quiet", method="GET", handler=quiet)
 http.route(path="/patient", method="GET", handler=patient)
+http.route(path="/never-read", method="POST", handler=never_read)
 http.route(path="/half-read", method="POST", handler=half_read)
 http.route(path="/unread", method="POST", handler=unread)
 http.route(path="/caught", method="POST", handler=caught)
@@ -223,8 +225,19 @@ http.route(path="/cors-own", method="OPTIONS", handler=binary)
 '''
 
 
+CLEAR = """
+
+@mutation(args={"channel": v.string()})
+async def clear(ctx, channel):
+    async for message in ctx.db.query("messages").with_index("by_channel", channel=channel):
+        await ctx.db.delete(message["_id"])
+"""
+
+
 def write_http_project(folder: Path) -> Path:
     """Write the project into `folder`."""
     write_project(folder)
     (folder / "functions" / "http.py").write_text(ROUTES)
+    with (folder / "functions" / "messages.py").open("a") as functions:
+        functions.write(CLEAR)
     return folder
