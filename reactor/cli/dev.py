@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reactor.cli.console import say, show
+from reactor.cli.console import say, show, show_function_logs
 from reactor.cli.serve import DEFAULT_PORT, SitePort, site_port_of
 from reactor.cli.target import Target, remove_dev_file, write_dev_file, write_env_local
 from reactor.cli.watch import ProjectWatch
@@ -58,6 +58,7 @@ def dev(
     site = server.bind(host, site_port_of(port, site_port), "--site-port")
     session.url, session.site_url = server.url_of(listener), server.url_of(site)
     supervisor = supervised()
+    show_function_logs()
     server.protect(settings.limits)
     try:
         server.run(

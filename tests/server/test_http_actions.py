@@ -273,7 +273,7 @@ async def test_closing_ends_actions(project: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_what_an_action_prints_is_the_operators(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "reactor.http"):
+    with caplog.at_level(logging.INFO, "reactor.functions"):
         await deployment.fetch("/store", method="POST", json={"body": "a"})
     assert "POST /store: [LOG] [messages:send] 'sent a'" in caplog.text
 

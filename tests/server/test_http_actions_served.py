@@ -266,6 +266,11 @@ def test_a_stream_that_fails_is_cut_off(server: Server) -> None:
     server.wait_for_line("Uncaught ValueError: too late", "err")
 
 
+def test_what_an_action_prints_is_shown_where_the_server_runs(server: Server, site: httpx.Client) -> None:
+    assert site.post("/store", json={"body": "a word"}).status_code == 201
+    server.wait_for_line("POST /store: [LOG] [messages:send] 'sent a word'", "err")
+
+
 # Bad input.
 
 BAD: dict[str, tuple[bytes, bytes]] = {

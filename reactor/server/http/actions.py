@@ -29,6 +29,7 @@ from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.headers import CheckAdmin, identity
 
 logger = logging.getLogger("reactor.http")
+lines_logger = logging.getLogger("reactor.functions")
 
 NOT_ENABLED: Final = "This Convex deployment does not have HTTP actions enabled."
 NO_ROUTE: Final = "No matching routes found"
@@ -112,13 +113,16 @@ class HttpActions:
         finally:
             cancel()  # if it still runs: the server takes no answer any more
         for line in end.log_lines:
-            logger.info("%s %s: %s", scope["method"], scope["path"], line)
+            lines_logger.info("%s %s: %s", scope["method"], scope["path"], line)
         error = end.error
         if error is None or isinstance(error, ClientDisconnect):
             return
         if isinstance(error, LimitExceeded) and error.rule == TOO_LARGE and not bridge.has_started:
             raise _http_error(error)
-        logger.error("The HTTP action for %s %s failed: %s", scope["method"], scope["path"], end.detail)
+        if end.refusal is not None:
+            logger.warning("The HTTP action for %s %s was stopped: %s", scope["method"], scope["path"], end.refusal)
+        else:
+            logger.error("The HTTP action for %s %s failed: %s", scope["method"], scope["path"], end.detail)
         if bridge.has_started:
             return
         if end.refusal is not None:
