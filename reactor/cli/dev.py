@@ -48,15 +48,19 @@ def dev(
 
     settings = read_settings(os.environ)
     folder = find_project(project)
-    deployment = settings.deployment(folder, data, development=True)
+    if once:
+        deployment, listeners = settings.deployment(folder, data, development=True), None
+    else:
+        listeners = server.bind(host, port), server.bind(host, site_port_of(port, site_port), "--site-port")
+        address, site_address = map(server.url_of, listeners)
+        deployment = settings.deployment(folder, data, development=True, address=address, site_address=site_address)
     watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
     session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
-    if once:
+    if listeners is None:
         server.run(_ending_with_exit_code(session.push_once()))
         return
-    listener = server.bind(host, port)
-    site = server.bind(host, site_port_of(port, site_port), "--site-port")
-    session.url, session.site_url = server.url_of(listener), server.url_of(site)
+    listener, site = listeners
+    session.url, session.site_url = address, site_address
     supervisor = supervised()
     show_function_logs()
     server.protect(settings.limits)

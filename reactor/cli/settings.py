@@ -30,10 +30,24 @@ class Settings(msgspec.Struct, frozen=True):
     instance_name: str | None
     instance_secret: str | None
     redact_logs: bool
+    cloud_origin: str | None
+    site_origin: str | None
     has_sample: bool  # REACTOR_DETERMINISM_SAMPLE is set, which goes before the project's own
 
-    def deployment(self, project: Path, data: str | None, *, development: bool = False) -> Deployment:
+    def deployment(
+        self,
+        project: Path,
+        data: str | None,
+        *,
+        development: bool = False,
+        address: str | None = None,
+        site_address: str | None = None,
+    ) -> Deployment:
         """Return the deployment of a project under these settings, not open yet.
+
+        Args:
+            address: where it will be served; its public address unless the environment names another.
+            site_address: the same for its HTTP actions.
 
         Raises:
             PushError: in development, when its pyproject.toml can't be used.
@@ -51,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True):
             instance_secret=self.instance_secret,
             redact_logs=self.redact_logs,
             development=development,
+            cloud_origin=self.cloud_origin or address,
+            site_origin=self.site_origin or site_address,
         )
 
 
@@ -76,6 +92,8 @@ def read_settings(environ: Mapping[str, str], *, needs_origins: bool = False) ->
         instance_name=environ.get("INSTANCE_NAME") or environ.get("CONVEX_DEPLOYMENT_NAME") or None,
         instance_secret=environ.get("INSTANCE_SECRET") or None,
         redact_logs=_flag(environ, "REDACT_LOGS_TO_CLIENT"),
+        cloud_origin=environ.get(CLOUD_ORIGIN) or None,
+        site_origin=environ.get(SITE_ORIGIN) or None,
         has_sample=knobs()["determinism_sample"].env in environ,
     )
 

@@ -19,6 +19,7 @@ from reactor.runtime.cache import LiveQueries
 from reactor.runtime.executor import Executor
 from reactor.runtime.http_actions import HttpRunner
 from reactor.runtime.loader import Project
+from reactor.runtime.origins import Origins
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
@@ -76,8 +77,10 @@ class Host:
         *,
         redact: bool,
         development: bool,
+        origins: Origins,
     ) -> None:
         self.database = database
+        self.origins = origins
         self.limits = limits
         self.alarms = alarms
         self.queue = RunQueue(limits.slice_ms, clock.monotonic)
@@ -105,6 +108,7 @@ class Host:
         limits: Limits,
         redact: bool = False,
         development: bool = False,
+        origins: Origins | None = None,
     ) -> "Host":
         """Open storage and bring the engine up; nothing can be called before the first `push`.
 
@@ -118,7 +122,8 @@ class Host:
         guard.guard_loop(type(asyncio.get_running_loop()))
         tasks = TaskGroup()
         database = await Database.open(persistence, clock=clock, rng=rng, limits=limits, spawn=tasks.spawn)
-        return cls(database, tasks, clock, alarms, rng, limits, redact=redact, development=development)
+        origins = Origins.of(None, None) if origins is None else origins
+        return cls(database, tasks, clock, alarms, rng, limits, redact=redact, development=development, origins=origins)
 
     async def push(self, project: Project) -> PushReport:
         """Deploy a loaded project; see `Pusher.push`.

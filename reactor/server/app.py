@@ -25,6 +25,7 @@ from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime.calls import Call, Identity
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader, read_options
+from reactor.runtime.origins import Origins
 from reactor.runtime.push import PushReport
 from reactor.server.backend import Backend, Done, Handler
 from reactor.server.blocking import BlockingDeployment
@@ -73,6 +74,8 @@ class Deployment(Caller):
         instance_secret: str | None = None,
         redact_logs: bool = False,
         development: bool = False,
+        cloud_origin: str | None = None,
+        site_origin: str | None = None,
     ) -> None:
         """Choose what to open; nothing is opened yet.
 
@@ -84,6 +87,9 @@ class Deployment(Caller):
                 are kept in the data directory.
             redact_logs: send clients neither error texts nor log lines. Data of a `ReactorError` is always sent.
             development: repeat one run of a query or mutation in `limits.determinism_sample`, and warn when it differs.
+            cloud_origin: the address under which clients reach this deployment, mount prefix included; by default that
+                of `reactor dev`. Functions see it as `CONVEX_CLOUD_URL`.
+            site_origin: the same for its HTTP actions, `CONVEX_SITE_URL`; by default `/http` below the other one.
         """
         self.project_dir = Path(project)
         self.clock: Clock = SystemClock() if clock is None else clock
@@ -94,6 +100,7 @@ class Deployment(Caller):
         self._instance = (instance_name, instance_secret)
         self._redact_logs = redact_logs
         self._development = development
+        self.origins = Origins.of(cloud_origin, site_origin)
         self._loader = ProjectLoader(self.project_dir)
         self._loading = asyncio.Lock()
         self._host: Host | None = None
@@ -142,6 +149,7 @@ class Deployment(Caller):
             limits=self.limits,
             redact=self._redact_logs,
             development=self._development,
+            origins=self.origins,
         )
         try:
             # Only now: the lease keeps two processes from making up a secret each.

@@ -32,6 +32,21 @@ def test_everything_is_read() -> None:
     )
     assert (settings.instance_name, settings.instance_secret, settings.redact_logs) == ("mine", "ab" * 32, True)
     assert settings.limits.ping_seconds == 5
+    assert (settings.cloud_origin, settings.site_origin) == tuple(ORIGINS.values())
+
+
+def test_a_server_is_reached_where_it_listens_unless_the_environment_says_otherwise(tmp_path: Path) -> None:
+    def origins(environ: dict[str, str], address: str | None = "http://127.0.0.1:4000") -> tuple[str, str]:
+        deployment = read_settings(environ).deployment(tmp_path, ":memory:", address=address)
+        return deployment.origins.cloud, deployment.origins.site
+
+    assert origins({}, None) == ("http://127.0.0.1:3210", "http://127.0.0.1:3210/http")
+    assert origins({}) == ("http://127.0.0.1:4000", "http://127.0.0.1:4000/http")
+    assert origins(ORIGINS) == tuple(ORIGINS.values())
+    assert origins({"CONVEX_CLOUD_ORIGIN": "https://api.example.com/"}) == (
+        "https://api.example.com",
+        "https://api.example.com/http",
+    )
 
 
 def test_the_deployment_name_stands_in_for_the_instance_name() -> None:
