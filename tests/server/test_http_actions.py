@@ -234,17 +234,20 @@ async def test_bodies_above_the_limit_are_refused(project: Path) -> None:
 @pytest.mark.asyncio
 async def test_requests_beyond_the_places_are_told_to_come_later(project: Path) -> None:
     """They have places of their own: neither calls of functions nor other actions lose any."""
-    limits = Limits(http_actions=1, http_wait_seconds=0, http_requests=1, actions=1)
+    limits = Limits(http_actions=2, http_wait_seconds=0, http_requests=1, actions=1)
     async with Deployment(project, data=":memory:", limits=limits) as deployment:
         async with deployment.subscribe("messages:list", channel="http") as live:
-            under_way = asyncio.create_task(deployment.fetch("/patient"))
-            while await live.next() != ["begun"]:
-                pass
+            under_way = []
+            for number in (1, 2):
+                assert (await deployment.fetch("/binary")).status_code == 200
+                under_way.append(asyncio.create_task(deployment.fetch("/patient")))
+                while await live.next() != ["begun"] * number:
+                    pass
         answer = await deployment.fetch("/binary")
         assert (answer.status_code, answer.json()["code"]) == (429, "TooManyConcurrentRequests")
         assert "REACTOR_HTTP_ACTIONS" in answer.json()["message"]
-        under_way.cancel()
-        await asyncio.wait({under_way})
+        under_way[0].cancel()
+        await asyncio.wait(under_way[:1])
         assert (await deployment.fetch("/binary")).status_code == 200
 
 

@@ -1,6 +1,7 @@
 """HTTP actions over real sockets, on both ports of a real server process: streams, limits, disconnects, bad input."""
 
 import asyncio
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from reactor.client import Client
 from reactor.limits import MAX_HEAD_BYTES
 from tests.server.http_project import write_http_project
-from tests.servers import SHARED_KILL_AFTER_SECONDS, Server, running, start_serve
+from tests.servers import SHARED_KILL_AFTER_SECONDS, Server, running, start_dev, start_serve
 
 LIMIT = 20 << 20
 PART = 65536
@@ -327,16 +328,28 @@ def test_a_mounted_deployment_serves_them_below_its_prefix(tmp_path: Path) -> No
     async def call() -> Any:
         app = FastAPI()
         app.mount("/reactor", deployment.asgi())
+        app.mount("/hooks/of", deployment.site_asgi())
         async with (
             deployment,
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client,
         ):
-            return (await client.post("/reactor/http/info/x?a=1", content=b"text")).json()
+            paths = ("/reactor/http/info/x?a=1", "/hooks/of/info/x?a=1")
+            return [(await client.post(path, content=b"text")).json() for path in paths]
 
-    seen = asyncio.run(call())
-    assert (seen["url"], seen["path"], seen["base"], seen["body"]) == (
-        "http://host/info/x?a=1",
-        "/info/x",
-        "http://host/",
-        "text",
-    )
+    for seen in asyncio.run(call()):
+        told = (seen["url"], seen["path"], seen["base"], seen["body"])
+        assert told == ("http://host/info/x?a=1", "/info/x", "http://host/", "text")
+
+
+def test_dev_serves_them_and_follows_edits(tmp_path: Path) -> None:
+    app = write_http_project(tmp_path / "app")
+    server = start_dev(app, "--data", ":memory:")
+    with running(server):
+        assert httpx.get(f"{server.site_url}/binary", trust_env=False).status_code == 200
+        assert httpx.get(f"{server.site_url}/new", trust_env=False).status_code == 404
+        assert json.loads((app / ".reactor" / "dev.json").read_text())["siteUrl"] == server.site_url
+        seen = len(server.out)
+        with (app / "functions" / "http.py").open("a") as routes:
+            routes.write('http.route(path="/new", method="GET", handler=binary)\n')
+        server.wait_for_line("Loaded in", after=seen)
+        assert httpx.get(f"{server.site_url}/new", trust_env=False).status_code == 200

@@ -27,6 +27,7 @@ from reactor.server.http.admission import Admission
 from reactor.server.http.bridge import TOO_LARGE, Bridge, too_large
 from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.headers import CheckAdmin, identity
+from reactor.server.http.paths import below
 
 logger = logging.getLogger("reactor.http")
 lines_logger = logging.getLogger("reactor.functions")
@@ -46,6 +47,7 @@ class HttpActions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and refuse sockets."""
+        scope = below(scope, "")  # nothing, unless mounted by itself
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000, "reason": ""})
