@@ -260,6 +260,18 @@ async def test_an_action_that_takes_too_long_is_ended(project: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_action_ends_when_nothing_can_take_its_answer(deployment: Deployment) -> None:
+    assert deployment._host is not None
+    actions = deployment._host.actions
+    under_way = asyncio.create_task(deployment.fetch("/never-read", method="POST"))
+    while not len(actions):
+        await deployment.query("messages:list", channel="http")
+    under_way.cancel()
+    while len(actions):
+        await deployment.query("messages:list", channel="http")
+
+
+@pytest.mark.asyncio
 async def test_closing_ends_actions(project: Path) -> None:
     deployment = Deployment(project, data=":memory:")
     await deployment.open()
