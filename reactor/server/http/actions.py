@@ -83,15 +83,24 @@ class HttpActions:
             try:
                 if _announced_bytes(scope) > self._max_bytes:
                     raise _http_error(too_large(self._max_bytes))
+                # Before a place is taken: who is asked about a token may be an HTTP action of this deployment.
+                caller = await _caller(scope, backend.check_admin)
                 async with self._admission.place():
-                    await self._run(backend, version, route, scope, receive, send)
+                    await self._run(backend, version, route, caller, scope, receive, send)
             except Error as error:
                 await error_response(error)(scope, receive, send)
 
         return routed
 
     async def _run(
-        self, backend: Backend, version: Version, route: Route, scope: Scope, receive: Receive, send: Send
+        self,
+        backend: Backend,
+        version: Version,
+        route: Route,
+        caller: Identity,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Run the action of a route.
 
@@ -107,7 +116,7 @@ class HttpActions:
             _as_seen(scope),
             bridge,
             lambda end: None if ended.done() else ended.set_result(end),
-            identity=_caller(scope, backend.check_admin),
+            identity=caller,
             request_id=request_id,
         )
         try:
@@ -133,7 +142,7 @@ class HttpActions:
         await response(scope, receive, send)
 
 
-def _caller(scope: Scope, check_admin: CheckAdmin) -> Identity:
+async def _caller(scope: Scope, check_admin: CheckAdmin) -> Identity:
     """Return on whose behalf an action runs. A header that says nothing to us is the application's own affair."""
     known = scope.get(IDENTITY)
     if isinstance(known, Identity):
