@@ -116,7 +116,10 @@ class Program:
 
 
 class Server(Program):
-    """A `reactor dev` or `reactor serve` process; `url` and that of its HTTP actions are known once it is ready."""
+    """A `reactor dev` or `reactor serve` process; `url` and that of its HTTP actions are known once it is ready.
+
+    A host application has no port for the latter.
+    """
 
     url: str
     site_url: str
@@ -124,7 +127,7 @@ class Server(Program):
     def wait_until_ready(self) -> "Server":
         self.wait_for(lambda _: any(map(_READY.search, self.out)), "the readiness line")
         self.url = next(match[1] for match in map(_READY.search, self.out) if match)
-        self.site_url = next(match[1] for match in map(_SITE.search, self.out) if match)
+        self.site_url = next((match[1] for match in map(_SITE.search, self.out) if match), "")
         return self
 
 
