@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reactor.runtime.decorators import mutation as mutation
     from reactor.runtime.decorators import query as query
     from reactor.runtime.environment import env as env
+    from reactor.runtime.http_router import http_router as http_router
     from reactor.runtime.references import api as api
     from reactor.runtime.references import components as components
     from reactor.runtime.references import internal as internal
@@ -55,6 +56,7 @@ __all__ = [
     "define_table",
     "env",
     "http_action",
+    "http_router",
     "internal",
     "internal_action",
     "internal_mutation",
@@ -85,6 +87,7 @@ _HOMES = {
     "define_table": "reactor.schema.definition",
     "env": "reactor.runtime.environment",
     "http_action": "reactor.runtime.decorators",
+    "http_router": "reactor.runtime.http_router",
     "internal": "reactor.runtime.references",
     "internal_action": "reactor.runtime.decorators",
     "internal_mutation": "reactor.runtime.decorators",

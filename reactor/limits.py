@@ -83,6 +83,7 @@ MAX_CLOSE_REASON_BYTES: Final = 123
 MAX_HTTP_BODY_BYTES: Final = 16 * MIB + 2000
 MAX_BATCH_QUERIES: Final = 1024
 MAX_BATCH_BYTES: Final = 64 * MIB  # of the results of one batch
+MAX_HEAD_BYTES: Final = 64 * KIB  # of one HTTP request: the line and its headers
 MAX_PARALLEL_QUERIES: Final = 20  # of one batch
 MAX_CONTENT_TYPE_LENGTH: Final = 255  # of a stored file
 
@@ -392,8 +393,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1_000
     http_wait_seconds: Annotated[
         float,
-        Knob("s", 0, 600, "REACTOR_HTTP_WAIT_SECONDS", "how long an HTTP call beyond those waits before it is refused"),
+        Knob("s", 0, 600, "REACTOR_HTTP_WAIT_SECONDS", "how long a request beyond those waits before it is refused"),
     ] = 5.0
+    http_actions: Annotated[
+        int, Knob("requests", 1, 1 << 20, "REACTOR_HTTP_ACTIONS", "requests for HTTP actions that run at a time")
+    ] = 1_000
+    http_action_bytes: Annotated[
+        int, Knob("bytes", 1, 1 << 40, "REACTOR_HTTP_ACTION_BYTES", "largest request body of an HTTP action")
+    ] = 20 * MIB
     http_seconds: Annotated[
         float,
         Knob("s", 0.05, 3600, "REACTOR_HTTP_SECONDS", "how long an HTTP call may take to come in and be answered"),

@@ -22,6 +22,7 @@ REACTOR = (sys.executable, "-m", "reactor.cli.main")
 KILL_AFTER_SECONDS = 50.0  # below the per-test timeout, so that the test can still say what it saw
 SHARED_KILL_AFTER_SECONDS = 900.0  # for a server that all tests of a module use, however loaded the machine is
 _READY = re.compile(r"ready at (http://\S+)")
+_SITE = re.compile(r"HTTP actions: (http://\S+)")
 _OURS = re.compile(r"CONVEX_|REACTOR_|DATABASE_URL|POSTGRES_URL|MYSQL_URL|INSTANCE_|REDACT_LOGS")
 
 
@@ -115,13 +116,18 @@ class Program:
 
 
 class Server(Program):
-    """A `reactor dev` or `reactor serve` process; `url` is known once it is ready."""
+    """A `reactor dev` or `reactor serve` process; `url` and that of its HTTP actions are known once it is ready.
+
+    A host application has no port for the latter.
+    """
 
     url: str
+    site_url: str
 
     def wait_until_ready(self) -> "Server":
         self.wait_for(lambda _: any(map(_READY.search, self.out)), "the readiness line")
         self.url = next(match[1] for match in map(_READY.search, self.out) if match)
+        self.site_url = next((match[1] for match in map(_SITE.search, self.out) if match), "")
         return self
 
 

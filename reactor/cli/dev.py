@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reactor.cli.console import say, show
-from reactor.cli.serve import DEFAULT_PORT
+from reactor.cli.console import say, show, show_function_logs
+from reactor.cli.serve import DEFAULT_PORT, SitePort, site_port_of
 from reactor.cli.target import Target, remove_dev_file, write_dev_file, write_env_local
 from reactor.cli.watch import ProjectWatch
 from reactor.errors import Error, PushError
@@ -36,6 +36,7 @@ def dev(
     ] = None,
     host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", help="0 picks a free one.", min=0, max=65535)] = DEFAULT_PORT,
+    site_port: SitePort = None,
     once: Annotated[bool, typer.Option("--once", help="Load the project, report, and exit.")] = False,
 ) -> None:
     """Serve a project, and follow its edits."""
@@ -47,22 +48,28 @@ def dev(
 
     settings = read_settings(os.environ)
     folder = find_project(project)
-    listener = None if once else server.bind(host, port)
-    address = None if listener is None else server.url_of(listener)
-    deployment = settings.deployment(folder, data, development=True, address=address)
+    if once:
+        deployment, listeners = settings.deployment(folder, data, development=True), None
+    else:
+        listeners = server.bind(host, port), server.bind(host, site_port_of(port, site_port), "--site-port")
+        address, site_address = map(server.url_of, listeners)
+        deployment = settings.deployment(folder, data, development=True, address=address, site_address=site_address)
     watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
     session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
-    if listener is None or address is None:
+    if listeners is None:
         server.run(_ending_with_exit_code(session.push_once()))
         return
-    session.url = address
+    listener, site = listeners
+    session.url, session.site_url = address, site_address
     supervisor = supervised()
+    show_function_logs()
     server.protect(settings.limits)
     try:
         server.run(
             server.serve(
                 deployment,
                 listener,
+                site=site,
                 page=True,
                 load=False,
                 before=session.begin,
@@ -90,7 +97,7 @@ class DevSession:
         self._watch = watch
         self._functions = functions  # an edit of pyproject.toml may change it
         self._is_loaded = False  # by the last push
-        self.url = ""
+        self.url = self.site_url = ""
 
     async def push_once(self) -> bool:
         """Open the data, push, report and close; return whether the push succeeded."""
@@ -131,10 +138,11 @@ class DevSession:
         return True
 
     def _announce(self) -> None:
-        target = Target(self.url, self._deployment.admin_key, os.getpid())
+        target = Target(self.url, self._deployment.admin_key, os.getpid(), self.site_url)
         write_dev_file(self._project, target)
         write_env_local(self._project, target)
         say(f"Admin key: {target.admin_key}")
+        say(f"HTTP actions: {self.site_url}")
         say(f"reactor dev: ready at {self.url}", style="bold green")
 
 

@@ -35,12 +35,19 @@ class Settings(msgspec.Struct, frozen=True):
     has_sample: bool  # REACTOR_DETERMINISM_SAMPLE is set, which goes before the project's own
 
     def deployment(
-        self, project: Path, data: str | None, *, development: bool = False, address: str | None = None
+        self,
+        project: Path,
+        data: str | None,
+        *,
+        development: bool = False,
+        address: str | None = None,
+        site_address: str | None = None,
     ) -> Deployment:
         """Return the deployment of a project under these settings, not open yet.
 
         Args:
             address: where it will be served; its public address unless the environment names another.
+            site_address: the same for its HTTP actions.
 
         Raises:
             PushError: in development, when its pyproject.toml can't be used.
@@ -59,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True):
             redact_logs=self.redact_logs,
             development=development,
             cloud_origin=self.cloud_origin or address,
-            site_origin=self.site_origin,
+            site_origin=self.site_origin or site_address,
         )
 
 

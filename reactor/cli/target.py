@@ -18,7 +18,7 @@ from reactor.errors import InvalidArgument
 URL_VARIABLE: Final = "CONVEX_SELF_HOSTED_URL"
 KEY_VARIABLE: Final = "CONVEX_SELF_HOSTED_ADMIN_KEY"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/@-]*")
-_FRONTENDS: Final = {"vite": "VITE_CONVEX_URL", "next": "NEXT_PUBLIC_CONVEX_URL"}
+_FRONTENDS: Final = {"vite": "VITE_CONVEX", "next": "NEXT_PUBLIC_CONVEX"}
 
 
 class Target(msgspec.Struct, frozen=True, rename="camel"):
@@ -27,6 +27,7 @@ class Target(msgspec.Struct, frozen=True, rename="camel"):
     url: str
     admin_key: str | None = None
     pid: int | None = None  # of the `dev` that wrote it
+    site_url: str | None = None  # of its HTTP actions
 
 
 def find_target(url: str | None, admin_key: str | None, environ: Mapping[str, str], project: Path) -> Target:
@@ -110,7 +111,12 @@ def _variables(project: Path, target: Target) -> dict[str, str]:
     if target.admin_key is not None:
         variables[KEY_VARIABLE] = target.admin_key
     dependencies = _package_dependencies(project / "package.json")
-    return variables | {name: target.url for package, name in _FRONTENDS.items() if package in dependencies}
+    for package, name in _FRONTENDS.items():
+        if package in dependencies:
+            variables[f"{name}_URL"] = target.url
+            if target.site_url is not None:
+                variables[f"{name}_SITE_URL"] = target.site_url
+    return variables
 
 
 def _package_dependencies(file: Path) -> set[str]:

@@ -110,12 +110,14 @@ class Actions:
         done: Callable[[Ended], None],
         *,
         is_patient: bool = False,
+        is_admitted: bool = False,
         parent: ActionRun | None = None,
     ) -> Callable[[], None]:
         """Run any code as an action: with a `ctx`, log lines, limits and cancellation.
 
         It waits for a place for `action_wait_seconds`, or when `is_patient` as long as it takes; a part of another
-        action (`parent`) shares the place and the time of that one.
+        action (`parent`) shares the place and the time of that one. One that `is_admitted` takes none: its caller
+        bounds how many there are.
 
         Returns what cancels it; doing so late or twice is harmless.
         """
@@ -127,6 +129,9 @@ class Actions:
             begin()
         elif self._is_closing:
             self._engine.call_soon(run.cancel, Unavailable("The deployment is shutting down; no action is begun."))
+        elif is_admitted:
+            self.begin(run)
+            run.has_place = False
         else:
             if not is_patient and self._places.running >= self._places.places:
                 run.timers.append(self._engine.call_later(self._limits.action_wait_seconds, self._refuse, run))

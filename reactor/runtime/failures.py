@@ -2,13 +2,16 @@
 
 Owns the text of error messages sent to clients: the request id line, the error, and the user's frames of the traceback.
 Promises that redaction leaves nothing but the request id, and that the data of a `ReactorError` or `InvalidCursor` is
-never redacted. Used by the executor.
+never redacted. Used by the executor, and for the answers of HTTP actions.
 """
 
 import traceback
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from reactor.errors import (
     ArgumentsInvalid,
@@ -42,33 +45,56 @@ def failure_of(
     redact: bool,
 ) -> Failure:
     """Return the failure a client is told about. `files` are the project's, whose frames are shown."""
+    text, data = _described(error)
+    detail = text if isinstance(error, BEFORE_THE_FUNCTION) else text + _frames(error, files)
+    head = _head(request_id)
+    if redact:
+        return Failure(message=head, detail="", ts=ts, data=data, log_lines=(), error=error)
+    return Failure(message=f"{head}\n{detail}", detail=detail, ts=ts, data=data, log_lines=log_lines, error=error)
+
+
+def http_failure(error: BaseException, *, request_id: str, files: Collection[Path], redact: bool) -> bytes:
+    """Return the JSON body that answers a request whose HTTP action raised `error`."""
+    text, data = _described(error)
+    raw = UNSET if data is None else Raw(data)
+    head = _head(request_id)
+    if redact:
+        return msgspec.json.encode(_HttpFailure(code=head, data=raw))
+    trace = text + _frames(error, files)
+    return msgspec.json.encode(_HttpFailure(code=f"{head}: {text}", trace=trace, data=raw))
+
+
+class _HttpFailure(msgspec.Struct, omit_defaults=True):
+    code: str
+    trace: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+
+
+def _head(request_id: str) -> str:
+    return f"[Request ID: {request_id}] Server Error"
+
+
+def _described(error: BaseException) -> tuple[str, bytes | None]:
+    """Return what is said of `error`, without frames, and the wire JSON of the data that goes with it."""
     data: bytes | None = None
     if isinstance(error, ReactorError):
         try:
             normal = normalise(error.data)
             data = encode_json(normal.value, normal.plain)
-            detail = f"Uncaught ConvexError: {data.decode() if not isinstance(error.data, str) else error.data}"
+            text = f"Uncaught ConvexError: {data.decode() if not isinstance(error.data, str) else error.data}"
         except ValidationError as problem:
-            detail = f"Uncaught Error: ConvexError with invalid data: {problem}"
-        detail += _frames(error, files)
+            text = f"Uncaught Error: ConvexError with invalid data: {problem}"
     elif isinstance(error, InvalidCursor):
         data = encode_json(error.data)
-        detail = f"Uncaught ConvexError: {error}{_frames(error, files)}"
+        text = f"Uncaught ConvexError: {error}"
     elif isinstance(error, ArgumentsInvalid | ReturnsInvalid):
-        detail = str(error) if str(error).startswith(COMPLETE) else f"{error.code}: {error}"
-    elif isinstance(error, BEFORE_THE_FUNCTION):
-        detail = str(error)
-    elif isinstance(error, FunctionTimeout | SystemTimeout):
-        detail = str(error) + _frames(error, files)
+        text = str(error) if str(error).startswith(COMPLETE) else f"{error.code}: {error}"
+    elif isinstance(error, BEFORE_THE_FUNCTION) or isinstance(error, FunctionTimeout | SystemTimeout):
+        text = str(error)
     else:
-        name, text = type(error).__name__, _text(error)
-        detail = f"Uncaught {name}: {text}" if text else f"Uncaught {name}"
-        detail += _frames(error, files)
-    detail = detail.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent
-    head = f"[Request ID: {request_id}] Server Error"
-    if redact:
-        return Failure(message=head, detail="", ts=ts, data=data, log_lines=(), error=error)
-    return Failure(message=f"{head}\n{detail}", detail=detail, ts=ts, data=data, log_lines=log_lines, error=error)
+        name, message = type(error).__name__, _text(error)
+        text = f"Uncaught {name}: {message}" if message else f"Uncaught {name}"
+    return _sendable(text), data
 
 
 def text_for_owner(failure: Failure, versions: Versions) -> str:
@@ -104,7 +130,11 @@ def _frames(error: BaseException, files: Collection[Path]) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename in shown
     ]
-    return "".join(reversed(frames))
+    return _sendable("".join(reversed(frames)))
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent
 
 
 def _text(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from reactor.runtime.cache import LiveQueries
 from reactor.runtime.collector import Collector
 from reactor.runtime.cronrunner import CronRunner
 from reactor.runtime.executor import Executor
+from reactor.runtime.http_actions import HttpRunner
 from reactor.runtime.loader import Project
 from reactor.runtime.origins import Origins
 from reactor.runtime.push import Pusher, PushReport
@@ -98,6 +99,7 @@ class Host:
         self._tasks = tasks
         self.files = self.executor.files = Files(database, blobs, origins, clock, rng, limits)
         self.actions = Actions(self.executor, clock, limits)
+        self.http = HttpRunner(self.actions, self.executor)
         self.scheduler = Scheduler(self.executor, clock, alarms)
         self.crons = CronRunner(self.executor, clock, alarms, rng)
         self._pusher.on_switch.append(self.crons.stage)

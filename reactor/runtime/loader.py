@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -21,9 +21,11 @@ from reactor.runtime import guard
 from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
 from reactor.runtime.environment import process_defaults
+from reactor.runtime.http_router import HttpRouter
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
 from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
+from reactor.runtime.signature import Binder
 from reactor.runtime.sources import SourceTree
 from reactor.schema.definition import Schema, define_schema
 
@@ -65,8 +67,9 @@ def read_options(root: Path) -> ProjectOptions:
 class Project:
     """One loaded version of a project.
 
-    `modules`, `digests` are by module name as users write it (`functions.messages`); `files` is every project file that
-    was read, for watching. `env` is what stands in for environment variables that are not set. It stays in memory until
+    `http` is None for a project without functions/http.py. `modules`, `digests` are by module name as users write it
+    (`functions.messages`); `files` is every project file that was read, for watching; `env` is what stands in for
+    environment variables that are not set. It stays in memory until
     `release`.
     """
 
@@ -76,6 +79,7 @@ class Project:
         options: ProjectOptions,
         schema: Schema,
         registry: Registry,
+        http: HttpRouter | None,
         modules: dict[str, ModuleType],
         digests: dict[str, str],
         package: PrivatePackage,
@@ -83,7 +87,7 @@ class Project:
         env: Mapping[str, str],
         crons: tuple[CronSpec, ...] = (),
     ) -> None:
-        self.options, self.schema, self.registry = options, schema, registry
+        self.options, self.schema, self.registry, self.http = options, schema, registry, http
         self.modules, self.digests = modules, digests
         self.env = env
         self.crons = crons
@@ -95,6 +99,10 @@ class Project:
     def namespace(self, name: str) -> ModuleType | None:
         """Return the module of a namespace, such as `http` or `ai/analytics`."""
         return self.modules.get(f"{self._functions_prefix}.{name.replace('/', '.')}")
+
+    def spec(self) -> list[dict[str, Any]]:
+        """Return the official `function-spec` entries: functions by identifier, then the routes of HTTP actions."""
+        return self.registry.spec() + ([] if self.http is None else self.http.spec())
 
     def release(self) -> None:
         """Take the version out of the process, so that it goes when the last function of it has ended. Idempotent."""
@@ -159,10 +167,12 @@ class ProjectLoader:
             {path: digests[name] for path, name in namespaces.items()},
         )
         crons = special_export(loaded, "crons", "crons", Crons, "cron_jobs()")
+        http = _load_http(loaded)
         return Project(
             options=options,
             schema=schema,
             registry=registry,
+            http=http,
             modules=dict(package.modules()),
             digests=digests,
             package=package,
@@ -218,6 +228,15 @@ def special_export(modules: Mapping[str, ModuleType], namespace: str, name: str,
     if not isinstance(found, kind):
         raise PushError(f"{namespace}.py must export `{name}`, made with {maker}", file=module.__file__)
     return found
+
+
+def _load_http(modules: Mapping[str, ModuleType]) -> HttpRouter | None:
+    """Return the routes that functions/http.py exports. Handlers need not be exported anywhere, so they are checked."""
+    http = special_export(modules, "http", "http", HttpRouter, "http_router()")
+    if http is not None:
+        for route in http.routes:
+            Binder(route.handler, route.handler.path)
+    return http
 
 
 def _module_name(path: str) -> str:

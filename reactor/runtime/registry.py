@@ -95,7 +95,7 @@ class Registry:
         return found
 
     def spec(self) -> list[dict[str, Any]]:
-        """Return the official `function-spec` entries by identifier. HTTP actions are listed with their routes."""
+        """Return the official `function-spec` entries by identifier. HTTP actions are listed by their routes."""
         entries = []
         for path, registered in sorted(self.functions.items()):
             kind = _SPEC_TYPES.get(registered.kind)

@@ -33,6 +33,7 @@ from reactor.server.blocking import BlockingDeployment
 from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.environment import EnvironmentControl
+from reactor.server.http.actions import HttpActions
 from reactor.server.http.api import Api
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileEndpoints
@@ -115,6 +116,7 @@ class Deployment(Caller):
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
         self._is_opening = False
         self._live_feeds: set[Feed] = set()
+        self.http_actions = HttpActions(self.backend, self.limits)
         self.sockets = SyncEndpoint(self._new_session, self.clock, self.limits)
         super().__init__(self.backend, self._live_feeds)
         self.env = EnvironmentControl(self)
@@ -178,6 +180,8 @@ class Deployment(Caller):
         self._backend = Backend(
             functions=host.executor,
             live=host.live,
+            http=host.http,
+            http_actions=self.http_actions,
             snapshots=Snapshots(
                 pin=host.database.retention.pin,
                 unpin=host.database.retention.unpin,
@@ -255,12 +259,20 @@ class Deployment(Caller):
             environment=EnvironmentApi(self.backend),
             files=FileEndpoints(self.backend, self.limits),
             sync=self.sockets,
+            actions=self.http_actions,
             limits=self.limits,
             name=lambda: self.instance_name,
             version=version(),
             page=Page(self._registered) if page else None,
         )
         return _WithLifespan(self, http)
+
+    def site_asgi(self) -> ASGIApp:
+        """Return an ASGI application that serves nothing but the HTTP actions, at the paths of their routes.
+
+        For a port or a host name of its own; `asgi` serves them below `/http`. It never opens the deployment.
+        """
+        return self.http_actions
 
     # The project.
 

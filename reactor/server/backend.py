@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
+from starlette.types import ASGIApp, Scope
 
 from reactor.ports import Rng
-from reactor.runtime.calls import Call, Outcome
+from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.runtime.http_actions import Channels, HttpEnd
+from reactor.runtime.http_router import HttpRouter, Route
 from reactor.runtime.stored_files import Files
+from reactor.runtime.versions import Version
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, Live
 
@@ -27,11 +31,30 @@ class Functions(Protocol):
     def submit_any(self, call: Call, done: Done) -> None: ...
 
 
+class Http(Protocol):
+    """Runs HTTP actions; `done` is never called from inside `run`."""
+
+    def version(self) -> tuple[Version, HttpRouter | None]: ...
+    def run(
+        self,
+        version: Version,
+        route: Route,
+        scope: Scope,
+        channels: Channels,
+        done: Callable[[HttpEnd], None],
+        *,
+        identity: Identity,
+        request_id: str,
+    ) -> Callable[[], None]: ...
+
+
 class Backend(msgspec.Struct, frozen=True):
     """The running parts."""
 
     functions: Functions
     live: Live
+    http: Http
+    http_actions: ASGIApp
     snapshots: Snapshots
     durable_ts: Callable[[], int]
     check_admin: CheckAdmin

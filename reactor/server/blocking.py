@@ -12,6 +12,7 @@ from reactor.client.subscription import BlockingSubscription
 from reactor.runtime.push import PushReport
 from reactor.server.callers import Caller
 from reactor.server.environment import EnvironmentControl
+from reactor.server.http.fetch import FetchResponse
 from reactor.values.types import Value
 
 if TYPE_CHECKING:
@@ -67,6 +68,28 @@ class BlockingCaller:
             TimeoutError: there was no result within `timeout` seconds.
         """
         return self._thread.call(self._caller.run, handler, timeout=timeout)
+
+    def fetch(
+        self,
+        path: str,
+        /,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str = b"",
+        json: Any = None,
+        timeout: float | None = None,
+    ) -> FetchResponse:
+        """See `Caller.fetch`.
+
+        Raises:
+            TimeoutError: there was no whole response within `timeout` seconds.
+        """
+
+        async def send() -> FetchResponse:
+            return await self._caller.fetch(path, method=method, headers=headers, body=body, json=json)
+
+        return self._thread.call(send, timeout=timeout)
 
     def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> BlockingSubscription:
         """See `Caller.subscribe`."""

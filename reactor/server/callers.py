@@ -20,6 +20,7 @@ from reactor.runtime.references import function_path, parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle
 from reactor.server.backend import Backend, OpenBackend
+from reactor.server.http.fetch import FetchResponse, fetch
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
 from reactor.values.types import Value
@@ -102,6 +103,31 @@ class Caller:
 
         call = Call(path="run", args=b"{}", identity=self._identity, request_id=backend.new_request_id(), internal=True)
         return unwrap(await _outcome(lambda done: backend.submit_handler(run_handler, call, done)))
+
+    async def fetch(
+        self,
+        path: str,
+        /,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str = b"",
+        json: Any = None,
+    ) -> FetchResponse:
+        """Send a request to the project's HTTP actions and return the whole response, whatever its status.
+
+        Args:
+            path: from "/" on, with the query, without `/http`: `/stripe/webhook?test=1`.
+            headers: a caller from `with_identity` needs no `Authorization`.
+            body: or `json`, a value that is sent encoded and with its `Content-Type`.
+
+        Raises:
+            InvalidArgument: the path does not begin with "/", or both `body` and `json` are given.
+            ConnectionLost: the action failed when a part of its response was sent already.
+            Unavailable: the deployment is not open.
+        """
+        known = None if self._identity is ANONYMOUS else self._identity
+        return await fetch(self._open_backend().http_actions, path, method, headers or {}, body, json, known)
 
     def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> "LocalSubscription":
         """Start a live query. Close the subscription, best with `async with`.

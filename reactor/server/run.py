@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 try:
     import resource
@@ -45,8 +46,8 @@ KILLED: Final = 130  # the exit code of an interrupt, by convention
 Alongside = Callable[[], Coroutine[Any, Any, None]]
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Take a port; 0 takes a free one.
+def bind(host: str, port: int, option: str = "--port") -> socket.socket:
+    """Take a port; 0 takes a free one. `option` is what the user may choose another one with.
 
     Raises:
         InvalidArgument: it can't be had; the message names it.
@@ -64,7 +65,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise InvalidArgument(
             f"Can't listen on {host} port {port}: {error.strerror}. "
-            "Stop the program that uses it, or choose another with --port."
+            f"Stop the program that uses it, or choose another with {option}."
         ) from error
     listener.setblocking(False)
     return listener
@@ -82,6 +83,7 @@ async def serve(
     deployment: Deployment,
     listener: socket.socket,
     *,
+    site: socket.socket | None = None,
     page: bool = False,
     load: bool = True,
     before: Alongside | None = None,
@@ -93,6 +95,7 @@ async def serve(
 
     Args:
         listener: from `bind`; closed in any case.
+        site: the same, for a port that serves nothing but HTTP actions.
         page: whether to serve the page for developers at `/`.
         load: whether to load and deploy the project while opening.
         before: work on the open deployment before anybody is answered; clients that come meanwhile wait.
@@ -105,7 +108,10 @@ async def serve(
     Raises:
         PushError, StorageError: the deployment can't be opened.
     """
-    with contextlib.closing(listener):
+    listeners = [listener] if site is None else [listener, site]
+    with contextlib.ExitStack() as closing:
+        for one in listeners:
+            closing.enter_context(one)
         stop = _Stop(supervisor)
         with stop.on_signals():
             if not await stop.interrupts(deployment.open(load=load)):
@@ -113,8 +119,8 @@ async def serve(
             try:
                 if before is not None and not await stop.interrupts(before()):
                     return
-                server = _Server(_config(deployment, page), deployment, stop)
-                await server.run(listener, ready, alongside)
+                server = _Server(_config(deployment, page, site), deployment, stop)
+                await server.run(listeners, ready, alongside)
             finally:
                 await deployment.close()
 
@@ -175,10 +181,13 @@ def protect(limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def _config(deployment: Deployment, page: bool) -> uvicorn.Config:
+def _config(deployment: Deployment, page: bool, site: socket.socket | None) -> uvicorn.Config:
     limits = deployment.limits
+    app = deployment.asgi(page=page)
+    if site is not None:
+        app = _ByPort(app, deployment.site_asgi(), site.getsockname()[1])
     return uvicorn.Config(
-        deployment.asgi(page=page),
+        app,
         loop="none",
         http=HttpProtocol,
         ws=websocket_protocol(limits),
@@ -194,6 +203,21 @@ def _config(deployment: Deployment, page: bool) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=max(1, round(limits.shutdown_seconds)),
     )
+
+
+class _ByPort:
+    """Two applications on two ports of one server."""
+
+    def __init__(self, main: ASGIApp, site: ASGIApp, site_port: int) -> None:
+        self._main = main
+        self._site = site
+        self._site_port = site_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket; where it was accepted decides, not what it says."""
+        server = scope.get("server")
+        is_site = server is not None and server[1] == self._site_port
+        await (self._site if is_site else self._main)(scope, receive, send)
 
 
 class _Stop:
@@ -281,13 +305,13 @@ class _Server(uvicorn.Server):
 
     async def run(  # type: ignore[override]
         self,
-        listener: socket.socket,
+        listeners: list[socket.socket],
         ready: Callable[[], Awaitable[None] | None] | None,
         alongside: Alongside | None,
     ) -> None:
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[listener])
+        await self.startup(sockets=listeners)
         self._stop.cut_short = self._cut_short
         work: asyncio.Task[None] | None = None
         ticking = asyncio.create_task(self.main_loop(), name="reactor-server-ticks")
@@ -306,7 +330,7 @@ class _Server(uvicorn.Server):
             for task in (asked, *([work] if work else [])):
                 task.cancel()
             results = await asyncio.gather(*tasks, *([work] if work else []), return_exceptions=True)
-            await self.shutdown(sockets=[listener])
+            await self.shutdown(sockets=listeners)
         if work is not None and isinstance(results[-1], Exception):
             raise results[-1]
 

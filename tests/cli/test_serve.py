@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reactor.cli.serve import site_port_of
 from tests.servers import REACTOR, Program, Server, copy_application, running
 
 ORIGINS = {"CONVEX_CLOUD_ORIGIN": "http://127.0.0.1:3210", "CONVEX_SITE_ORIGIN": "http://127.0.0.1:3211"}
@@ -53,6 +54,21 @@ def test_a_busy_port(project: Path, command: str) -> None:
         port = str(taken.getsockname()[1])
         assert f"port {port}" in refusal(project, command, "--port", port)
     assert not (project / ".reactor" / "db.sqlite3").exists()
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_a_busy_port_of_http_actions(project: Path, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        message = refusal(project, command, "--port", "0", "--site-port", port)
+    assert f"port {port}" in message
+    assert "--site-port" in message
+    assert not (project / ".reactor" / "db.sqlite3").exists()
+
+
+@pytest.mark.parametrize(("port", "wanted", "site"), [(3210, None, 3211), (0, None, 0), (65535, None, 0), (3210, 0, 0)])
+def test_http_actions_are_beside_the_port(port: int, wanted: int | None, site: int) -> None:
+    assert site_port_of(port, wanted) == site
 
 
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("dev", "--port", "0"), ("dev", "--once")])

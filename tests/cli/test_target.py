@@ -21,7 +21,7 @@ from reactor.cli.target import (
 )
 from reactor.errors import InvalidArgument
 
-DEV = Target("http://127.0.0.1:3210", "name|abc", 7)
+DEV = Target("http://127.0.0.1:3210", "name|abc", 7, "http://127.0.0.1:3211")
 ENVIRON = {URL_VARIABLE: "http://env", KEY_VARIABLE: "env|key"}
 
 
@@ -99,14 +99,16 @@ def test_other_lines_and_the_mode_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "variable"),
     [
-        ('{"devDependencies": {"vite": "^6"}}', "VITE_CONVEX_URL"),
-        ('{"dependencies": {"next": "15"}}', "NEXT_PUBLIC_CONVEX_URL"),
+        ('{"devDependencies": {"vite": "^6"}}', "VITE_CONVEX"),
+        ('{"dependencies": {"next": "15"}}', "NEXT_PUBLIC_CONVEX"),
     ],
 )
-def test_a_front_end_gets_its_variable(tmp_path: Path, package: str, variable: str) -> None:
+def test_a_front_end_gets_its_variables(tmp_path: Path, package: str, variable: str) -> None:
     (tmp_path / "package.json").write_text(package)
     write_env_local(tmp_path, DEV)
-    assert f"{variable}=http://127.0.0.1:3210\n" in (tmp_path / ".env.local").read_text()
+    text = (tmp_path / ".env.local").read_text()
+    assert f"{variable}_URL=http://127.0.0.1:3210\n" in text
+    assert f"{variable}_SITE_URL=http://127.0.0.1:3211\n" in text
 
 
 @pytest.mark.parametrize("package", ["{", "[]", '{"dependencies": 3}', '{"dependencies": {"react": "19"}}'])

@@ -18,6 +18,7 @@ from reactor.runtime.loader import Project, ProjectLoader, read_options
 from tests.runtime.projects import loaded, write
 
 PING = "from reactor import query\n@query\ndef ping(ctx): return 'pong'\n"
+ROUTES = "from reactor import http_router\nhttp = http_router()\n"
 
 
 def call(project: Project, path: str, /, **args: object) -> object:
@@ -80,7 +81,7 @@ def test_every_form_of_import_finds_the_project(tmp_path: Path, init: bool) -> N
 
 def test_function_modules_shadow_nothing(tmp_path: Path) -> None:
     files = {
-        "functions/http.py": PING,
+        "functions/http.py": PING + ROUTES,
         "functions/types.py": PING,
         "functions/json.py": PING,
         "functions/user.py": """
@@ -362,7 +363,9 @@ def test_options_name_the_places(tmp_path: Path) -> None:
     files = {
         "pyproject.toml": "[tool.reactor]\nschema = 'backend/tables.py'\nfunctions = 'backend/api'\nenv = ['RATE_*']\n",
         "backend/tables.py": "from reactor import define_schema\nschema = define_schema({})\n",
-        "backend/api/http.py": PING + "from backend.tables import schema\nfrom ..tables import schema as again\n",
+        "backend/api/http.py": PING
+        + ROUTES
+        + "from backend.tables import schema\nfrom ..tables import schema as again\n",
     }
     with loaded(tmp_path, files) as project:
         assert set(project.registry.functions) == {"http:ping"}

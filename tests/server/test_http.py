@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
@@ -27,6 +28,21 @@ from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, chec
 pytestmark = pytest.mark.asyncio
 JSON = {"content-type": "application/json"}
 INT64 = b'{"big":{"$integer":"CgAAAAAAAAA="},"n":1.0}'
+
+
+class FakeHttp:
+    """Nobody asks for it here."""
+
+    def version(self) -> Any:
+        raise AssertionError
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError
+
+
+async def seen_path(scope: Any, receive: Any, send: Any) -> None:
+    """Answer as HTTP actions do: with what they see."""
+    await JSONResponse([scope["path"], scope["raw_path"].decode(), scope["root_path"]])(scope, receive, send)
 
 
 class FakeFunctions:
@@ -77,6 +93,8 @@ class Site:
         backend = Backend(
             functions=self.functions,
             live=FakeLive(),
+            http=FakeHttp(),
+            http_actions=seen_path,
             snapshots=Snapshots(
                 pin=self.pins.append,
                 unpin=self.pins.remove,
@@ -104,6 +122,7 @@ class Site:
             environment=EnvironmentApi(opened),
             files=FileEndpoints(opened, Limits()),
             sync=no_sockets,
+            actions=seen_path,
             limits=Limits(**limits),
             name=lambda: "my-instance",
             version="1.2.3",
@@ -512,3 +531,28 @@ async def test_old_clients_are_told_to_upgrade(client: str, state: str | None) -
 
 async def test_reports_of_clients_are_taken() -> None:
     assert (await Site().post("/api/debug_event", {"event": "outage"})).status_code == 200
+
+
+# HTTP actions.
+
+
+@pytest.mark.parametrize("prefix", ["", "/reactor", "/a/http"])
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("/http", ["/", "/"]),
+        ("/http/", ["/", "/"]),
+        ("/http/a", ["/a", "/a"]),
+        ("/http/http/a", ["/http/a", "/http/a"]),
+        ("/http/a%2Fb%20c", ["/a/b c", "/a%2Fb%20c"]),
+        ("/http//a", ["//a", "//a"]),
+    ],
+)
+async def test_http_actions_see_paths_without_what_is_above_them(prefix: str, path: str, seen: list[str]) -> None:
+    answer = await Site(prefix).client.get(path, headers={"origin": "https://a.example"})
+    assert answer.json() == [*seen, ""]
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_what_only_looks_like_their_path_is_not_theirs() -> None:
+    assert (await Site().client.get("/https")).status_code == 404

@@ -2,7 +2,7 @@
 
 Promises that a call beyond the limit waits its turn for a short time and is then told to come later, that those who
 wait go first come, first served, and that no call takes longer than it may. Used by the router, around every endpoint
-that runs functions.
+that runs functions, and by HTTP actions, which have places of their own: a stream may keep one for long.
 """
 
 import asyncio
@@ -15,19 +15,14 @@ from reactor.server.http.errors import HttpError
 
 
 class Admission:
-    """The calls of one kind to one deployment. Belongs to one event loop."""
+    """The calls of one deployment, or its HTTP actions. Belongs to one event loop."""
 
-    def __init__(self, limits: Limits, limit: str = "http_requests", *, has_deadline: bool = True) -> None:
-        """
-        Args:
-            limit: the field of `limits` that says how many run at a time.
-            has_deadline: whether a call may take `http_seconds` only.
-        """
+    def __init__(self, limits: Limits, places: str = "http_requests") -> None:
+        """`places` is the field of `limits` that says how many."""
         self.running = 0
         self._limits = limits
-        self._most = int(getattr(limits, limit))
-        self._variable = knobs()[limit].env
-        self._seconds = limits.http_seconds if has_deadline else None
+        self._places: int = getattr(limits, places)
+        self._variable = knobs()[places].env
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -37,9 +32,8 @@ class Admission:
         Raises:
             HttpError: 429 `TooManyConcurrentRequests`, or 408 `RequestTimeout`; the function may then still run on.
         """
-        await self._enter()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with self.place(), asyncio.timeout(self._limits.http_seconds):
                 yield
         except TimeoutError:
             raise HttpError(
@@ -48,18 +42,28 @@ class Admission:
                 f"The call was not answered within REACTOR_HTTP_SECONDS={self._limits.http_seconds}. "
                 "What it started may still take effect.",
             ) from None
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Run the block as one call that has its own bound in time.
+
+        Raises:
+            HttpError: 429 `TooManyConcurrentRequests`.
+        """
+        await self._enter()
+        try:
+            yield
         finally:
             self._leave()
 
     async def _enter(self) -> None:
-        limits = self._limits
-        if self.running < self._most:
+        if self.running < self._places:
             self.running += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(limits.http_wait_seconds):
+            async with asyncio.timeout(self._limits.http_wait_seconds):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # the turn came with the end of the wait

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from starlette.responses import Response
+
 from reactor.errors import Error
 from reactor.protocol.http import ErrorBody, encode_body
 
@@ -27,3 +29,8 @@ def error_body(error: Error) -> bytes:
     code = rule if isinstance(rule, str) else error.code
     message = GENERIC if status_of(error) == 500 else str(error)
     return encode_body(ErrorBody(code=code, message=message))
+
+
+def error_response(error: Error) -> Response:
+    """Return the answer for `error`."""
+    return Response(error_body(error), status_code=status_of(error), media_type="application/json")

@@ -55,12 +55,12 @@ class FileEndpoints:
     def __init__(self, backend: OpenBackend, limits: Limits) -> None:
         self._backend = backend
         self._limits = limits
-        self._uploads = Admission(limits, "file_transfers", has_deadline=False)
+        self._uploads = Admission(limits, "file_transfers")
         self.download = _Download(backend, limits)
 
     async def upload(self, request: Request) -> Response:
         """POST `/api/storage/upload?token=…`: store the body, and answer with its id."""
-        async with self._uploads.call():
+        async with self._uploads.place():
             backend = self._backend()
             component = backend.files.component_of(request.query_params.get("token", ""))
             if await backend.files.load(component) is None:
@@ -106,12 +106,12 @@ class _Download:
     def __init__(self, backend: OpenBackend, limits: Limits) -> None:
         self._backend = backend
         self._limits = limits
-        self._downloads = Admission(limits, "file_transfers", has_deadline=False)
+        self._downloads = Admission(limits, "file_transfers")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        async with self._downloads.call():
+        async with self._downloads.place():
             files = self._backend().files
             row = await self._row(request, files)
             headers = _headers(row)

@@ -1,7 +1,8 @@
 """Which URL is answered by what, for every mount point.
 
 Owns CORS, the error form of everything that fails before or beside a function, and paths with doubled slashes. Promises
-that each path below `/api` answers in JSON, also the unknown ones. Used by the composition root.
+that each path below `/api` answers in JSON, also the unknown ones, and that nothing of this touches HTTP actions, which
+`actions` answers. Used by the composition root.
 """
 
 import logging
@@ -19,16 +20,17 @@ from reactor.limits import MAX_HTTP_BODY_BYTES, Limits
 from reactor.server.http.admission import Admission
 from reactor.server.http.api import Api, read_body
 from reactor.server.http.environment import EnvironmentApi
-from reactor.server.http.errors import HttpError, error_body, status_of
+from reactor.server.http.errors import HttpError, error_response, status_of
 from reactor.server.http.files import FileEndpoints
 from reactor.server.http.headers import client_version
-from reactor.server.http.paths import collapsed, route_path
+from reactor.server.http.paths import below, collapsed, route_path
 
 logger = logging.getLogger("reactor.http")
 
 RUNNING: Final = "This reactor deployment is running. See https://docs.convex.dev/ for the clients that talk to it."
 METHODS: Final = "GET, POST, OPTIONS, PATCH, DELETE, PUT"
 HEALTH_ROUTES: Final = frozenset({"/version", "/instance_name", "/instance_version", "/echo"})
+ACTIONS: Final = "/http"
 CORS_MAX_AGE_SECONDS: Final = 86400
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -44,6 +46,7 @@ class HttpApp:
         environment: EnvironmentApi,
         files: FileEndpoints,
         sync: ASGIApp,
+        actions: ASGIApp,
         limits: Limits,
         name: Callable[[], str],
         version: str,
@@ -52,6 +55,7 @@ class HttpApp:
         """
         Args:
             sync: serves sockets.
+            actions: answers what is below `/http`, and sees paths without that.
             name: gives the instance name.
             page: serves `/` and what it needs, in place of a line of text.
         """
@@ -99,12 +103,16 @@ class HttpApp:
             WebSocketRoute("/api/{version}/sync", sync),
         ]
         self._page = page
+        self._actions = actions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request or one socket."""
         scope = {**scope, "path": collapsed(scope)}
         if scope["type"] == "http":
             path = route_path(scope)
+            if path == ACTIONS or path.startswith(f"{ACTIONS}/"):
+                await self._actions(below(scope, ACTIONS), receive, send)
+                return
             if path.startswith("/api/") or path in HEALTH_ROUTES or (path == "/" and self._page is None):
                 headers = dict(scope["headers"])
                 if scope["method"] == "OPTIONS":
@@ -134,14 +142,14 @@ class HttpApp:
                 except Error as error:
                     if status_of(error) == 500:
                         logger.exception("A request failed inside the server")
-                    await _error(error)(scope, receive, send)
+                    await error_response(error)(scope, receive, send)
                 except ClientDisconnect:
                     pass
                 except Exception:
                     logger.exception("A request failed inside the server")
                     if started:
                         raise
-                    await _error(Error())(scope, receive, send)
+                    await error_response(Error())(scope, receive, send)
                 return
             if match is Match.PARTIAL:
                 wrong_method = route
@@ -151,11 +159,11 @@ class HttpApp:
         elif wrong_method is not None:
             allowed = ", ".join(sorted(wrong_method.methods))
             text = f"{scope['method']} is not possible here, only {allowed}."
-            await _error(HttpError(405, "MethodNotAllowed", text))(scope, receive, send)
+            await error_response(HttpError(405, "MethodNotAllowed", text))(scope, receive, send)
         elif self._page is not None:
             await self._page(scope, receive, send)
         else:
-            await _error(not_found(scope))(scope, receive, send)
+            await error_response(not_found(scope))(scope, receive, send)
 
 
 def not_found(scope: Scope) -> HttpError:
@@ -174,10 +182,6 @@ async def _noted(request: Request) -> Response:
 
 async def _echo(request: Request) -> Response:
     return Response(await read_body(request, MAX_HTTP_BODY_BYTES), media_type=request.headers.get("content-type"))
-
-
-def _error(error: Error) -> Response:
-    return Response(error_body(error), status_code=status_of(error), media_type="application/json")
 
 
 def _with_cors(send: Send, request: dict[bytes, bytes]) -> Send:

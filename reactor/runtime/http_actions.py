@@ -1,0 +1,200 @@
+"""HTTP actions: from the request a handler is given to the last byte of its response.
+
+Owns what becomes of a handler that raises. Promises that every end is reported exactly once, on the engine's thread,
+with what a client may be told of it; that a handler may raise Starlette's `HTTPException`; that the files of a form are
+closed; and that a plain `def` handler gets a request whose methods give their results without `await`. What runs on the
+thread of the action gets ASGI channels that belong there. Used by `server/http/actions`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, Protocol
+
+import msgspec
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Message, Scope
+
+from reactor.errors import Error, ReturnsInvalid, TooManyRequests, Unavailable
+from reactor.runtime.action_runs import Ended, Task
+from reactor.runtime.actions import Actions
+from reactor.runtime.calls import Call, Identity
+from reactor.runtime.executor import Executor
+from reactor.runtime.failures import failure_of, http_failure
+from reactor.runtime.http_router import HttpRouter, Route
+from reactor.runtime.versions import Version
+
+NO_ARGS: Final = b"{}"
+
+
+class Channels(Protocol):
+    """The body of the request and the way of the response, on the event loop on which `begin` was called."""
+
+    def begin(self) -> None:
+        """Let the request come."""
+
+    async def receive(self) -> Message:
+        """Return the next part of the body; ASGI's `receive`."""
+
+    async def until_gone(self) -> Message:
+        """Return when the client is gone."""
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response; ASGI's `send`."""
+
+
+class HttpEnd(msgspec.Struct, frozen=True):
+    """How an HTTP action ended: well when `error` is None.
+
+    `refusal` is there when the system has stopped it. `body` is the JSON for a client that has got nothing yet, and
+    `detail` the whole story for the operator.
+    """
+
+    error: BaseException | None = None
+    refusal: Error | None = None
+    body: bytes = b""
+    detail: str = ""
+    log_lines: tuple[str, ...] = ()
+
+
+class HttpRunner:
+    """Runs the HTTP actions of one deployment. Belongs to the engine's thread."""
+
+    def __init__(self, actions: Actions, executor: Executor) -> None:
+        self._actions = actions
+        self._executor = executor
+
+    def version(self) -> tuple[Version, HttpRouter | None]:
+        """Return the deployed version and its routes, None when it has no functions/http.py.
+
+        Raises:
+            Unavailable: nothing was pushed yet.
+        """
+        version = self._executor.versions.at(self._executor.database.durable_ts)
+        return version, version.project.http
+
+    def run(
+        self,
+        version: Version,
+        route: Route,
+        scope: Scope,
+        channels: Channels,
+        done: Callable[[HttpEnd], None],
+        *,
+        identity: Identity,
+        request_id: str,
+    ) -> Callable[[], None]:
+        """Answer one request; `done` hears of the end. Returns what cancels it."""
+        handler = route.handler
+        call = Call(path=handler.path, args=NO_ARGS, identity=identity, request_id=request_id)
+        answer = _answer if handler.is_async else _answer_blocking
+        task = Task(call, version, handler.path, partial(answer, handler.handler, scope, channels), handler.is_async)
+        return self._actions.perform(task, partial(self._ended, task, done), is_admitted=True)
+
+    def _ended(self, task: Task, done: Callable[[HttpEnd], None], ended: Ended) -> None:
+        error = ended.error
+        if error is None:
+            done(HttpEnd(log_lines=ended.log_lines))
+            return
+        refusal = ended.stopped if isinstance(ended.stopped, Unavailable | TooManyRequests) else None
+        request_id, files, redact = task.call.request_id, task.version.project.files, self._executor.redact
+        body = http_failure(error, request_id=request_id, files=files, redact=redact)
+        told = failure_of(error, request_id=request_id, ts=0, log_lines=(), files=files, redact=False)
+        done(HttpEnd(error, refusal, body, told.message, ended.log_lines))
+
+
+# On the thread of the action.
+
+
+async def _answer(handler: Callable[[Any, Request], Any], scope: Scope, channels: Channels, ctx: Any) -> None:
+    channels.begin()
+    request = Request(scope, channels.receive)
+    try:
+        try:
+            response = await handler(ctx, request)
+        except HTTPException as error:
+            response = _response_of(error)
+        await _send(response, scope, channels)
+    finally:
+        await request.close()
+
+
+def _answer_blocking(handler: Callable[[Any, Request], Any], scope: Scope, channels: Channels, ctx: Any) -> None:
+    # A loop of its own: it runs while the handler reads, and while the response is sent.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(_begin(channels))
+        request = BlockingRequest(scope, channels, runner)
+        try:
+            try:
+                response = handler(ctx, request)
+            except HTTPException as error:
+                response = _response_of(error)
+            runner.run(_send(response, scope, channels))
+        finally:
+            request.close()
+
+
+async def _begin(channels: Channels) -> None:
+    channels.begin()
+
+
+async def _send(response: object, scope: Scope, channels: Channels) -> None:
+    if not isinstance(response, Response):
+        raise ReturnsInvalid(
+            "An HTTP action must return one of the responses of starlette.responses, such as JSONResponse(...), "
+            f"not {response!r:.200}"
+        )
+    await response(scope, channels.until_gone, channels.send)
+
+
+def _response_of(error: HTTPException) -> Response:
+    return PlainTextResponse(error.detail, status_code=error.status_code, headers=error.headers)
+
+
+class BlockingRequest(Request):
+    """Starlette's request as a plain `def` handler gets it: nothing is awaited, and `stream()` is for a `for` loop."""
+
+    def __init__(self, scope: Scope, channels: Channels, runner: asyncio.Runner) -> None:
+        super().__init__(scope, channels.receive)
+        self._awaited = Request(scope, channels.receive)  # whose methods call each other, and await what they get
+        self._runner = runner
+
+    def body(self) -> bytes:  # type: ignore[override]
+        """Return the whole body."""
+        return self._runner.run(self._awaited.body())
+
+    def json(self) -> Any:
+        """Return what the body says, decoded."""
+        return self._runner.run(self._awaited.json())
+
+    def form(self, **limits: Any) -> FormData:  # type: ignore[override]
+        """Return the fields and files of a form; read a file with `upload.file.read()`."""
+        return self._runner.run(_gather(self._awaited, limits))
+
+    def stream(self) -> Iterator[bytes]:  # type: ignore[override]
+        """Yield the body in parts as they come."""
+        parts = self._awaited.stream()
+        while True:
+            try:
+                yield self._runner.run(_next(parts))
+            except StopAsyncIteration:
+                return
+
+    def is_disconnected(self) -> bool:  # type: ignore[override]
+        """Whether the client is gone."""
+        return self._runner.run(self._awaited.is_disconnected())
+
+    def close(self) -> None:  # type: ignore[override]
+        """Close the files of the form."""
+        self._runner.run(self._awaited.close())
+
+
+async def _gather(request: Request, limits: dict[str, Any]) -> FormData:
+    return await request.form(**limits)
+
+
+async def _next(parts: Any) -> bytes:
+    return bytes(await anext(parts))
