@@ -4,7 +4,7 @@ What the stub answered is compared wherever a real server would have answered to
 request is answered how, and which queries are reported. What can't be asserted:
 
 - values, timestamps, clock skews and log lines: the stub made them up;
-- success of actions, calls into components, and what follows a user's token, until there are such things;
+- calls into components, and what follows a user's token, until there are such things;
 - when a frame came: the stub withheld, merged or repeated Transitions on purpose. Ours follow each request;
 - what the stub did wrong or no server of ours ever does, to see the client's reaction: `ONLY_THE_STUB`;
 - 560 as a status: the reference server has none.
@@ -80,6 +80,19 @@ async def send(ctx, **args):
 async def fail(ctx, **args):
     raise ReactorError({"code": "NOPE"})
 """
+ACTS = """
+from reactor import ReactorError, action
+
+
+@action()
+async def run(ctx, **args):
+    return {"echo": args}
+
+
+@action()
+def fail(ctx, **args):
+    raise ReactorError(7)
+"""
 BAZ = """
 from reactor import query
 
@@ -115,7 +128,6 @@ def said_by_the_stub() -> Iterator[dict[str, Any]]:
 
 
 SHAPES = shapes(said_by_the_stub())
-SHAPES |= shapes(iter([{"type": "ActionResponse", "success": False, "requestId": 0, "result": "", "logLines": []}]))
 
 
 @pytest.mark.parametrize("scenario", list(scenarios("server")))
@@ -136,6 +148,7 @@ async def deployment(tmp_path: Path) -> Deployment:
     (project / "functions" / "foo").mkdir(parents=True)
     (project / "schema.py").write_text(SCHEMA)
     (project / "functions" / "messages.py").write_text(MESSAGES)
+    (project / "functions" / "acts.py").write_text(ACTS)
     (project / "functions" / "foo" / "bar.py").write_text(BAZ)
     return Deployment(project, data=":memory:", instance_name="happy", instance_secret=SECRET)
 
@@ -219,7 +232,7 @@ def outcomes(messages: list[dict[str, Any]]) -> dict[object, object]:
     """What became of each request and each query: success or failure, with data or without."""
     found: dict[object, object] = {}
     for message in messages:
-        if message["type"] == "MutationResponse":
+        if message["type"] in ("MutationResponse", "ActionResponse"):
             found["request", message["requestId"]] = (message["success"], "errorData" in message)
         for modification in message.get("modifications", ()):
             if modification["type"] != "QueryRemoved":
@@ -234,7 +247,7 @@ NOT_AN_ADMIN = (403, {"code", "message"})
 @pytest.mark.asyncio
 @pytest.mark.parametrize("scenario", list(scenarios("http-request")))
 async def test_http_requests_are_answered_in_kind(deployment: Deployment, scenario: dict[str, Any]) -> None:
-    """The stub's keys are not ours, and there are no providers and actions yet; the rest has its status and fields."""
+    """The stub's keys are not ours, and there are no providers yet; the rest has its status and fields."""
 
     async def body(url: str) -> None:
         details = [frame["detail"] for frame in scenario["frames"]]
@@ -257,11 +270,7 @@ async def test_http_requests_are_answered_in_kind(deployment: Deployment, scenar
                     headers["authorization"] = f"Convex {deployment.admin_key}"
                     answer = await http.request(asked["method"], asked["path"], headers=headers, content=content)
                     got = answer.status_code, set(answer.json())
-                if (
-                    authorization.startswith("Bearer")
-                    or asked["path"] == "/api/action"
-                    or "componentPath" in (sent or {})
-                ):
+                if authorization.startswith("Bearer") or "componentPath" in (sent or {}):
                     continue
                 status = 200 if told["status"] == 560 else told["status"]
                 assert got == (status, set(told["body"]) - {"logLines"})
