@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request as Request
     from starlette.responses import Response as Response
 
+    from reactor.auth.config import auth_config as auth_config
+    from reactor.auth.config import custom_jwt as custom_jwt
+    from reactor.auth.config import oidc as oidc
     from reactor.errors import ConvexError as ConvexError
     from reactor.errors import Error as Error
     from reactor.errors import ReactorError as ReactorError
@@ -47,7 +50,9 @@ __all__ = [
     "Response",
     "action",
     "api",
+    "auth_config",
     "components",
+    "custom_jwt",
     "define_schema",
     "define_table",
     "http_action",
@@ -56,6 +61,7 @@ __all__ = [
     "internal_mutation",
     "internal_query",
     "mutation",
+    "oidc",
     "pagination_opts_validator",
     "query",
     "undefined",
@@ -75,7 +81,9 @@ _HOMES = {
     "Response": "starlette.responses",
     "action": "reactor.runtime.decorators",
     "api": "reactor.runtime.references",
+    "auth_config": "reactor.auth.config",
     "components": "reactor.runtime.references",
+    "custom_jwt": "reactor.auth.config",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
     "http_action": "reactor.runtime.decorators",
@@ -84,6 +92,7 @@ _HOMES = {
     "internal_mutation": "reactor.runtime.decorators",
     "internal_query": "reactor.runtime.decorators",
     "mutation": "reactor.runtime.decorators",
+    "oidc": "reactor.auth.config",
     "pagination_opts_validator": "reactor.schema.pagination",
     "query": "reactor.runtime.decorators",
     "undefined": "reactor.values.types",

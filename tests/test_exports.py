@@ -18,7 +18,7 @@ PUBLIC = frozenset(
     pagination_opts_validator Deployment""".split()
 )
 LATER = frozenset(
-    "env http_router cron_jobs define_app define_component define_rules auth_config oidc custom_jwt".split()
+    "env http_router cron_jobs define_app define_component define_rules".split()
 )
 
 

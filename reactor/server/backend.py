@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import msgspec
 
 from reactor.ports import Rng
-from reactor.runtime.calls import Call, Outcome
+from reactor.runtime.calls import Call, Identity, Outcome
 from reactor.server.snapshots import Snapshots
-from reactor.server.sync.ports import CheckAdmin, Live
+from reactor.server.sync.ports import CheckAdmin, CheckToken, Live
 
 Done = Callable[[Outcome], None]
 Handler = Callable[[Any], Awaitable[Any]]
@@ -33,6 +33,8 @@ class Backend(msgspec.Struct, frozen=True):
     snapshots: Snapshots
     durable_ts: Callable[[], int]
     check_admin: CheckAdmin
+    check_token: CheckToken
+    identify: Callable[[str], Awaitable[Identity]]  # the same as `check_token`, for who can wait
     submit_handler: Callable[[Handler, Call, Done], None]
     rng: Rng
 

@@ -12,7 +12,7 @@ from reactor.limits import Limits
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
-from tests.server.fakes import SESSION_ID, FakeClock, FakeLive, FakeMutations, FakeRng, check_admin, success
+from tests.server.fakes import SESSION_ID, FakeClock, FakeLive, FakeMutations, FakeRng, check_admin, refuse_token, success
 
 pytestmark = pytest.mark.asyncio
 SCOPE = {
@@ -86,8 +86,10 @@ class Site:
             mutations=self.mutations,
             live=self.live,
             check_admin=check_admin,
+            check_token=refuse_token,
             durable_ts=lambda: 1000,
             clock=self.clock,
+            alarms=self.clock,
             rng=FakeRng(),
             limits=self.limits,
             chunks=chunks,

@@ -1,5 +1,6 @@
 """What request headers say, and that no header can do harm."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from reactor.errors import Error
 from reactor.server.http.errors import error_body, status_of
 from reactor.server.http.headers import ClientVersion, client_version, identity
-from tests.server.fakes import ADMIN_KEY, check_admin
+from tests.server.fakes import ADMIN_KEY, check_admin, refuse_every_token
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ AUTHORIZATION = st.one_of(
 
 @given(st.none() | AUTHORIZATION, st.none() | st.text() | st.just(ADMIN_KEY))
 def test_any_authorization_gives_an_identity_or_an_http_error(authorization: str | None, key: str | None) -> None:
-    found = outcome(identity, authorization, key, check_admin)
+    found = outcome(asyncio.run, identity(authorization, key, check_admin, refuse_every_token))
     if isinstance(found, Error):
         assert status_of(found) in (400, 401, 403)
         assert error_body(found)

@@ -20,7 +20,7 @@ from reactor.server.backend import Backend
 from reactor.server.http.api import Api
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
-from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
+from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin, refuse_every_token, refuse_token
 
 pytestmark = pytest.mark.asyncio
 JSON = {"content-type": "application/json"}
@@ -81,6 +81,8 @@ class Site:
             ),
             durable_ts=lambda: 5,
             check_admin=check_admin,
+            check_token=refuse_token,
+            identify=refuse_every_token,
             submit_handler=lambda handler, call, done: None,
             rng=FakeRng(),
         )
