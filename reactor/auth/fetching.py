@@ -93,10 +93,10 @@ class _HttpGet:
             self._socket = connection.sock
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"Accept": "application/json", "User-Agent": "reactor"})
-            response = connection.getresponse()
-            body = response.read(MAX_AUTH_DOCUMENT_BYTES + 1)
-            if response.length and len(body) <= MAX_AUTH_DOCUMENT_BYTES:
-                raise http.client.IncompleteRead(body, response.length)
+            with connection.getresponse() as response:
+                body = response.read(MAX_AUTH_DOCUMENT_BYTES + 1)
+                if response.length and len(body) <= MAX_AUTH_DOCUMENT_BYTES:
+                    raise http.client.IncompleteRead(body, response.length)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FetchFailed(f"{type(error).__name__}: {error}", is_passing=True) from error
         finally:

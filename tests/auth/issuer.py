@@ -1,13 +1,16 @@
 """A real issuer of tokens on loopback: OpenID Connect discovery, keys that rotate, and every way to be ill."""
 
 import json
+import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -87,6 +90,14 @@ class Issuer:
             return 200, json_type, json.dumps({"issuer": self.url, "jwks_uri": self.url + JWKS}).encode()
         if path == JWKS:
             return 200, {"Content-Type": "application/jwk-set+json"}, jwks(public_jwk(self.algorithm, self.number))
+        if path.startswith("/token?"):  # for programs of the test; `seconds` from now on, without `iat` if negative
+            asked = dict(parse_qsl(path.partition("?")[2]))
+            now, seconds = time.time(), float(asked.pop("seconds", "3600"))
+            times = {"exp": now + abs(seconds)} if seconds < 0 else {"exp": now + seconds, "iat": now}
+            return 200, {"Content-Type": "text/plain"}, self.token(jti=secrets.token_hex(4), **times, **asked).encode()
+        if path == "/rotate":
+            self.rotate()
+            return 200, {"Content-Type": "text/plain"}, b"rotated"
         return 404, {"Content-Type": "text/plain"}, b"not here"
 
     def rotate(self) -> None:
