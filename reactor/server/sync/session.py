@@ -179,6 +179,7 @@ class Session:
         self._finish = (code, reason)
         if self._cancel_check is not None:  # nothing behind it has begun: the client sends it all again, elsewhere
             self._cancel_check()
+            self._cancel_check = None
             self._end_check()
         self._finish_if_quiet()
 
@@ -249,6 +250,7 @@ class Session:
 
     def _checked(self, answer: Identity | Error) -> None:
         """A token was checked. Called from inside `check_token` if that was possible at once."""
+        self._cancel_check = None
         if self.is_closed:
             return
         try:
@@ -265,7 +267,6 @@ class Session:
         self._end_check()
 
     def _end_check(self) -> None:
-        self._cancel_check = None
         if self.queued_bytes >= CHECKING:
             self.queued_bytes -= CHECKING
             self._outlet.wake()
