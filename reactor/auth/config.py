@@ -226,7 +226,8 @@ def _checked_jwks(text: str) -> str:
         good = bool(text.strip()) and "\0" not in text
     if not good:
         raise AuthConfigInvalid(
-            WRONG_SHAPE, f"jwks={text[:200]!r} must be an http(s) URL, a data: URI with a JWKS, or a file of the project."
+            WRONG_SHAPE,
+            f"jwks={text[:200]!r} must be an http(s) URL, a data: URI with a JWKS, or a file of the project.",
         )
     return text
 

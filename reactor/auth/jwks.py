@@ -45,9 +45,7 @@ class Issuers:
         at = (provider.issuer, provider.jwks)
         source = self._sources.get(at)
         if source is None:
-            source = self._sources[at] = KeySource(
-                provider, self._fetch, self._monotonic, self._limits, self._sleep
-            )
+            source = self._sources[at] = KeySource(provider, self._fetch, self._monotonic, self._limits, self._sleep)
         return source
 
     def keep(self, providers: Sequence[Provider]) -> None:

@@ -22,7 +22,12 @@ async def failure(address: str, folder: Path = Path()) -> FetchFailed:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json", "application/jwk-set+json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"'],
+    [
+        "application/json",
+        "application/jwk-set+json",
+        "Application/JSON; charset=UTF-8",
+        'application/json;charset="utf-8"',
+    ],
 )
 async def test_json_is_taken(content_type: str) -> None:
     with issuing() as issuer:

@@ -181,7 +181,9 @@ async def test_an_unknown_key_while_the_issuer_is_down_is_no_refusal() -> None:
         (CUSTOM, Unauthenticated, "InvalidAuthHeader", "Could not fetch JWKS of https://issuer.example: 404 no"),
     ],
 )
-async def test_an_answer_that_can_not_be_used(provider: Provider, kind: type[Error], rule: str | None, text: str) -> None:
+async def test_an_answer_that_can_not_be_used(
+    provider: Provider, kind: type[Error], rule: str | None, text: str
+) -> None:
     world = World(provider)
     world.failure = FetchFailed("404 no", is_passing=False)
     with pytest.raises(kind) as failed:
@@ -223,7 +225,9 @@ async def test_who_waits_is_told_when_everything_ends() -> None:
 
 
 async def test_keys_in_the_configuration_need_no_network() -> None:
-    world = World(Provider("customJwt", ISSUER, ("RS256",), None, "data:," + jwks(public_jwk("RS256", kid="d")).decode()))
+    world = World(
+        Provider("customJwt", ISSUER, ("RS256",), None, "data:," + jwks(public_jwk("RS256", kid="d")).decode())
+    )
     assert await world.has("d")
     assert world.asked == []
 
@@ -285,5 +289,3 @@ async def test_keys_that_can_not_be_used_are_left_out() -> None:
 async def test_the_private_half_of_a_published_key_is_not_used() -> None:
     entry = {**public_jwk("ES256"), "d": "AAAA"}
     assert not hasattr(read_keys(jwks(entry)).keys[0].public, "private_numbers")
-
-

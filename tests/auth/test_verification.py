@@ -127,7 +127,9 @@ bad("padding", sign(CLAIMS) + "==", ("InvalidAuthHeader", NOT_A_JWT))
 bad("a line break", sign(CLAIMS) + "\n", ("InvalidAuthHeader", NOT_A_JWT))
 bad("an array", "W10.W10.eA", ("InvalidAuthHeader", NOT_A_JWT))
 bad("no JSON", "eHh4.eHh4.eA", ("InvalidAuthHeader", NOT_A_JWT))
-bad("nesting", f"W10.{base64.urlsafe_b64encode(b'[' * 6000).rstrip(b'=').decode()}.eA", ("InvalidAuthHeader", NOT_A_JWT))
+bad(
+    "nesting", f"W10.{base64.urlsafe_b64encode(b'[' * 6000).rstrip(b'=').decode()}.eA", ("InvalidAuthHeader", NOT_A_JWT)
+)
 bad(
     "oversized",
     sign({**CLAIMS, "x": "y" * MAX_TOKEN_BYTES}),
@@ -189,7 +191,10 @@ def test_verification_itself_checks_issuer_and_audience() -> None:
     token = read_token(sign(CLAIMS))
     key = KEYS.keys[0]
     for provider, message in [
-        (Provider("customJwt", "https://b", ("RS256",), None, "x"), "Invalid issuer: https://issuer.example != https://b"),
+        (
+            Provider("customJwt", "https://b", ("RS256",), None, "x"),
+            "Invalid issuer: https://issuer.example != https://b",
+        ),
         (Provider("customJwt", ISSUER, ("RS256",), "b", "x"), "Invalid audience: b not in ['app']"),
         (Provider("oidc", "https://b", ("RS256",), "app"), f"{NOT_VERIFIED} It was issued by somebody else."),
     ]:
@@ -245,8 +250,10 @@ def test_no_signature_holds_for_another_header_or_claim(
 ) -> None:
     text = TRUE[kind]
     signature = text.rpartition(".")[2]
-    mutated = unsigned({**CLAIMS, **claims}, alg=kind, **({"kid": f"{kind}-0"} | header)) if "alg" not in header else (
-        unsigned({**CLAIMS, **claims}, **({"kid": f"{kind}-0"} | header))
+    mutated = (
+        unsigned({**CLAIMS, **claims}, alg=kind, **({"kid": f"{kind}-0"} | header))
+        if "alg" not in header
+        else (unsigned({**CLAIMS, **claims}, **({"kid": f"{kind}-0"} | header)))
     )
     if mutated.rstrip(".") != text.rpartition(".")[0]:
         refusal(mutated + signature, PROVIDERS)

@@ -365,7 +365,7 @@ auth = auth_config([oidc(domain=Variable(), application_id="app")])
 
 
 async def test_a_variable_that_is_not_set_refuses_the_push(tmp_path: Path) -> None:
-    with pytest.raises(PushError, match="AuthConfigMissingEnvironmentVariable: domain= needs .* AUTH_DOMAIN"):
+    with pytest.raises(PushError, match=r"AuthConfigMissingEnvironmentVariable: domain= needs .* AUTH_DOMAIN"):
         await Deployment(write(tmp_path / "app", "", LATER), data=":memory:").open()
 
 

@@ -20,7 +20,15 @@ from reactor.server.backend import Backend
 from reactor.server.http.api import Api
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
-from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin, refuse_every_token, refuse_token
+from tests.server.fakes import (
+    ADMIN_KEY,
+    READ_ONLY_KEY,
+    FakeLive,
+    FakeRng,
+    check_admin,
+    refuse_every_token,
+    refuse_token,
+)
 
 pytestmark = pytest.mark.asyncio
 JSON = {"content-type": "application/json"}

@@ -20,7 +20,18 @@ from reactor.protocol.sync import decode_client_message, decode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
-from tests.server.fakes import ADMIN_KEY, SESSION_ID, FakeClock, FakeHandle, FakeLive, FakeRng, add, check_admin, refuse_token, remove
+from tests.server.fakes import (
+    ADMIN_KEY,
+    SESSION_ID,
+    FakeClock,
+    FakeHandle,
+    FakeLive,
+    FakeRng,
+    add,
+    check_admin,
+    refuse_token,
+    remove,
+)
 from tests.server.fakes import value as result_of
 from tests.sizes import size
 
