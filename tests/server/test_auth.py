@@ -47,6 +47,7 @@ async def everybody(ctx):
 async def claims(ctx):
     identity = await ctx.auth.get_user_identity()
     identity["roles"].append("admin")
+    identity["seen"] = await ctx.db.query("messages").count()
     return identity
 
 @mutation
@@ -324,8 +325,10 @@ async def test_what_a_function_does_to_its_claims_stays_its_own(site: Site) -> N
             await client.modify(add(number, "who:claims", {}), base=number)
             while number not in client.values:
                 await client.receive_type("Transition")
-            assert client.values[number]["roles"] == ["reader", "admin"]
             await site.deployment.mutation("messages:send", channel="a", body="x")
+            while client.values[number]["seen"] != number + 1:
+                await client.receive_type("Transition")
+            assert client.values[number]["roles"] == ["reader", "admin"]
 
 
 @on_site()
@@ -335,6 +338,11 @@ async def test_a_push_changes_the_providers(site: Site) -> None:
     (folder / "functions" / "auth_config.py").write_text(CONFIG.format(url="https://other.example"))
     await site.deployment.reload()
     assert "configured providers are [oidc(domain='https://other.example'" in (await site.refusal(site.token()))[2]
+    (folder / "functions" / "auth_config.py").write_text(CONFIG.format(url=site.issuer.url))
+    await site.deployment.reload()
+    assert site.issuer.asked[JWKS] == 1
+    assert await site.value("who:me", site.token()) == "ann"
+    assert site.issuer.asked[JWKS] == 2, "keys of a provider that is gone are forgotten"
     (folder / "functions" / "auth_config.py").unlink()
     await site.deployment.reload()
     assert (await site.refusal(site.token()))[2].endswith("(no providers configured). Check functions/auth_config.py.")
