@@ -41,7 +41,7 @@ class Deferred(Protocol):
         """Return the text.
 
         Raises:
-            KeyError: a variable is not set; its argument is the name.
+            KeyError: a variable is not set; its `name`, or its only argument, is the name.
         """
 
 
@@ -195,8 +195,11 @@ def _resolved(name: str, value: Text, environment: Mapping[str, str]) -> str:
     try:
         found = value.resolve(environment)
     except KeyError as error:
+        variable = getattr(error, "name", error.args[0])
         raise AuthConfigInvalid(
-            MISSING_VARIABLE, f"{name}= needs the environment variable {error.args[0]}, which is not set."
+            MISSING_VARIABLE,
+            f"{name}= needs the environment variable {variable}, which is not set. "
+            f"Set it with: reactor env set {variable}=…",
         ) from None
     if not isinstance(found, str):
         raise AuthConfigInvalid(WRONG_SHAPE, f"{name}= must give a string, not {type(found).__name__}.")

@@ -11,15 +11,15 @@ import ssl
 import threading
 from collections.abc import Callable
 from email.message import Message
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 from urllib.parse import urlsplit
-
-import msgspec
 
 from reactor.auth.config import jwks_file
 from reactor.limits import MAX_AUTH_DOCUMENT_BYTES
+
+T = TypeVar("T")
 
 JSON_TYPES: Final = ("application/json", "application/jwk-set+json")
 SHOWN_BODY: Final = 200  # characters of an error's body that are repeated
@@ -65,7 +65,7 @@ class ThreadedFetch:
         else:
             get, give_up = partial(_read_file, self._folder, file), _nothing
         try:
-            return await _in_thread(get)
+            return await in_thread(get)
         finally:
             give_up()
 
@@ -84,8 +84,9 @@ class _HttpGet:
         assert parts.hostname is not None
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=self._seconds, context=context)
+            connection = http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=self._seconds, context=_trusted()
+            )
         else:
             connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=self._seconds)
         try:
@@ -111,6 +112,12 @@ class _HttpGet:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
             except OSError:
                 pass  # it is closed
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return the certificates of the machine, which take a while to read."""
+    return ssl.create_default_context()
 
 
 def _checked(status: int, reason: str, headers: Message, body: bytes) -> bytes:
@@ -140,35 +147,29 @@ def _read_file(folder: Path, name: str) -> bytes:
     return body
 
 
-class _Result(msgspec.Struct):
-    body: bytes | None = None
-    error: BaseException | None = None
-
-
-async def _in_thread(work: Callable[[], bytes]) -> bytes:
+async def in_thread(work: Callable[[], T]) -> T:
     """Run `work` on a thread of its own, which nobody waits for when this is cancelled, nor at the end of the process.
 
     A pool would do neither, and one dead issuer could fill it.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[bytes] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
 
-    def deliver(result: _Result) -> None:
-        if future.done():
-            return
-        if result.error is not None:
-            future.set_exception(result.error)
-        else:
-            assert result.body is not None
-            future.set_result(result.body)
+    def succeed(result: T) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    def fail(error: Exception) -> None:
+        if not future.done():
+            future.set_exception(error)
 
     def run() -> None:
         try:
-            result = _Result(body=work())
+            report = partial(succeed, work())
         except Exception as error:
-            result = _Result(error=error)
+            report = partial(fail, error)
         try:
-            loop.call_soon_threadsafe(deliver, result)
+            loop.call_soon_threadsafe(report)
         except RuntimeError:
             pass  # the loop was closed meanwhile
 

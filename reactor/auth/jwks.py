@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from reactor.auth.config import Provider, data_of, is_http_url, normal_issuer
-from reactor.auth.fetching import Fetch, FetchFailed
+from reactor.auth.fetching import Fetch, FetchFailed, in_thread
 from reactor.auth.keys import KeySet, read_keys
 from reactor.auth.token import INVALID
 from reactor.errors import AuthProviderFailed, AuthProviderUnavailable, Error, Unauthenticated
@@ -160,7 +161,9 @@ class KeySource:
         address = provider.jwks
         if address is None:
             address = jwks_address(provider.issuer, await self._fetch(provider.issuer + DISCOVERY_PATH))
-        return read_keys(data_of(address) if address.startswith("data:") else await self._fetch(address))
+        text = data_of(address) if address.startswith("data:") else await self._fetch(address)
+        # The first time this loads the cryptography, which takes longer than others should wait.
+        return await in_thread(partial(read_keys, text))
 
     def _failure(self, text: str, *, is_passing: bool) -> Error:
         provider = self._provider

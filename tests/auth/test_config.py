@@ -22,7 +22,17 @@ class Variable:
         self.name = name
 
     def resolve(self, environment: Mapping[str, str], /) -> str:
+        if self.name not in environment:
+            raise Missing(self.name)
         return environment[self.name]
+
+
+class Missing(KeyError):
+    """Says more than the name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no {name}: set it")
 
 
 def test_issuers_are_normalised_and_keep_their_order() -> None:
@@ -36,7 +46,7 @@ def test_issuers_are_normalised_and_keep_their_order() -> None:
 def test_a_value_may_come_from_the_environment() -> None:
     config = auth_config([oidc(domain=Variable("DOMAIN"), application_id=Variable("APP"))])
     assert config.resolve({"DOMAIN": "a.example", "APP": "x"})[0].issuer == "https://a.example"
-    with pytest.raises(AuthConfigInvalid, match="domain= needs the environment variable DOMAIN") as refused:
+    with pytest.raises(AuthConfigInvalid, match="domain= needs the environment variable DOMAIN, which") as refused:
         config.resolve({"APP": "x"})
     assert refused.value.rule == "AuthConfigMissingEnvironmentVariable"
     with pytest.raises(AuthConfigInvalid, match="domain='ftp://x'"):
