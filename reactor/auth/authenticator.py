@@ -63,7 +63,8 @@ class Authenticator:
         self._config = config
         self._environment = environment
         self._clock = clock
-        self._limits = limits
+        # Never all that may run: the issuer may be this deployment, which needs a place to answer.
+        self._most_requests = min(limits.auth_waiting, max(1, limits.http_requests // 2))
         self._redact = redact
         self._issuers = Issuers(fetch, clock.monotonic, limits)
         self._providers: tuple[Provider, ...] = ()
@@ -102,11 +103,11 @@ class Authenticator:
         found = self._begin(text)
         if isinstance(found, Identity):
             return found
-        if self._requests >= self._limits.auth_waiting:
+        if self._requests >= self._most_requests:
             raise Overloaded(
                 "TooManyConcurrentRequests",
                 f"{self._requests} requests wait for the keys of their issuers, the limit. "
-                "Try again later, or raise REACTOR_AUTH_WAITING.",
+                "Try again later, or raise REACTOR_AUTH_WAITING (half of REACTOR_HTTP_REQUESTS at most).",
             )
         self._requests += 1
         try:

@@ -243,8 +243,13 @@ async def test_an_issuer_that_never_answers_ends_the_wait(site: Site) -> None:
     site.issuer.let_go.set()
 
 
-@on_site(auth_waiting=1)
-async def test_so_many_requests_wait_for_issuers(site: Site) -> None:
+@pytest.mark.parametrize("limits", [{"auth_waiting": 1}, {"http_requests": 3}])
+async def test_so_many_requests_wait_for_issuers(tmp_path: Path, limits: dict[str, int]) -> None:
+    with issuing() as issuer:
+        await Site(tmp_path, issuer, **limits).serve(no_more_than_one_waits)
+
+
+async def no_more_than_one_waits(site: Site) -> None:
     site.issuer.hangs = True
     first = asyncio.ensure_future(site.query("who:me", site.token()))
     await asyncio.to_thread(site.issuer.arrived.wait)
