@@ -365,7 +365,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             1,
             1 << 20,
             "REACTOR_AUTH_WAITING",
-            "HTTP requests that wait for the keys of issuers at a time, before more of them are refused",
+            "HTTP requests that may wait for the keys of issuers at a time; never more than half of those that may run",
         ),
     ] = 200
     shutdown_seconds: Annotated[

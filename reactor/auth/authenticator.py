@@ -68,6 +68,7 @@ class Authenticator:
         self._redact = redact
         self._issuers = Issuers(fetch, clock.monotonic, limits)
         self._providers: tuple[Provider, ...] = ()
+        self._resolved: AuthConfig | None = None  # what they were made from
         self._waiting: set[asyncio.Task[None]] = set()  # of sockets
         self._requests = 0  # that wait
 
@@ -166,7 +167,10 @@ class Authenticator:
 
     def _current_providers(self) -> tuple[Provider, ...]:
         config = self._config()
+        if config is self._resolved and not (config is not None and config.is_deferred):
+            return self._providers
         providers = () if config is None else config.resolve(self._environment())
+        self._resolved = config
         if providers != self._providers:
             self._issuers.keep(providers)
             self._providers = providers

@@ -106,6 +106,11 @@ class AuthConfig(msgspec.Struct, frozen=True):
 
     providers: tuple[Declared, ...] = ()
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether a value depends on the environment."""
+        return any(not isinstance(value, str) for declared in self.providers for value in declared.fields.values())
+
     def resolve(self, environment: Mapping[str, str]) -> tuple[Provider, ...]:
         """Return the providers with the values that `environment` gives them.
 
