@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request as Request
     from starlette.responses import Response as Response
 
+    from reactor.auth.config import auth_config as auth_config
+    from reactor.auth.config import custom_jwt as custom_jwt
+    from reactor.auth.config import oidc as oidc
     from reactor.errors import ConvexError as ConvexError
     from reactor.errors import Error as Error
     from reactor.errors import ReactorError as ReactorError
@@ -50,8 +53,10 @@ __all__ = [
     "Response",
     "action",
     "api",
+    "auth_config",
     "components",
     "cron_jobs",
+    "custom_jwt",
     "define_schema",
     "define_table",
     "env",
@@ -62,6 +67,7 @@ __all__ = [
     "internal_mutation",
     "internal_query",
     "mutation",
+    "oidc",
     "pagination_opts_validator",
     "query",
     "undefined",
@@ -81,8 +87,10 @@ _HOMES = {
     "Response": "starlette.responses",
     "action": "reactor.runtime.decorators",
     "api": "reactor.runtime.references",
+    "auth_config": "reactor.auth.config",
     "components": "reactor.runtime.references",
     "cron_jobs": "reactor.runtime.crons",
+    "custom_jwt": "reactor.auth.config",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
     "env": "reactor.runtime.environment",
@@ -93,6 +101,7 @@ _HOMES = {
     "internal_mutation": "reactor.runtime.decorators",
     "internal_query": "reactor.runtime.decorators",
     "mutation": "reactor.runtime.decorators",
+    "oidc": "reactor.auth.config",
     "pagination_opts_validator": "reactor.schema.pagination",
     "query": "reactor.runtime.decorators",
     "undefined": "reactor.values.types",

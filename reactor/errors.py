@@ -37,6 +37,10 @@
     ├── StorageError            the data directory or database cannot be used
     ├── ProtocolError           a client sent something the protocol does not allow
     ├── Forbidden               the identity may not do this
+    ├── Unauthenticated         a user's token was refused
+    ├── AuthConfigInvalid       `functions/auth_config.py` names providers that can't be
+    ├── AuthProviderFailed      what an issuer publishes about itself can't be used
+    ├── AuthProviderUnavailable an issuer does not answer, so its tokens can't be checked now
     └── on the client side: FunctionError, ConnectionLost, AuthError
 
 A code is stable: tests, metrics and clients match on it, never on the message.
@@ -404,6 +408,59 @@ class Forbidden(Error):
     def __init__(self, rule: str, message: str) -> None:
         self.rule = rule
         super().__init__(message)
+
+
+class Unauthenticated(Error):
+    """A user's token was refused. `rule` is the official code, such as `InvalidAuthHeader` or `NoAuthProvider`.
+
+    `summary` is the part of the message that clients may see also when details are hidden from them.
+    """
+
+    code = "Unauthenticated"
+    status = 401
+
+    def __init__(self, rule: str, summary: str, detail: str = "") -> None:
+        self.rule, self.summary = rule, summary
+        super().__init__(summary + detail)
+
+
+class AuthConfigInvalid(ValidationError):
+    """Providers are not declared as they must be. `rule` is the official code, such as `InsecureConfiguration`."""
+
+    code = "AuthConfigError"
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+class AuthProviderFailed(Error):
+    """An issuer answers, but not with a discovery document and keys that can be used; trying again won't help.
+
+    `summary` is the part of the message that clients may see also when details are hidden from them.
+    """
+
+    code = "AuthProviderDiscoveryFailed"
+    status = 400
+
+    def __init__(self, summary: str, detail: str = "") -> None:
+        self.summary = summary
+        super().__init__(summary + detail)
+
+
+class AuthProviderUnavailable(Error):
+    """An issuer does not answer, answers too slowly or with an error of its own: nothing is known about the token.
+
+    `summary` is the part of the message that clients may see also when details are hidden from them.
+    """
+
+    code = "AuthProviderUnavailable"
+    status = 503
+    retryable = True
+
+    def __init__(self, summary: str, detail: str = "") -> None:
+        self.summary = summary
+        super().__init__(summary + detail)
 
 
 class FunctionError(Error):

@@ -77,6 +77,14 @@ MAX_CRON_LOG_CHARACTERS: Final = 1000  # of a result, and of all log lines of on
 MAX_LOG_LINES: Final = 256
 MAX_LOG_LINE_BYTES: Final = 32_768
 
+# Tokens and the keys of issuers.
+MAX_TOKEN_BYTES: Final = 32 * KIB
+MAX_AUTH_DOCUMENT_BYTES: Final = 512 * KIB  # of a discovery document, or of a set of keys
+MAX_AUTH_KEYS: Final = 256  # of one issuer; more are left out
+MAX_RSA_BITS: Final = 8192
+MIN_RSA_BITS: Final = 2048
+TOKEN_LEEWAY_SECONDS: Final = 5  # by which the clocks of issuer and server may differ
+
 # The wire.
 MAX_TRANSITION_CHUNK_BYTES: Final = 5_000_000
 MAX_CLOSE_REASON_BYTES: Final = 123
@@ -455,6 +463,44 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "how long `/api/query_at_ts` can read at a timestamp that `/api/query_ts` gave",
         ),
     ] = 30.0
+    auth_fetch_seconds: Annotated[
+        float,
+        Knob("s", 0.05, 600, "REACTOR_AUTH_FETCH_SECONDS", "how long an issuer of tokens may take to give its keys"),
+    ] = 10.0
+    auth_keys_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0,
+            86_400,
+            "REACTOR_AUTH_KEYS_SECONDS",
+            "age of an issuer's keys from which they are fetched again, while the old ones are still used",
+        ),
+    ] = 300.0
+    auth_keys_max_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            1,
+            604_800,
+            "REACTOR_AUTH_KEYS_MAX_SECONDS",
+            "age of an issuer's keys from which none of them is used any more",
+        ),
+    ] = 3600.0
+    auth_retry_seconds: Annotated[
+        float,
+        Knob("s", 0, 3600, "REACTOR_AUTH_RETRY_SECONDS", "least time between two fetches of the keys of one issuer"),
+    ] = 2.0
+    auth_waiting: Annotated[
+        int,
+        Knob(
+            "requests",
+            1,
+            1 << 20,
+            "REACTOR_AUTH_WAITING",
+            "HTTP requests that may wait for the keys of issuers at a time; never more than half of those that may run",
+        ),
+    ] = 200
     shutdown_seconds: Annotated[
         float, Knob("s", 0, 600, "REACTOR_SHUTDOWN_SECONDS", "how long a shutdown waits for answers to leave")
     ] = 10.0

@@ -1,7 +1,7 @@
 """Attributes of a user to the identity that functions see.
 
 Promises that equal claims give equal identities, whatever their order, and that no user's key equals an admin's. Used
-by the server for admins acting as a user, and by tests through `with_identity`.
+by the authenticator, by the server for admins acting as a user, and by tests through `with_identity`.
 """
 
 import hashlib
@@ -36,6 +36,15 @@ def user_identity(attributes: Mapping[str, Any]) -> Identity:
     return _checked("user", claims, read_only=False)
 
 
+def token_identity(attributes: dict[str, Any], expires_ns: int) -> Identity:
+    """Return the user of a verified token. When it expires is no part of who the user is.
+
+    Raises:
+        InvalidArgument: a claim is nested too deeply.
+    """
+    return Identity(kind="user", claims=attributes, key=_key("user", attributes), expires_ns=expires_ns)
+
+
 def admin_identity(key: AdminKey, acting_as: Mapping[str, Any] | None = None) -> Identity:
     """Return the identity of an admin, with the claims of the user it acts as.
 
@@ -58,14 +67,18 @@ def _checked(kind: str, claims: dict[str, Any], *, read_only: bool) -> Identity:
         expected = str if name in _TEXTS else bool if name in _FLAGS else object
         if not isinstance(value, expected):
             raise InvalidArgument(f"Claim {name!r} must be {expected.__name__}, not {type(value).__name__}.")
-    key = f"{kind}{'-read' if read_only else ''}|{_canonical(claims).decode()}"
+    key = _key(f"{kind}-read" if read_only else kind, claims)
     if kind == "admin":
         return Identity(kind="admin", claims=claims, key=key, read_only=read_only)
     return Identity(kind="user", claims=claims, key=key)
 
 
+def _key(kind: str, claims: Mapping[str, Any]) -> str:
+    return f"{kind}|{_canonical(claims).decode()}"
+
+
 def _canonical(claims: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(claims, order="deterministic")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"Claims must be JSON: {error}") from None

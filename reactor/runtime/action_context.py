@@ -28,8 +28,7 @@ class ActionAuth:
 
     def get_user_identity(self) -> ActionCall[dict[str, Any] | None]:
         """Return the caller's claims (`tokenIdentifier subject issuer …`), or None for an anonymous caller."""
-        claims = self._port.call.identity.claims
-        known = dict(claims) if claims is not None else None
+        known = self._port.call.identity.visible_claims()
         call: ActionCall[dict[str, Any] | None] = self._port.give("auth.get_user_identity()", known)
         return call
 

@@ -26,6 +26,16 @@ class Identity(msgspec.Struct, frozen=True):
     read_only: bool = False
     expires_ns: int | None = None
 
+    def visible_claims(self) -> dict[str, Any] | None:
+        """Return the claims for one function, which may change what it gets without changing who others see."""
+        return None if self.claims is None else {name: _copy(value) for name, value in self.claims.items()}
+
+
+def _copy(claim: Any) -> Any:
+    if isinstance(claim, dict):
+        return {name: _copy(value) for name, value in claim.items()}
+    return [_copy(value) for value in claim] if isinstance(claim, list | tuple) else claim
+
 
 ANONYMOUS: Final = Identity()
 

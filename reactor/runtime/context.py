@@ -207,8 +207,7 @@ class Auth:
 
     def _look(self) -> dict[str, Any] | None:
         self._looked()
-        claims = self._identity.claims
-        return dict(claims) if claims is not None else None
+        return self._identity.visible_claims()
 
 
 class BlockingAuth(Auth):

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from reactor.errors import PushError, SchemaInvalid
+from reactor.auth.config import AuthConfig, jwks_file
+from reactor.errors import AuthConfigInvalid, PushError, SchemaInvalid
 from reactor.runtime import guard
 from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
@@ -78,6 +79,7 @@ class Project:
         *,
         options: ProjectOptions,
         schema: Schema,
+        auth: AuthConfig | None,
         registry: Registry,
         http: HttpRouter | None,
         modules: dict[str, ModuleType],
@@ -88,6 +90,7 @@ class Project:
         crons: tuple[CronSpec, ...] = (),
     ) -> None:
         self.options, self.schema, self.registry, self.http = options, schema, registry, http
+        self.auth = auth
         self.modules, self.digests = modules, digests
         self.env = env
         self.crons = crons
@@ -160,6 +163,7 @@ class ProjectLoader:
             sources.reachable(name)
         schema = self._load_schema(schema_name, package)
         loaded = {path: self._import(name, package) for path, name in namespaces.items()}
+        auth = self._load_auth(loaded)
         digests = {name: sources.digest(name) for name, _ in package.modules()}
         registry = build_registry(
             loaded,
@@ -171,6 +175,7 @@ class ProjectLoader:
         return Project(
             options=options,
             schema=schema,
+            auth=auth,
             registry=registry,
             http=http,
             modules=dict(package.modules()),
@@ -195,6 +200,25 @@ class ProjectLoader:
             raise PushError(f"{error.rule}: {error}", file=file) from error
         return schema
 
+    def _load_auth(self, loaded: Mapping[str, ModuleType]) -> AuthConfig | None:
+        module = loaded.get("auth_config")
+        if module is not None and not hasattr(module, "auth"):
+            raise PushError(
+                "AuthConfigMissingExportError: it must export `auth`, made with auth_config([...])",
+                file=module.__file__,
+            )
+        auth = special_export(loaded, "auth_config", "auth", AuthConfig, "auth_config([...])")
+        for provider in auth.providers if auth is not None else ():
+            jwks = provider.fields.get("jwks")
+            file = jwks_file(jwks) if isinstance(jwks, str) else None
+            if file is not None and not (self.root / file).is_file():
+                assert module is not None
+                raise PushError(
+                    f"AuthConfigNotMatchingSchemaError: jwks={jwks!r}: there is no such file in {self.root}",
+                    file=module.__file__,
+                )
+        return auth
+
     @staticmethod
     def _import(name: str, package: PrivatePackage) -> ModuleType:
         return importlib.import_module(f"{package.name}.{name}")
@@ -206,7 +230,8 @@ class ProjectLoader:
         else:
             file, line = user_place(error, sources.files)
             text = error.msg if isinstance(error, SyntaxError) else str(error)
-            message = f"{type(error).__name__}: {text}" if text else type(error).__name__
+            kind = error.rule if isinstance(error, AuthConfigInvalid) else type(error).__name__
+            message = f"{kind}: {text}" if text else kind
         if file is not None:
             shown = Path(file).relative_to(self.root) if Path(file).is_relative_to(self.root) else file
             message = f"{shown}: {message}" if line is None else f"{shown}:{line}: {message}"

@@ -34,6 +34,7 @@ from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironm
 from reactor.runtime.executions import AttemptEnded, Execution, FileUrls
 from reactor.runtime.failures import failure_of
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
+from reactor.runtime.loader import Project
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.nested import call_nested
 from reactor.runtime.origins import Origins
@@ -116,9 +117,14 @@ class Runner:
         version = self.versions.at(transaction.begin_ts)
         return TransactionEnvironment(transaction, version.project.env, self._built_in)
 
-    def environment(self) -> SnapshotEnvironment:
-        """Return the environment variables of the latest durable state, for code on any thread."""
-        return SnapshotEnvironment(self.environment_of(self.database.begin_query()).everything())
+    def environment(self, project: Project | None = None) -> SnapshotEnvironment:
+        """Return the environment variables of the latest durable state, for code on any thread.
+
+        `project` is whose defaults stand in for those that are not set, by default the deployed one.
+        """
+        transaction = self.database.begin_query()
+        defaults = (self.versions.at(transaction.begin_ts).project if project is None else project).env
+        return SnapshotEnvironment(TransactionEnvironment(transaction, defaults, self._built_in).everything())
 
     def failure(
         self, call: Call, error: BaseException, ts: int, version: Version | None, log_lines: tuple[str, ...]

@@ -17,10 +17,13 @@ from typing import Any, Final, Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reactor.auth.admin_key import check
+from reactor.auth.authenticator import Authenticator
+from reactor.auth.config import AuthConfig
+from reactor.auth.fetching import ThreadedFetch
 from reactor.auth.identity import admin_identity
 from reactor.auth.upload_token import UploadTokens
 from reactor.engine.cursor import Cursors
-from reactor.errors import Error, InvalidArgument, Unavailable
+from reactor.errors import AuthConfigInvalid, Error, InvalidArgument, PushError, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime.calls import Call, Identity
@@ -112,6 +115,7 @@ class Deployment(Caller):
         self._host: Host | None = None
         self._backend: Backend | None = None
         self._credentials: Credentials | None = None
+        self._authenticator: Authenticator | None = None
         self._admin_key: str | None = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
         self._is_opening = False
@@ -169,6 +173,7 @@ class Deployment(Caller):
             host.database.cursors = Cursors(secret)
             host.files.tokens = UploadTokens(credentials.name, secret)
             if project is not None:
+                self._check_auth(host, project)
                 await host.push(project)
         except BaseException:
             await host.close()
@@ -177,6 +182,14 @@ class Deployment(Caller):
         self._host = host
         loop = asyncio.get_running_loop()
         self._owner = os.getpid(), loop
+        authenticator = self._authenticator = Authenticator(
+            self._auth_config,
+            self._environment,
+            ThreadedFetch(self.project_dir, self.limits.auth_fetch_seconds),
+            self.clock,
+            self.limits,
+            redact=self._redact_logs,
+        )
         self._backend = Backend(
             functions=host.executor,
             live=host.live,
@@ -191,6 +204,8 @@ class Deployment(Caller):
             ),
             durable_ts=lambda: host.database.durable_ts,
             check_admin=self._check_admin,
+            check_token=authenticator.submit,
+            identify=authenticator.identify,
             submit_handler=self._submit_handler,
             rng=self._rng,
             files=host.files,
@@ -206,6 +221,8 @@ class Deployment(Caller):
             backend.snapshots.close()
         acting = [self._host.actions.quiesce()] if self._host is not None else []
         await asyncio.gather(self.sockets.close(CLOSE_CODE, CLOSE_REASON), *acting)
+        if self._authenticator is not None:
+            await self._authenticator.close()
 
     async def close(self) -> None:
         """Answer what is under way, make it durable, and release the data. Closing twice is harmless."""
@@ -297,6 +314,7 @@ class Deployment(Caller):
         try:
             self.backend()
             assert self._host is not None
+            self._check_auth(self._host, project)
             return await self._host.push(project)
         except BaseException:
             project.release()
@@ -395,8 +413,10 @@ class Deployment(Caller):
             functions=backend.functions,
             live=backend.live,
             check_admin=backend.check_admin,
+            check_token=backend.check_token,
             durable_ts=backend.durable_ts,
             clock=self.clock,
+            alarms=self._alarms,
             rng=self._rng,
             limits=self.limits,
             chunks=chunks,
@@ -405,6 +425,26 @@ class Deployment(Caller):
     def _check_admin(self, key: str, attributes: Mapping[str, Any] | None) -> Identity:
         credentials = self._opened_credentials()
         return admin_identity(check(key, credentials.name, credentials.secret), attributes)
+
+    def _check_auth(self, host: Host, project: Project) -> None:
+        """Refuse a project whose providers can't be had with the environment as it is.
+
+        Raises:
+            PushError: a variable is not set, or gives something that can't be.
+        """
+        if project.auth is not None:
+            try:
+                project.auth.resolve(host.executor.environment(project))
+            except AuthConfigInvalid as error:
+                file = getattr(project.namespace("auth_config"), "__file__", None)
+                raise PushError(f"functions/auth_config.py: {error.rule}: {error}", file=file) from None
+
+    def _auth_config(self) -> AuthConfig | None:
+        return self._registered().auth
+
+    def _environment(self) -> Mapping[str, str]:
+        assert self._host is not None
+        return self._host.executor.environment()
 
     def _submit_handler(self, handler: Handler, call: Call, done: Done) -> None:
         assert self._host is not None

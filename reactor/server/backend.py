@@ -16,7 +16,7 @@ from reactor.runtime.http_router import HttpRouter, Route
 from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Version
 from reactor.server.snapshots import Snapshots
-from reactor.server.sync.ports import CheckAdmin, Live
+from reactor.server.sync.ports import CheckAdmin, CheckToken, Live
 
 Done = Callable[[Outcome], None]
 Handler = Callable[[Any], Awaitable[Any]]
@@ -58,6 +58,8 @@ class Backend(msgspec.Struct, frozen=True):
     snapshots: Snapshots
     durable_ts: Callable[[], int]
     check_admin: CheckAdmin
+    check_token: CheckToken
+    identify: Callable[[str], Awaitable[Identity]]  # the same as `check_token`, for who can wait
     submit_handler: Callable[[Handler, Call, Done], None]
     rng: Rng
     files: Files

@@ -10,9 +10,6 @@ import msgspec
 from reactor.errors import Error
 from reactor.runtime.calls import ANONYMOUS, Identity
 
-NO_PROVIDER: Final = (
-    "No auth provider found matching the given token (no providers configured). Check functions/auth_config.py."
-)
 NO_PERMISSION: Final = "You do not have permission to perform this operation."  # the official CLI looks for this text
 TOKEN_EXPIRED: Final = "Convex token identity expired"
 

@@ -8,6 +8,7 @@ import msgspec
 
 from reactor.auth.admin_key import check, issue
 from reactor.auth.identity import admin_identity
+from reactor.errors import Error, Unauthenticated
 from reactor.limits import Limits
 from reactor.protocol.sync import decode_client_message, decode_ts
 from reactor.runtime.calls import Call, Failure, Identity, Outcome, Refused, Success
@@ -25,12 +26,28 @@ def check_admin(key: str, attributes: Mapping[str, Any] | None) -> Identity:
     return admin_identity(check(key, NAME, SECRET), attributes)
 
 
+def refuse_token(text: str, done: Callable[[Identity | Error], None]) -> Callable[[], None]:
+    """As where no provider is configured."""
+    done(Unauthenticated("NoAuthProvider", "No auth provider found matching the given token"))
+    return lambda: None
+
+
+async def refuse_every_token(text: str) -> Identity:
+    raise Unauthenticated("NoAuthProvider", "No auth provider found matching the given token")
+
+
 class FakeClock:
-    """Stands still until told otherwise."""
+    """Stands still until told otherwise. What is to be called at some time is called by the test."""
 
     def __init__(self) -> None:
         self.ns = 1_700_000_000_000_000_000
         self.seconds = 100.0
+        self.alarms: list[tuple[int, Callable[[], None]]] = []
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Callable[[], None]:
+        alarm = (when_ns, callback)
+        self.alarms.append(alarm)
+        return lambda: self.alarms.remove(alarm)
 
     def now_ns(self) -> int:
         return self.ns
@@ -138,6 +155,28 @@ class FakeMutations:
         self._ran[position] = lambda: None
 
 
+class FakeTokens:
+    """Tokens whose checks the test ends; those in `known` are answered at once."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Identity | Error] = {}
+        self.checks: dict[str, Callable[[Identity | Error], None]] = {}
+
+    def __call__(self, text: str, done: Callable[[Identity | Error], None]) -> Callable[[], None]:
+        if text in self.known:
+            done(self.known[text])
+        else:
+            self.checks[text] = done
+
+        def cancel() -> None:
+            self.checks.pop(text, None)
+
+        return cancel
+
+    def answer(self, text: str, answer: Identity | Error) -> None:
+        self.checks.pop(text)(answer)
+
+
 class Client:
     """One session and its surroundings, driven by wire messages."""
 
@@ -145,7 +184,9 @@ class Client:
         self, *, chunks: bool = False, durable_ts: int = 1000, expires_ns: int | None = None, **limits: Any
     ) -> None:
         self.outlet, self.live, self.mutations, self.clock = FakeOutlet(), FakeLive(), FakeMutations(), FakeClock()
+        self.tokens = FakeTokens()
         self.durable_ts = durable_ts
+        self.limits = Limits(**limits)
         self.session = Session(
             outlet=self.outlet,
             functions=self.mutations,
@@ -153,10 +194,12 @@ class Client:
             check_admin=lambda key, attributes: msgspec.structs.replace(
                 check_admin(key, attributes), expires_ns=expires_ns
             ),
+            check_token=self.tokens,
             durable_ts=lambda: self.durable_ts,
             clock=self.clock,
+            alarms=self.clock,
             rng=FakeRng(),
-            limits=Limits(**limits),
+            limits=self.limits,
             chunks=chunks,
         )
         self.query_set = self.identity = 0

@@ -2,18 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
 
+from reactor.auth.identity import user_identity
 from reactor.errors import Unavailable
 from reactor.limits import Limits
-from reactor.runtime.calls import Success
+from reactor.runtime.calls import ANONYMOUS, Success
 from reactor.server.sync.connection import SyncEndpoint
-from reactor.server.sync.outbox import Outbox
+from reactor.server.sync.outbox import DIRECT, Outbox
 from reactor.server.sync.session import Session
-from tests.server.fakes import SESSION_ID, FakeClock, FakeLive, FakeMutations, FakeRng, check_admin, success
+from tests.server.fakes import SESSION_ID, FakeClock, FakeLive, FakeMutations, FakeRng, FakeTokens, check_admin, success
 
 pytestmark = pytest.mark.asyncio
 SCOPE = {
@@ -22,6 +23,7 @@ SCOPE = {
     "path_params": {"version": "1.48.0"},
     "extensions": {"websocket.http.response": {}},
 }
+ANN, BOB = user_identity({"subject": "ann"}), user_identity({"subject": "bob"})
 CONNECT = {"type": "Connect", "sessionId": SESSION_ID, "connectionCount": 0}
 
 
@@ -75,6 +77,7 @@ class Site:
     def __init__(self, **limits: Any) -> None:
         self.clock, self.live, self.mutations = FakeClock(), FakeLive(), FakeMutations()
         self.mutations.action_outcome = Success(value=b"null", ts=1000)
+        self.tokens = FakeTokens()
         self.limits = Limits(**limits)
         self.sessions: list[tuple[Session, bool]] = []
         self.refusal: Unavailable | None = None
@@ -88,8 +91,10 @@ class Site:
             functions=self.mutations,
             live=self.live,
             check_admin=check_admin,
+            check_token=self.tokens,
             durable_ts=lambda: 1000,
             clock=self.clock,
+            alarms=self.clock,
             rng=FakeRng(),
             limits=self.limits,
             chunks=chunks,
@@ -268,6 +273,51 @@ async def test_who_sends_faster_than_we_work_is_not_read_from() -> None:
     socket.disconnect()
     site.mutations.submitted[-1][1](success(1002))
     site.mutations.submitted[-1][1](success(1003))
+    await task
+
+
+async def test_nothing_behind_a_token_is_taken_before_it_is_checked() -> None:
+    """Both ways in: what comes while the connection reads, and what is handed to it as it comes."""
+    site, socket = Site(), Socket()
+    heard: list[Callable[[str], bool]] = []
+    direct = {DIRECT: {"write": lambda frame: False, "listen": heard.append}}
+    task = site.open(socket, extensions=direct)
+    await settle()
+    first, second = ({"type": "Mutation", "requestId": n, "udfPath": "m:f", "args": [{}]} for n in range(2))
+    token = {"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": "ann"}
+
+    assert heard[-1](json.dumps(first))
+    site.mutations.run(0)
+    assert not heard[-1](json.dumps(token)), "from here on they wait in line"
+    socket.say(second)
+    socket.say({**token, "baseVersion": 1, "value": "bob"})
+    socket.say({"type": "Mutation", "requestId": 2, "udfPath": "m:f", "args": [{}]})
+    await settle()
+    assert len(site.mutations.submitted) == 1
+    assert list(site.tokens.checks) == ["ann"]
+
+    site.tokens.answer("ann", ANN)
+    await settle()
+    site.mutations.run(1)
+    assert list(site.tokens.checks) == ["bob"]
+    site.tokens.answer("bob", BOB)
+    await settle()
+
+    assert [call.identity for call, _ in site.mutations.submitted] == [ANONYMOUS, ANN, BOB]
+    socket.disconnect()
+    await task
+
+
+async def test_a_client_that_goes_takes_its_check_with_it() -> None:
+    site, socket = Site(shutdown_seconds=0), Socket()
+    task = site.open(socket)
+    socket.say({"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": "ann"})
+    await settle()
+    assert list(site.tokens.checks) == ["ann"]
+    await site.endpoint.close(1001, "bye")
+    assert socket.closes == [(1001, "bye")]
+    assert site.tokens.checks == {}
+    socket.disconnect()
     await task
 
 

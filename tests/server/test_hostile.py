@@ -115,7 +115,7 @@ MALFORMED: dict[str, tuple[bytes, int, str]] = {
 HEADERS: dict[str, tuple[dict[str, str], int, str]] = {
     "a short header": ({"authorization": "x"}, 400, "InvalidHeaderFailure"),
     "a strange scheme": ({"authorization": "Basic abcdef"}, 400, "InvalidAdminKey"),
-    "a token": ({"authorization": "Bearer a.b.c"}, 401, "NoAuthProvider"),
+    "a token": ({"authorization": "Bearer a.b.c"}, 401, "InvalidAuthHeader"),
     "a bad key": ({"authorization": "Convex me|00"}, 403, "BadDeployKey"),
     "a garbled identity": ({"authorization": "Convex me|00:!!!"}, 400, "InvalidHeaderFailure"),
     "a client that is none": ({"convex-client": "x"}, 400, "InvalidClientVersion"),

@@ -23,7 +23,15 @@ from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileEndpoints
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
-from tests.server.fakes import ADMIN_KEY, READ_ONLY_KEY, FakeLive, FakeRng, check_admin
+from tests.server.fakes import (
+    ADMIN_KEY,
+    READ_ONLY_KEY,
+    FakeLive,
+    FakeRng,
+    check_admin,
+    refuse_every_token,
+    refuse_token,
+)
 
 pytestmark = pytest.mark.asyncio
 JSON = {"content-type": "application/json"}
@@ -104,6 +112,8 @@ class Site:
             ),
             durable_ts=lambda: 5,
             check_admin=check_admin,
+            check_token=refuse_token,
+            identify=refuse_every_token,
             submit_handler=lambda handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reactor.auth.identity import user_identity
 from reactor.errors import (
+    AuthProviderFailed,
+    AuthProviderUnavailable,
     Error,
     Forbidden,
     OutcomeUnknown,
@@ -16,12 +19,13 @@ from reactor.errors import (
     ProtocolError,
     StorageError,
     TooManyRequests,
+    Unauthenticated,
     Unavailable,
     WriteConflict,
 )
 from reactor.limits import MAX_TRANSITION_CHUNK_BYTES
 from reactor.protocol.sync import decode_client_message, decode_ts, encode_ts
-from reactor.runtime.calls import Failure, Refused, Success, request_id_of, session_request_id
+from reactor.runtime.calls import ANONYMOUS, Failure, Refused, Success, request_id_of, session_request_id
 from tests.server.fakes import (
     ADMIN_KEY,
     READ_ONLY_KEY,
@@ -34,6 +38,7 @@ from tests.server.fakes import (
     value,
 )
 
+NO_PROVIDER = Unauthenticated("NoAuthProvider", "No auth provider found matching the given token")
 ZERO = {"querySet": 0, "identity": 0, "ts": "AAAAAAAAAAA="}
 
 
@@ -329,6 +334,7 @@ def test_draining_without_a_held_transition_asks_for_nothing() -> None:
 
 def test_a_user_token_is_refused_while_there_are_no_providers() -> None:
     client = subscribed("a")
+    client.tokens.known["header.payload.signature"] = NO_PROVIDER
     client.authenticate("User", "header.payload.signature")
     message = client.outlet.sent[-1]
     assert message["type"] == "AuthError"
@@ -832,3 +838,175 @@ def test_a_client_that_applies_every_transition_ends_where_the_server_is(steps: 
     assert version == {"querySet": client.query_set, "identity": client.identity, "ts": encode_ts(ts)} or not (
         client.outlet.sent
     )
+
+
+# Tokens of users.
+
+ANN, BOB = user_identity({"subject": "ann"}), user_identity({"subject": "bob"})
+DOWN = AuthProviderUnavailable("Auth provider discovery of https://i failed", ": refused")
+
+
+def held(client: Client) -> bool:
+    """Whether the connection gives the session nothing at the moment."""
+    return client.session.queued_bytes > client.limits.message_bytes
+
+
+def test_a_token_whose_key_is_known_takes_effect_at_once() -> None:
+    client = subscribed("a")
+    client.tokens.known["ann"] = ANN
+    client.authenticate("User", "ann")
+    assert not held(client)
+    client.mutate(0)
+    assert client.mutations.submitted[-1][0].identity is ANN
+    (handle,) = client.live.open
+    assert handle.call.identity is ANN
+    handle.result = value("b")
+    message = client.transition(1000)
+    assert (message["startVersion"]["identity"], message["endVersion"]["identity"]) == (0, 1)
+    assert message["modifications"][0]["value"] == "b"
+
+
+def test_nothing_behind_a_token_is_taken_before_it_is_checked() -> None:
+    client = subscribed("a")
+    client.mutate(0)
+    client.authenticate("User", "ann")
+    assert held(client)
+    assert client.live.asked == 0, "nothing has changed yet"
+    client.live.open[0].result = value("b", version=2)
+    assert client.transition(1001)["endVersion"]["identity"] == 0, "what was asked before goes on"
+    client.answer(success(1002))
+    assert client.outlet.sent[-1]["type"] == "MutationResponse"
+    woken = client.outlet.woken
+
+    client.tokens.answer("ann", ANN)
+
+    assert not held(client)
+    assert client.outlet.woken == woken + 1
+    assert client.live.asked
+    client.mutate(1)
+    assert [call.identity for call, _ in client.mutations.submitted] == [ANONYMOUS, ANN]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("error", [NO_PROVIDER, AuthProviderFailed("Auth provider discovery of https://i failed")])
+def test_a_refused_token_ends_the_connection_so_that_the_client_gets_another(is_known: bool, error: Error) -> None:
+    client = subscribed("a")
+    if is_known:
+        client.tokens.known["bad"] = error
+    client.authenticate("User", "bad")
+    if not is_known:
+        client.tokens.answer("bad", error)
+    assert client.outlet.sent[-1] == {
+        "type": "AuthError",
+        "error": str(error),
+        "baseVersion": 0,
+        "authUpdateAttempted": True,
+    }
+    assert client.outlet.closed == (None, "")
+    assert not held(client)
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [(DOWN, (1013, "AuthProviderUnavailable")), (Error("bug"), (1011, "InternalServerError"))],
+)
+def test_a_token_that_can_not_be_checked_is_not_refused(error: Error, ending: tuple[int, str]) -> None:
+    client = subscribed("a")
+    before = len(client.outlet.sent)
+    client.authenticate("User", "ann")
+    client.tokens.answer("ann", error)
+    assert client.outlet.sent[before:] == []
+    assert client.outlet.closed == ending
+
+
+def test_each_token_has_the_version_of_its_turn() -> None:
+    client = subscribed("a")
+    for number, identity in enumerate([ANN, BOB, ANN]):
+        client.authenticate("User", str(number))
+        client.tokens.answer(str(number), identity)
+    client.live.open[0].result = value("a")
+    assert client.transition(1000)["endVersion"]["identity"] == 3
+    assert [handle.call.identity for handle in client.live.open] == [ANN]
+    client.authenticate("None")
+    client.mutate(0)
+    assert client.mutations.submitted[-1][0].identity is ANONYMOUS
+
+
+def test_a_connection_that_ends_takes_its_check_back() -> None:
+    client = subscribed("a")
+    client.authenticate("User", "ann")
+    done = client.tokens.checks["ann"]
+    client.session.closed()
+    assert client.tokens.checks == {}
+    done(ANN)
+    assert client.live.open == []
+
+
+def test_a_shutdown_does_not_wait_for_an_issuer() -> None:
+    client = subscribed("a")
+    client.mutate(0)
+    client.authenticate("User", "ann")
+    client.session.finish(1001, "ServerShuttingDown")
+    assert client.tokens.checks == {}
+    assert client.outlet.closed is None
+    client.answer(success(1001))
+    client.live.open[0].result = value("a")
+    client.transition(1001)
+    assert client.outlet.closed == (1001, "ServerShuttingDown")
+
+
+def test_an_identity_that_can_not_be_taken_ends_only_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = subscribed("a")
+    client.authenticate("User", "ann")
+    monkeypatch.setattr(client.live, "subscribe", lambda *_: 1 / 0)
+    client.tokens.answer("ann", ANN)
+    assert client.outlet.closed == (1011, "InternalServerError")
+
+
+def expiring(seconds: int) -> Client:
+    """A client whose token is good for so long."""
+    client = subscribed("a")
+    client.tokens.known["ann"] = msgspec.structs.replace(ANN, expires_ns=client.clock.ns + seconds * 10**9)
+    client.authenticate("User", "ann")
+    client.live.open[0].result = value("a")
+    client.transition(1000)
+    return client
+
+
+def test_a_quiet_connection_ends_when_its_token_expires() -> None:
+    client = expiring(60)
+    ((when_ns, expire),) = client.clock.alarms
+    assert when_ns == client.clock.ns + 60 * 10**9
+    client.clock.ns = when_ns
+    expire()
+    assert client.outlet.sent[-1] == {
+        "type": "AuthError",
+        "error": "Convex token identity expired",
+        "baseVersion": 1,
+        "authUpdateAttempted": False,
+    }
+    assert client.outlet.closed == (None, "")
+
+
+@pytest.mark.parametrize("how", ["refreshed", "cleared", "closed"])
+def test_an_expiry_that_does_not_matter_any_more_is_forgotten(how: str) -> None:
+    client = expiring(60)
+    client.tokens.known["fresh"] = msgspec.structs.replace(ANN, expires_ns=client.clock.ns + 3600 * 10**9)
+    if how == "refreshed":
+        client.authenticate("User", "fresh")
+        assert [when_ns for when_ns, _ in client.clock.alarms] == [client.clock.ns + 3600 * 10**9]
+        client.clock.ns += 61 * 10**9
+        client.mutate(0)
+        assert client.outlet.closed is None
+    elif how == "cleared":
+        client.authenticate("None")
+        assert client.clock.alarms == []
+    else:
+        client.session.closed()
+        assert client.clock.alarms == []
+
+
+def test_an_alarm_that_comes_early_is_looked_into() -> None:
+    client = expiring(60)
+    client.clock.alarms[0][1]()
+    assert client.outlet.closed is None

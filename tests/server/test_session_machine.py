@@ -20,7 +20,18 @@ from reactor.protocol.sync import decode_client_message, decode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
-from tests.server.fakes import ADMIN_KEY, SESSION_ID, FakeClock, FakeHandle, FakeLive, FakeRng, add, check_admin, remove
+from tests.server.fakes import (
+    ADMIN_KEY,
+    SESSION_ID,
+    FakeClock,
+    FakeHandle,
+    FakeLive,
+    FakeRng,
+    add,
+    check_admin,
+    refuse_token,
+    remove,
+)
 from tests.server.fakes import value as result_of
 from tests.sizes import size
 
@@ -90,8 +101,10 @@ class SessionMachine(RuleBasedStateMachine):
             functions=self,
             live=self.live,
             check_admin=check_admin,
+            check_token=refuse_token,
             durable_ts=lambda: self.world.durable,
             clock=FakeClock(),
+            alarms=FakeClock(),
             rng=FakeRng(),
             limits=Limits(transitions_unsent=UNSENT),
         )

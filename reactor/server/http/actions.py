@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reactor.errors import Error, LimitExceeded
 from reactor.limits import Limits
-from reactor.runtime.calls import ANONYMOUS, Identity
+from reactor.runtime.calls import Identity
 from reactor.runtime.http_actions import HttpEnd
 from reactor.runtime.http_router import Cors, HttpRouter, Route
 from reactor.runtime.versions import Version
@@ -26,7 +26,7 @@ from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.admission import Admission
 from reactor.server.http.bridge import TOO_LARGE, Bridge, too_large
 from reactor.server.http.errors import HttpError, error_response
-from reactor.server.http.headers import CheckAdmin, identity
+from reactor.server.http.headers import identity_or_anonymous
 from reactor.server.http.paths import below
 
 logger = logging.getLogger("reactor.http")
@@ -84,7 +84,7 @@ class HttpActions:
                 if _announced_bytes(scope) > self._max_bytes:
                     raise _http_error(too_large(self._max_bytes))
                 # Before a place is taken: who is asked about a token may be an HTTP action of this deployment.
-                caller = await _caller(scope, backend.check_admin)
+                caller = await _caller(scope, backend)
                 async with self._admission.place():
                     await self._run(backend, version, route, caller, scope, receive, send)
             except Error as error:
@@ -142,15 +142,17 @@ class HttpActions:
         await response(scope, receive, send)
 
 
-async def _caller(scope: Scope, check_admin: CheckAdmin) -> Identity:
-    """Return on whose behalf an action runs. A header that says nothing to us is the application's own affair."""
+async def _caller(scope: Scope, backend: Backend) -> Identity:
+    """Return on whose behalf an action runs. A header that says nothing to us is the application's own affair.
+
+    Raises:
+        AuthProviderUnavailable, Overloaded: a token may be good, but can't be checked now.
+    """
     known = scope.get(IDENTITY)
     if isinstance(known, Identity):
         return known
-    try:
-        return identity(Headers(scope=scope).get("authorization"), None, check_admin)
-    except Error:
-        return ANONYMOUS
+    authorization = Headers(scope=scope).get("authorization")
+    return await identity_or_anonymous(authorization, backend.check_admin, backend.identify)
 
 
 def _as_seen(scope: Scope) -> Scope:

@@ -32,7 +32,7 @@ from reactor.protocol.http import (
     encode_body,
 )
 from reactor.protocol.sync import encode_ts
-from reactor.runtime.calls import Call, Failure, Identity, Outcome, Refused, Success
+from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
 from reactor.runtime.references import parse_path
 from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.errors import HttpError
@@ -68,7 +68,7 @@ class Api:
     async def query_ts(self, request: Request) -> Response:
         """POST `/api/query_ts`: the latest timestamp, at which queries can be asked for a while."""
         backend = self._backend()
-        self._identity(request, backend)
+        await self._identity(request, backend)
         return _json(encode_body(TsResponse(ts=encode_ts(backend.snapshots.lend()))))
 
     async def query_at_ts(self, request: Request) -> Response:
@@ -85,7 +85,7 @@ class Api:
     async def query_batch(self, request: Request) -> Response:
         """POST `/api/query_batch`: several queries at one timestamp."""
         backend = self._backend()
-        caller = self._identity(request, backend)
+        caller = await self._identity(request, backend)
         batch = decode_query_batch_request(await read_json(request))
         if len(batch) > MAX_BATCH_QUERIES:
             raise HttpError(
@@ -125,7 +125,7 @@ class Api:
     async def function(self, request: Request) -> Response:
         """POST `/api/function`: any function, internal ones too, for administrators."""
         backend = self._backend()
-        caller = self._identity(request, backend)
+        caller = await self._identity(request, backend)
         if caller.kind != "admin":
             raise Forbidden("BadDeployKey", f"{NO_PERMISSION} This endpoint needs an admin key.")
         asked = decode_function_request(await read_json(request))
@@ -144,13 +144,13 @@ class Api:
         asked = FunctionRequest(
             path="/".join(segments[:-1]) + ":" + segments[-1], args=body.args, format=body.format or "json"
         )
-        caller = self._identity(request, backend)
+        caller = await self._identity(request, backend)
         return await self._answer(request, backend, asked, _any(backend, caller), writes=False)
 
     async def _answer(
         self, request: Request, backend: Backend, asked: FunctionRequest, submit: Submit, *, writes: bool
     ) -> Response:
-        caller = self._identity(request, backend)
+        caller = await self._identity(request, backend)
         shape = self._shape(request, asked)
         return _encoded(_body(await self._outcome(request, caller, asked, submit, writes=writes), shape))
 
@@ -180,8 +180,11 @@ class Api:
             name = client_version(request.headers.get("convex-client")).default_format
         return parse_format(name)
 
-    def _identity(self, request: Request, backend: Backend) -> Identity:
-        return identity(request.headers.get("authorization"), request.query_params.get("adminKey"), backend.check_admin)
+    async def _identity(self, request: Request, backend: Backend) -> Identity:
+        authorization, admin_key = request.headers.get("authorization"), request.query_params.get("adminKey")
+        if authorization is None and admin_key is None:
+            return ANONYMOUS
+        return await identity(authorization, admin_key, backend.check_admin, backend.identify)
 
     def _request_id(self, request: Request) -> str:
         given = request.headers.get("convex-request-id")

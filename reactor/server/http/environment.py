@@ -26,7 +26,7 @@ class EnvironmentApi:
 
     async def list(self, request: Request) -> Response:
         """GET `/api/list_environment_variables`: those that are set, with their values."""
-        variables = await self._control(self._admin(request)).all()
+        variables = await self._control(await self._admin(request)).all()
         return Response(
             encode_body(VariablesResponse(environment_variables=variables)),
             media_type="application/json",
@@ -35,16 +35,17 @@ class EnvironmentApi:
 
     async def update(self, request: Request) -> Response:
         """POST `/api/update_environment_variables`: set some, unset others, all or none."""
-        caller = self._admin(request)
+        caller = await self._admin(request)
         if caller.read_only:
             raise Forbidden("BadDeployKey", f"{NO_PERMISSION} The admin key is read-only.")
         changes = decode_variables_request(await read_body(request, MAX_HTTP_BODY_BYTES))
         await self._control(caller).update({change.name: change.value for change in changes})
         return Response()
 
-    def _admin(self, request: Request) -> Identity:
-        headers, parameters = request.headers, request.query_params
-        caller = identity(headers.get("authorization"), parameters.get("adminKey"), self._backend().check_admin)
+    async def _admin(self, request: Request) -> Identity:
+        backend, authorization = self._backend(), request.headers.get("authorization")
+        admin_key = request.query_params.get("adminKey")
+        caller = await identity(authorization, admin_key, backend.check_admin, backend.identify)
         if caller.kind != "admin":
             raise Forbidden("BadDeployKey", f"{NO_PERMISSION} This endpoint needs an admin key.")
         return caller

@@ -5,14 +5,13 @@ endpoint.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from reactor.auth.admin_key import split_impersonation
-from reactor.errors import InvalidArgument
+from reactor.errors import Error, InvalidArgument
 from reactor.runtime.calls import ANONYMOUS, Identity
 from reactor.server.http.errors import HttpError
-from reactor.server.permissions import NO_PROVIDER
 
 _CLIENT: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z-]{0,40})-(?P<version>\d.{0,60})")
 _SEMVER: Final = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+][0-9A-Za-z.+-]{1,60})?")
@@ -26,6 +25,7 @@ _UPGRADE_REQUIRED: Final = {"python": (0, 2, 0)}
 _CHUNKS_SINCE: Final = (1, 28, 0)
 
 CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
+Identify = Callable[[str], Awaitable[Identity]]
 
 
 class ClientVersion(NamedTuple):
@@ -80,16 +80,21 @@ def client_version(header: str | None, segment: str | None = None) -> ClientVers
     return ClientVersion(name, version)
 
 
-def identity(authorization: str | None, admin_key: str | None, check_admin: CheckAdmin) -> Identity:
+async def identity(
+    authorization: str | None, admin_key: str | None, check_admin: CheckAdmin, identify: Identify
+) -> Identity:
     """Return on whose behalf a request is made.
 
     Args:
         authorization: the header, if there is one.
         admin_key: `?adminKey=`, which counts only without that header.
         check_admin: as for a session.
+        identify: gives the user of a token.
 
     Raises:
-        HttpError: 400 for a malformed header, 401 for a user's token that no provider takes.
+        HttpError: 400 for a malformed header.
+        Unauthenticated: a user's token was refused.
+        AuthProviderFailed, AuthProviderUnavailable, Overloaded: it can't be checked.
         Forbidden: `BadDeployKey`.
         ProtocolError: `InvalidHeaderFailure`, a garbled identity after the key.
     """
@@ -99,12 +104,26 @@ def identity(authorization: str | None, admin_key: str | None, check_admin: Chec
         raise HttpError(400, "InvalidHeaderFailure", "The Authorization header is too short.")
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        raise HttpError(401, "NoAuthProvider", NO_PROVIDER)
+        return await identify(credentials.strip())
     if scheme.lower() == "convex":
         return _admin(credentials.strip(), check_admin)
     raise HttpError(
         400, "InvalidAdminKey", "The Authorization header must be 'Bearer <token>' or 'Convex <admin key>'."
     )
+
+
+async def identity_or_anonymous(authorization: str | None, check_admin: CheckAdmin, identify: Identify) -> Identity:
+    """Return on whose behalf a request is made that may have a header meant for somebody else: nobody, if it is bad.
+
+    Raises:
+        AuthProviderUnavailable, Overloaded: it may be good, but can't be checked now.
+    """
+    try:
+        return await identity(authorization, None, check_admin, identify)
+    except Error as error:
+        if error.retryable:
+            raise
+        return ANONYMOUS
 
 
 def _admin(text: str, check_admin: CheckAdmin) -> Identity:

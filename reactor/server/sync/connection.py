@@ -128,8 +128,7 @@ class Connection:
             self.gone.set()
 
     async def _pump(self, receive: Receive) -> None:
-        session, outbox = self.session, self.outbox
-        limit = self._limits.message_bytes
+        session = self.session
         burst = 0
         while True:
             if self._listen is not None:
@@ -137,6 +136,7 @@ class Connection:
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 return
+            await self._room()  # what `_heard` took meanwhile may have left none
             if session.is_closed:
                 continue  # the close frame is on its way; what still arrives was sent before it was seen
             self._take(event.get("text"))
@@ -144,9 +144,13 @@ class Connection:
             if burst >= BURST_MESSAGES:
                 burst = 0
                 await asyncio.sleep(0)
-            while outbox.waiting_bytes + session.queued_bytes > limit and not session.is_closed:
-                # Who does not read, or sends faster than we work, is not read from.
-                await outbox.progress()
+            await self._room()
+
+    async def _room(self) -> None:
+        """Wait while nothing may be taken: who does not read, or sends faster than we work, is not read from."""
+        session, outbox, limit = self.session, self.outbox, self._limits.message_bytes
+        while outbox.waiting_bytes + session.queued_bytes > limit and not session.is_closed:
+            await outbox.progress()
 
     def _heard(self, text: str) -> bool:
         """Take a message as it comes; return False when the next ones must wait in line, for `_pump` to hold up."""

@@ -6,10 +6,16 @@ Sessions know sockets, functions and live queries only in this form, so tests ca
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from reactor.errors import Error
 from reactor.runtime.calls import Call, Identity, Outcome
 from reactor.runtime.rounds import LiveHandle, Observer
 
 CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
+"""Gives the identity of an admin key, acting as the user with the given attributes."""
+
+CheckToken = Callable[[str, Callable[[Identity | Error], None]], Callable[[], None]]
+"""Calls back with whose token this is, or why that can't be said: at once if it is known, else once the keys of the
+token's issuer are there. Returns what takes that back."""
 
 
 class Outlet(Protocol):

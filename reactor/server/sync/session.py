@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw
 
 from reactor.errors import Error, Forbidden, InvalidArgument, Overloaded
 from reactor.limits import MAX_CLOSE_REASON_BYTES, MAX_SAFE_INTEGER, MAX_TRANSITION_CHUNK_BYTES, Limits
-from reactor.ports import Clock, Rng
+from reactor.ports import Alarms, Clock, Rng
 from reactor.protocol.sync import (
     Action,
     Authenticate,
@@ -36,15 +36,17 @@ from reactor.protocol.sync import (
     encode_ts,
     split_transition,
 )
-from reactor.runtime.calls import Call, Failure, Outcome, Success, session_request_id
-from reactor.server.permissions import NO_PERMISSION, NO_PROVIDER, TOKEN_EXPIRED, Rights
+from reactor.runtime.calls import Call, Failure, Identity, Outcome, Success, session_request_id
+from reactor.server.permissions import NO_PERMISSION, TOKEN_EXPIRED, Rights
 from reactor.server.sync.actions import ActionsInFlight, action_response
 from reactor.server.sync.endings import ending_of
-from reactor.server.sync.ports import CheckAdmin, Functions, Live, Outlet
+from reactor.server.sync.ports import CheckAdmin, CheckToken, Functions, Live, Outlet
 from reactor.server.sync.queryset import Change, QuerySet, check_path, refused_failure
 from reactor.server.text import encode
 
 logger = logging.getLogger("reactor.sync")
+
+CHECKING = 1 << 60  # bytes that a token counts while it is checked, so that nothing behind it is taken
 
 
 class Session:
@@ -57,8 +59,10 @@ class Session:
         functions: Functions,
         live: Live,
         check_admin: CheckAdmin,
+        check_token: CheckToken,
         durable_ts: Callable[[], int],
         clock: Clock,
+        alarms: Alarms,
         rng: Rng,
         limits: Limits,
         chunks: bool = False,
@@ -67,14 +71,17 @@ class Session:
         Args:
             check_admin: gives the identity of an admin key, acting as the user with the given attributes; raises
                 `Forbidden` for a bad key and `InvalidArgument` for bad attributes.
+            check_token: gives the user of a token; see `CheckToken`.
             chunks: whether the client takes Transitions in parts.
         """
         self._outlet = outlet
         self._functions = functions
         self._live = live
         self._check_admin = check_admin
+        self._check_token = check_token
         self._durable_ts = durable_ts
         self._clock = clock
+        self._alarms = alarms
         self._rng = rng
         self._limits = limits
         self._chunks = chunks
@@ -83,6 +90,8 @@ class Session:
         self._clock_skew: int | None = None
         self._rights = Rights()
         self._expires_ns: int | None = None
+        self._cancel_expiry: Callable[[], None] | None = None
+        self._cancel_check: Callable[[], None] | None = None  # of a token that is being checked
 
         self._sent = StateVersion()
         self._received_identity = 0
@@ -98,7 +107,7 @@ class Session:
         self._answers = 0  # of mutations, so far
         self._stuck_at = -1  # what `_answers` was when the mutation that is next to be answered was first seen waiting
         self._stuck_since = 0.0
-        self.queued_bytes = 0
+        self.queued_bytes = 0  # while these are more than `message_bytes`, nothing more is to be received
 
         self._actions = ActionsInFlight(functions, limits, self._acted)
 
@@ -170,6 +179,10 @@ class Session:
     def finish(self, code: int, reason: str) -> None:
         """Take nothing more; close once what was received is answered and shown."""
         self._finish = (code, reason)
+        if self._cancel_check is not None:  # nothing behind it has begun: the client sends it all again, elsewhere
+            self._cancel_check()
+            self._cancel_check = None
+            self._end_check()
         self._finish_if_quiet()
 
     def closed(self) -> None:
@@ -177,6 +190,10 @@ class Session:
         if self.is_closed:
             return
         self.is_closed = True
+        if self._cancel_check is not None:
+            self._cancel_check()
+            self._cancel_check = None
+        self._set_expiry(None)
         self._queue.clear()
         self.queued_bytes = 0
         self._query_set.clear()
@@ -203,10 +220,10 @@ class Session:
         if message.base_version != self._received_identity:
             self._close(1011, "InternalServerError")
             return
-        rights = Rights()
         if message.token_type == "User":
-            self._refuse_token(NO_PROVIDER)
+            self._check_user(message.value or "")
             return
+        rights = Rights()
         if message.token_type == "Admin":
             try:
                 rights = Rights(self._check_admin(message.value or "", message.acts_as))
@@ -217,11 +234,56 @@ class Session:
             except InvalidArgument as error:
                 self._refuse_token(str(error))
                 return
+        self._become(rights)
+
+    def _become(self, rights: Rights) -> None:
         self._rights = rights
-        self._expires_ns = rights.identity.expires_ns
+        self._set_expiry(rights.identity.expires_ns)
         self._received_identity += 1
         self._query_set.resubscribe(rights)
         self._owe()
+
+    def _check_user(self, token: str) -> None:
+        # What comes behind the token must be done by whoever it names, so it waits; what came before goes on.
+        self.queued_bytes += CHECKING
+        cancel = self._check_token(token, self._checked)
+        if self.queued_bytes >= CHECKING:
+            self._cancel_check = cancel
+
+    def _checked(self, answer: Identity | Error) -> None:
+        """A token was checked. Called from inside `check_token` if that was possible at once."""
+        self._cancel_check = None
+        if self.is_closed:
+            return
+        try:
+            if isinstance(answer, Identity):
+                self._become(Rights(answer))
+            elif answer.status >= 500:  # nothing is known about the token: the client shall bring it again
+                self.fail(answer)
+            else:
+                self._refuse_token(str(answer))
+        except Exception:
+            # Must not reach whoever checks the tokens of others.
+            logger.exception("An identity could not be taken; its connection is closed")
+            self.fail(Error())
+        self._end_check()
+
+    def _end_check(self) -> None:
+        if self.queued_bytes >= CHECKING:
+            self.queued_bytes -= CHECKING
+            self._outlet.wake()
+
+    def _set_expiry(self, expires_ns: int | None) -> None:
+        self._expires_ns = expires_ns
+        if self._cancel_expiry is not None:
+            self._cancel_expiry()
+            self._cancel_expiry = None
+        if expires_ns is not None:
+            self._cancel_expiry = self._alarms.call_at(expires_ns, self._expire)
+
+    def _expire(self) -> None:
+        if not self.is_closed:
+            self._has_expired()
 
     def _refuse_token(self, text: str, *, is_update: bool = True) -> None:
         self._send(AuthError(error=text, base_version=self._sent.identity, auth_update_attempted=is_update))
