@@ -92,11 +92,16 @@ class DueQueue:
 
     async def settled(self) -> None:
         """Wait until everything committed so far is durable, nothing runs, and nothing is due."""
+        database = self._database
         while True:
-            await self._database.durable(self._database.applied_ts)
+            await database.durable(database.applied_ts)
             self._look()
-            if not self._is_open or not (self.running or self._has_due()):
+            if not self._is_open:
                 return
+            if not (self.running or self._has_due()):
+                if self._index.moves.newest <= database.durable_ts:
+                    return
+                continue  # it has changed since, and what is due now may not be known yet
             idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(idle)
             await idle

@@ -1,24 +1,28 @@
 """Scheduled functions: what may be scheduled, when it runs, and what is left of it."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reactor.engine import publisher
 from reactor.errors import (
     ArgumentsInvalid,
     InvalidArgument,
     InvalidFunctionCall,
     LimitExceeded,
+    OutcomeUnknown,
     ReactorError,
     SchedulingError,
+    WriteConflict,
 )
 from reactor.limits import Limits
 from reactor.testing.clock import VirtualClock
 from tests.runtime.hosts import Bench, as_coroutine, as_function, open_bench, project_files, value_of
+from tests.storage.faults import Fault
 
 FORMS: list[Any] = [as_coroutine, as_function]
 JOBS = project_files(
@@ -481,6 +485,62 @@ async def test_a_job_waits_while_the_disk_does_and_runs_once_after(tmp_path: Pat
         await s.settle()
         assert await s.names() == ["x"]
         assert (await s.row(job))["state"] == {"kind": "success"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.UNKNOWN_LOST, Fault.UNKNOWN_WRITTEN])
+@pytest.mark.parametrize("path", ["jobs:add", "acts:act"])
+async def test_whatever_becomes_of_a_commit_there_is_one_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, path: str
+) -> None:
+    """At most one of an action, whose job then says that nobody knows."""
+    monkeypatch.setattr(publisher, "RETRY_SECONDS", (0.0,))
+    async with scheduled(tmp_path) as s:
+        job = await s.schedule(path, 1000, name="x")
+        s.bench.storage.faults.append(fault)
+        row: dict[str, Any] = {}
+        while not row or row["state"]["kind"] in ("pending", "inProgress"):
+            s.clock.advance(seconds=1)
+            with suppress(OutcomeUnknown):  # which the look itself may meet
+                row = await s.row(job)
+        await s.settle()
+        if row["state"]["kind"] == "success":
+            assert await s.names() == ["x"]
+        else:
+            assert path == "acts:act"
+            assert row["state"]["error"] == "Transient error while executing action"
+            assert len(await s.names()) <= 1
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_the_system_fails_is_put_off_longer_and_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scheduled(tmp_path, limits=Limits(max_commit_attempts=1, exclusive_commit_ms=0)) as s:
+        committer = s.bench.host.database.committer
+        validate = committer.validate
+
+        def lose(transaction: Any, since: int | None = None) -> None:
+            if transaction.reader == "jobs:add":
+                raise WriteConflict("lost, as the test asked")
+            validate(transaction, since)
+
+        monkeypatch.setattr(committer, "validate", lose)
+        job = await s.schedule("jobs:add", name="x")
+        await s.settle()
+        waits = []
+        for _ in range(16):
+            due = s.bench.host.scheduler.next_due_ns
+            assert due is not None
+            waits.append(round((due - s.clock.now_ns()) / 1e9, 3))
+            await s.pass_time(seconds=waits[-1])
+        assert waits == [min(0.5 * 2**n, 7200) for n in range(16)]
+        assert await s.states() == ["pending"]
+
+        monkeypatch.undo()
+        await s.pass_time(hours=2)
+        assert (await s.row(job))["state"] == {"kind": "success"}
+        assert await s.names() == ["x"]
 
 
 # Actions.
