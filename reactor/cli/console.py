@@ -4,6 +4,7 @@ Promises that a line is never wrapped, so that programs can read it, and that a 
 traceback. Used by every command.
 """
 
+import logging
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -53,6 +54,15 @@ def show(error: Error, project: Path | None = None) -> None:
     _ERR.print(Text("error: ", style="bold red").append(lead, style="default"))
     if error.line:
         _excerpt(path, error.line)
+
+
+def show_function_logs() -> None:
+    """Print, on standard error, the log lines of functions that no client gets, such as those of row rules."""
+    logger = logging.getLogger("reactor.functions")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
 
 
 def _relative(path: Path, project: Path | None) -> str:

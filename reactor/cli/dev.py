@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reactor.cli.console import say, show
+from reactor.cli.console import say, show, show_function_logs
 from reactor.cli.serve import DEFAULT_PORT
 from reactor.cli.target import Target, remove_dev_file, write_dev_file, write_env_local
 from reactor.cli.watch import ProjectWatch
@@ -57,6 +57,7 @@ def dev(
         return
     session.url = address
     supervisor = supervised()
+    show_function_logs()
     server.protect(settings.limits)
     try:
         server.run(

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from reactor.cli.console import say
+from reactor.cli.console import say, show_function_logs
 
 DEFAULT_PORT: Final = 3210
 
@@ -30,6 +30,7 @@ def serve(
 
     settings = read_settings(os.environ, needs_origins=True)
     deployment = settings.deployment(find_project(project), data)
+    show_function_logs()
     server.protect(settings.limits)
     listener = server.bind(host, port)
     url = server.url_of(listener)

@@ -18,12 +18,14 @@ import msgspec
 
 from reactor.errors import PushError, SchemaInvalid
 from reactor.runtime import guard
+from reactor.runtime.conjunctions import is_conjunction
 from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
 from reactor.runtime.environment import process_defaults
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
 from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
+from reactor.runtime.rules import Rules
 from reactor.runtime.sources import SourceTree
 from reactor.schema.definition import Schema, define_schema
 
@@ -75,6 +77,7 @@ class Project:
         *,
         options: ProjectOptions,
         schema: Schema,
+        rules: Rules | None,
         registry: Registry,
         modules: dict[str, ModuleType],
         digests: dict[str, str],
@@ -83,7 +86,7 @@ class Project:
         env: Mapping[str, str],
         crons: tuple[CronSpec, ...] = (),
     ) -> None:
-        self.options, self.schema, self.registry = options, schema, registry
+        self.options, self.schema, self.rules, self.registry = options, schema, rules, registry
         self.modules, self.digests = modules, digests
         self.env = env
         self.crons = crons
@@ -151,8 +154,11 @@ class ProjectLoader:
         for name in (schema_name, *namespaces.values()):
             sources.reachable(name)
         schema = self._load_schema(schema_name, package)
+        rules = self._load_rules(schema_name, schema, package)
         loaded = {path: self._import(name, package) for path, name in namespaces.items()}
         digests = {name: sources.digest(name) for name, _ in package.modules()}
+        if rules is not None:
+            rules.digest = digests[schema_name]
         registry = build_registry(
             loaded,
             {module.__name__: path for path, module in loaded.items()},
@@ -162,6 +168,7 @@ class ProjectLoader:
         return Project(
             options=options,
             schema=schema,
+            rules=rules,
             registry=registry,
             modules=dict(package.modules()),
             digests=digests,
@@ -184,6 +191,26 @@ class ProjectLoader:
         except SchemaInvalid as error:
             raise PushError(f"{error.rule}: {error}", file=file) from error
         return schema
+
+    def _load_rules(self, name: str, schema: Schema, package: PrivatePackage) -> Rules | None:
+        """Return the row rules beside the schema, having found out which of them are conjunctions."""
+        source = package.sources.find(name)
+        if source is None or source.file is None:
+            return None
+        module = self._import(name, package)
+        rules = getattr(module, "rules", None)
+        if rules is None:
+            return None
+        if not isinstance(rules, Rules):
+            raise PushError("`rules` of a schema module must be made with define_rules({...})", file=str(source.file))
+        rules.check(schema)
+        for table in rules.tables.values():
+            if table.read is not None:
+                function = table.read.function
+                home = getattr(function, "__module__", None) or ""
+                tree = package.sources.tree(home.removeprefix(package.name + "."))
+                table.read.is_conjunction = tree is not None and is_conjunction(function, tree)
+        return rules
 
     @staticmethod
     def _import(name: str, package: PrivatePackage) -> ModuleType:
