@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reactor.runtime.references import api as api
     from reactor.runtime.references import components as components
     from reactor.runtime.references import internal as internal
+    from reactor.runtime.rules import define_rules as define_rules
     from reactor.schema.definition import define_schema as define_schema
     from reactor.schema.definition import define_table as define_table
     from reactor.schema.pagination import pagination_opts_validator as pagination_opts_validator
@@ -57,6 +58,7 @@ __all__ = [
     "components",
     "cron_jobs",
     "custom_jwt",
+    "define_rules",
     "define_schema",
     "define_table",
     "env",
@@ -91,6 +93,7 @@ _HOMES = {
     "components": "reactor.runtime.references",
     "cron_jobs": "reactor.runtime.crons",
     "custom_jwt": "reactor.auth.config",
+    "define_rules": "reactor.runtime.rules",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
     "env": "reactor.runtime.environment",

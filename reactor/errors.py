@@ -21,6 +21,7 @@
     ├── InvalidCursor           a page cursor from elsewhere; its data reaches clients
     ├── InvalidPage             options of `paginate` that can't be served
     ├── FilterError             a filter expression that a document gives no boolean for
+    ├── AccessDenied            the row rules do not allow a write
     ├── UnknownTable, UnknownIndex   a name the schema does not have
     ├── EnvironmentVariableMissing   a function asked for a variable that nobody has set
     ├── FunctionNotFound        no public function under that name
@@ -238,6 +239,20 @@ class FilterError(Error):
 
     code = "EvalError"
     status = 400
+
+
+class AccessDenied(Error):
+    """The row rules of a table do not allow this insert, update or delete; the document was not written.
+
+    `table` and `operation` say which rule it was. The text never shows a document.
+    """
+
+    code = "AccessDenied"
+    status = 403
+
+    def __init__(self, table: str, operation: str, why: str) -> None:
+        self.table, self.operation = table, operation
+        super().__init__(f'The rules of table "{table}" do not allow this {operation}: {why}.')
 
 
 class UnknownTable(Error):

@@ -57,7 +57,7 @@ def show(error: Error, project: Path | None = None) -> None:
 
 
 def show_function_logs() -> None:
-    """Print, on standard error, the log lines of functions that no client gets, such as those of HTTP actions."""
+    """Print, on standard error, the log lines of functions that no client gets: of HTTP actions, row rules, jobs."""
     logger = logging.getLogger("reactor.functions")
     logger.setLevel(logging.INFO)
     if not logger.handlers:

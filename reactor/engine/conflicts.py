@@ -50,10 +50,14 @@ class Conflict(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The official text, for whoever called the mutation."""
+        return self._text(shows_document=True)
+
+    def _text(self, *, shows_document: bool) -> str:
         if self.table is None:
             return SYSTEM_TEXT
         who = "Another call to this mutation" if self.writer == self.reader else f'A call to "{self.writer}"'
-        changed = f'{who} changed the document with ID "{self.document}". ' if self.writer else ""
+        which = f'the document with ID "{self.document}"' if shows_document else "a document"
+        changed = f"{who} changed {which}. " if self.writer else ""
         return (
             f'Documents read from or written to the "{self.table}" table changed while this mutation was being run '
             f"and on every subsequent retry. {changed}See https://docs.convex.dev/error#1"
@@ -66,9 +70,9 @@ class Conflict(msgspec.Struct, frozen=True):
             f"where {self.writer or 'the system'} wrote document {self.document} at {self.commit_ts}"
         )
 
-    def error(self) -> WriteConflict:
-        """Return what the lost attempt ends with."""
-        return WriteConflict(self.text, self)
+    def error(self, *, shows_document: bool = True) -> WriteConflict:
+        """Return what the lost attempt ends with; without the id of the document for who may not know of it."""
+        return WriteConflict(self._text(shows_document=shows_document), self)
 
 
 def find_conflict(reads: ReadSet, entry: LogEntry, reader: str, begin_ts: int) -> Conflict:

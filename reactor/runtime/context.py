@@ -7,11 +7,12 @@ every rule is in `runtime/documents`, and queries are in `runtime/queries`. The 
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
 from reactor.errors import InvalidFunctionCall
 from reactor.runtime.calls import Identity
 from reactor.runtime.decorators import Function
+from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.files import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
 from reactor.runtime.queries import BlockingQuery, Query
@@ -31,6 +32,24 @@ def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ..
     if len(args) == count + 1:
         return args
     raise TypeError(f"db.{call} takes {count} or {count + 1} arguments ({len(args)} given)")
+
+
+class _PastRules:
+    """An execution as `ctx.db.unsafe` sees it: the same one, with the documents as they are."""
+
+    __slots__ = ("_execution", "documents")
+
+    def __init__(self, execution: Execution, documents: Documents) -> None:
+        self._execution = execution
+        self.documents = documents
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._execution, name)
+
+
+def past_rules(execution: Execution) -> Execution:
+    """Return a view of an execution whose documents are not subject to row rules."""
+    return cast(Execution, _PastRules(execution, execution.documents.past_rules()))
 
 
 class SystemReader:
@@ -95,6 +114,11 @@ class DatabaseReader:
         """The system tables."""
         return SystemReader(self._execution)
 
+    @property
+    def unsafe(self) -> Self:
+        """The same documents past the row rules. The server's log says which function used it, and for which table."""
+        return type(self)(past_rules(self._execution))
+
     def get(self, *args: str) -> Operation[Document | None]:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
         table, document_id = _table_and_id("get", args, 1)
@@ -148,6 +172,11 @@ class BlockingDatabaseReader:
     def system(self) -> BlockingSystemReader:
         """The system tables."""
         return BlockingSystemReader(self._execution)
+
+    @property
+    def unsafe(self) -> Self:
+        """The same documents past the row rules. The server's log says which function used it, and for which table."""
+        return type(self)(past_rules(self._execution))
 
     def get(self, *args: str) -> Document | None:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""

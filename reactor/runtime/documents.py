@@ -43,6 +43,10 @@ ONLY_SYSTEM_TABLES: Final = "System tables can only be accessed from db.system.q
 class Documents:
     """The documents of one transaction, under the schema of one project version."""
 
+    # Of row rules, which `runtime/ruled` knows of.
+    looked_at_identity = False
+    met_rules = False
+
     __slots__ = ("_database", "_journal", "_open_scans", "_schema", "_tables", "pager", "transaction")
 
     def __init__(
@@ -263,12 +267,21 @@ class Documents:
         """
         scan = self.open_scan(selection)
         fields = scan.index.fields if scan.index is not None else BY_CREATION_TIME
+        return self.open_pager().read(scan, fingerprint(selection.to_json(), fields), options)
+
+    def open_pager(self) -> Pager:
+        """Return the pager of this execution."""
         if self.pager is None:
             self.pager = Pager(self._database.cursors, self._journal)
-        return self.pager.read(scan, fingerprint(selection.to_json(), fields), options)
+        return self.pager
 
-    def count(self, selection: Selection) -> int:
-        """Return how many documents a range of an index holds, in O(log n); the whole range counts as read."""
+    def count(self, selection: Selection) -> Generator[None, None, int]:
+        """Return how many documents a query gives; yield where it may be suspended. The whole range counts as read.
+
+        O(log n) where the query has neither filter nor predicate.
+        """
+        if selection.stages:
+            return (yield from self.open_scan(selection).count())
         scan = self._prepare(selection)
         if scan.index is None:
             return 0
@@ -279,6 +292,10 @@ class Documents:
         for scan in self._open_scans:
             scan.record()
         self._open_scans = [scan for scan in self._open_scans if not scan.is_done]
+
+    def past_rules(self) -> "Documents":
+        """Return the same documents without row rules. Here there are none."""
+        return self
 
     def not_unique(self, table_name: str, first: Document, second: Document) -> NotUnique:
         """Return the error of a `unique()` that found two documents."""
@@ -422,7 +439,7 @@ class Documents:
         assert isinstance(document_id, str)
         data = self.transaction.get(table, document_id)
         if data is None:
-            raise DocumentNotFound(f"{verb} on nonexistent document ID {document_id}")
+            raise not_found(verb, document_id)
         return table, definition, decode_object(data), data
 
     def _replace(
@@ -474,6 +491,11 @@ class Documents:
             raise DocumentInvalid(str(error)) from None
         # Copied, since it may stay for long: the encoder's bytes keep half as much again that it had reserved.
         return document, b"%b" % encode_stored(document)
+
+
+def not_found(verb: str, document_id: object) -> DocumentNotFound:
+    """Return the error of a write to a document that is not there, or that the caller may not know of."""
+    return DocumentNotFound(f"{verb} on nonexistent document ID {document_id}")
 
 
 def _check_system_fields(value: Mapping[str, object], document_id: str, creation_time: float) -> None:

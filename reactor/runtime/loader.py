@@ -19,6 +19,7 @@ import msgspec
 from reactor.auth.config import AuthConfig, jwks_file
 from reactor.errors import AuthConfigInvalid, PushError, SchemaInvalid
 from reactor.runtime import guard
+from reactor.runtime.conjunctions import is_conjunction
 from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
 from reactor.runtime.environment import process_defaults
@@ -26,6 +27,7 @@ from reactor.runtime.http_router import HttpRouter
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
 from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
+from reactor.runtime.rules import Rules
 from reactor.runtime.signature import Binder
 from reactor.runtime.sources import SourceTree
 from reactor.schema.definition import Schema, define_schema
@@ -80,6 +82,7 @@ class Project:
         options: ProjectOptions,
         schema: Schema,
         auth: AuthConfig | None,
+        rules: Rules | None,
         registry: Registry,
         http: HttpRouter | None,
         modules: dict[str, ModuleType],
@@ -89,8 +92,8 @@ class Project:
         env: Mapping[str, str],
         crons: tuple[CronSpec, ...] = (),
     ) -> None:
-        self.options, self.schema, self.registry, self.http = options, schema, registry, http
-        self.auth = auth
+        self.options, self.schema, self.rules, self.registry = options, schema, rules, registry
+        self.http, self.auth = http, auth
         self.modules, self.digests = modules, digests
         self.env = env
         self.crons = crons
@@ -162,9 +165,12 @@ class ProjectLoader:
         for name in (schema_name, *namespaces.values()):
             sources.reachable(name)
         schema = self._load_schema(schema_name, package)
+        rules = self._load_rules(schema_name, schema, package)
         loaded = {path: self._import(name, package) for path, name in namespaces.items()}
         auth = self._load_auth(loaded)
         digests = {name: sources.digest(name) for name, _ in package.modules()}
+        if rules is not None:
+            rules.digest = digests[schema_name]
         registry = build_registry(
             loaded,
             {module.__name__: path for path, module in loaded.items()},
@@ -176,6 +182,7 @@ class ProjectLoader:
             options=options,
             schema=schema,
             auth=auth,
+            rules=rules,
             registry=registry,
             http=http,
             modules=dict(package.modules()),
@@ -218,6 +225,26 @@ class ProjectLoader:
                     file=module.__file__,
                 )
         return auth
+
+    def _load_rules(self, name: str, schema: Schema, package: PrivatePackage) -> Rules | None:
+        """Return the row rules beside the schema, having found out which of them are conjunctions."""
+        source = package.sources.find(name)
+        if source is None or source.file is None:
+            return None
+        module = self._import(name, package)
+        rules = getattr(module, "rules", None)
+        if rules is None:
+            return None
+        if not isinstance(rules, Rules):
+            raise PushError("`rules` of a schema module must be made with define_rules({...})", file=str(source.file))
+        rules.check(schema)
+        for table in rules.tables.values():
+            if table.read is not None:
+                function = table.read.function
+                home = getattr(function, "__module__", None) or ""
+                tree = package.sources.tree(home.removeprefix(package.name + "."))
+                table.read.is_conjunction = tree is not None and is_conjunction(function, tree)
+        return rules
 
     @staticmethod
     def _import(name: str, package: PrivatePackage) -> ModuleType:

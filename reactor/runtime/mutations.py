@@ -129,7 +129,7 @@ class MutationAttempts(Run):
             self.database.retention.unpin(self.transaction.begin_ts)
             self.database.loading.when_loaded(needs, lambda: runner.queue.request(self._next_attempt), self._not_loaded)
             return
-        log_lines = runner.lines(self.surroundings, self.transaction)
+        log_lines = runner.lines(self)
         value, error = self._encode(result, error)
         gate = runner.gate
         if gate.is_closed and error is None and self.transaction.writes and not gate.is_held_by(self):
@@ -204,7 +204,9 @@ class MutationAttempts(Run):
             runner.queue.request(self._next_attempt)
         elif self._is_expired or not runner.gate.seconds:
             log.warning("%s failed after %d attempts: %s", self.call.path, self._attempt, _Report(conflict))
-            self._refuse(conflict)
+            report = conflict.report if self.met_rules and isinstance(conflict, WriteConflict) else None
+            # What was read may be hidden from the caller, and so may the id of what was written.
+            self._refuse(conflict if report is None else report.error(shows_document=False))
         elif runner.gate.is_held_by(self):  # lost to the system, such as a push of code
             runner.queue.request(self._next_attempt)
         else:

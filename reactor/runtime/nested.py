@@ -28,6 +28,7 @@ from reactor.runtime.invocation import encode_result, read_arguments, wrong_kind
 from reactor.runtime.logs import NestedLog
 from reactor.runtime.references import function_path
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.ruled import RuledDocuments
 from reactor.runtime.subtasks import supervise
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_json
@@ -131,8 +132,13 @@ def call_nested(
     data = encode_arguments(target, args, named)
     surroundings = parent.ambient.child(target.function.kind)
     surroundings.log = NestedLog(parent.ambient.log, target.path)
-    database = outer.database
-    child = NestedExecution(parent, Documents(database, transaction, version.project.schema), surroundings)
+    database, around = outer.database, parent.documents
+    documents = (
+        around.inside(target.path)
+        if isinstance(around, RuledDocuments)
+        else Documents(database, transaction, version.project.schema)
+    )
+    child = NestedExecution(parent, documents, surroundings)
     handler, is_async = target.function.handler, target.function.is_async
     ctx = make_context(child, target.kind, is_async, outer.call.identity, outer.look)
     savepoint = transaction.savepoint() if target.kind == "mutation" else None

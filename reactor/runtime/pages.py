@@ -77,6 +77,14 @@ class Pager:
         self._is_used = False
         self.journal = journal  # to run with next time; a page that could not be read leaves it as it was
 
+    def forget_foreign(self, fingerprint: bytes) -> None:
+        """Do without a journal that is of another query: of another identity, whose rules leave other documents."""
+        if self.journal is not None:
+            try:
+                self._cursors.read(self.journal, fingerprint, "journal")
+            except InvalidCursor:
+                self.journal = None
+
     def read(self, scan: Scan, fingerprint: bytes, options: PageOptions) -> Generator[None, None, dict[str, Any]]:
         """Return one page of `scan`, which was not begun, as clients know it; yield where it may be suspended.
 
@@ -126,14 +134,15 @@ class Pager:
 class _Rows:
     """What one page has read so far."""
 
-    __slots__ = ("_is_bounded", "_keys", "_options", "_scan", "_size", "end", "page", "was_cut")
+    __slots__ = ("_cut", "_is_bounded", "_keys", "_options", "_scan", "_size", "end", "page", "was_cut")
 
     def __init__(self, scan: Scan, options: PageOptions, *, is_bounded: bool) -> None:
         self._scan = scan
         self._options = options
         self._is_bounded = is_bounded  # by its end, and by no number of documents
-        self._keys: list[bytes] = []  # of every row looked at
+        self._keys: list[bytes] = []  # of every row looked at that rules do not hide
         self._size = 0
+        self._cut: Position | None = None  # where hidden documents have left no room for more
         self.page: list[Document] = []
         self.end = END
         self.was_cut = False
@@ -141,18 +150,27 @@ class _Rows:
     def read(self) -> Generator[None, None, None]:
         """Read until the page is full, a limit is reached, or nothing is left."""
         scan, options, keys, page = self._scan, self._options, self._keys, self.page
-        transaction = scan.transaction
+        transaction, hidden = scan.transaction, scan.hidden
+        last: bytes | None = None
         for row in scan.rows():
             if row is None:
                 yield
                 continue
             key, data = row
-            if keys and not transaction.has_room(len(data)):
-                self.was_cut = True
+            if last is not None and not transaction.has_room(len(data)):
+                # A page that may end here is short, and does not say that hidden documents have made it so.
+                self.was_cut = self._is_bounded or not scan.hidden
+                if self._is_bounded and scan.hidden:
+                    self._cut = Position(last)
                 break
+            last = key
+            document = scan.consume(key, data)
+            if document is None and scan.hidden > hidden:
+                # Nothing that a client could count or be told may depend on a document that rules hide.
+                hidden = scan.hidden
+                continue
             keys.append(key)
             self._size += len(data)
-            document = scan.consume(key, data)
             if document is not None:
                 page.append(document)
             if self._is_bounded:
@@ -165,13 +183,14 @@ class _Rows:
         else:
             scan.finish()
             return
-        self.end = Position(keys[-1])
+        assert last is not None
+        self.end = Position(last)
         scan.stop()
 
     @property
     def middle(self) -> Position | None:
         """Where the page may be split in two: after the row in its middle."""
-        return Position(self._keys[len(self._keys) // 2]) if len(self._keys) > 2 else None
+        return Position(self._keys[len(self._keys) // 2]) if len(self._keys) > 2 else self._cut
 
     @property
     def advice(self) -> str | None:

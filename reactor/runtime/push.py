@@ -151,7 +151,7 @@ class Pusher:
         self._check_changed(project.schema, since)
         transaction = database.begin_mutation()
         module_keys, changed = self._stage_modules(transaction, project)
-        self._stage_tables(transaction, project.schema)
+        self._stage_tables(transaction, project)
         number = self._stage_deployment(transaction, project.schema)
         if self._versions.newest_defaults() not in (None, project.env):
             touch_defaults(database, transaction)
@@ -188,9 +188,9 @@ class Pusher:
             changed.append(str(row["path"]))
         return keys, sorted(changed)
 
-    def _stage_tables(self, transaction: Transaction, schema: Schema) -> None:
-        """Touch the rows of `_tables` whose definition changes, since whoever reads the table depends on it."""
-        database = self._database
+    def _stage_tables(self, transaction: Transaction, project: Project) -> None:
+        """Touch the rows of `_tables` whose definition or rules change: whoever reads the table depends on it."""
+        database, schema, rules = self._database, project.schema, project.rules
         for row in database.system_documents(TABLES):
             definition = schema.tables.get(str(row["name"]))
             if definition is None:
@@ -198,6 +198,8 @@ class Pusher:
             else:
                 text = _canonical(definition.to_json(str(row["name"]), stored=True))
                 text += f" validated={schema.schema_validation}"
+            if rules is not None and row["name"] in rules.tables:
+                text += f" rules={rules.digest}"
             if row.get("definition") != text:
                 table = database.catalog.by_name[TABLES]
                 database.put_system(transaction, table, str(row["_id"]), {**row, "definition": text}, row)

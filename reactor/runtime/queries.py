@@ -245,8 +245,6 @@ class QueryChain:
         return found[0] if found else None
 
     def _count(self) -> Step[int]:
-        if self._stages:
-            return (yield from self._open().count())
         return self._begin().count(self._selection())
 
     def _take(self, count: object) -> Step[list[Document]]:

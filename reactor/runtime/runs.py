@@ -25,6 +25,7 @@ from reactor.errors import (
     Unavailable,
 )
 from reactor.ports import Clock
+from reactor.runtime.access import Access
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success, request_id_of
 from reactor.runtime.commitgate import CommitGate
 from reactor.runtime.context import make_context
@@ -39,9 +40,10 @@ from reactor.runtime.logs import LogBuffer
 from reactor.runtime.nested import call_nested
 from reactor.runtime.origins import Origins
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.ruled import RuledDocuments
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.stored_files import Files
-from reactor.runtime.usage import warn_of_limits
+from reactor.runtime.usage import is_near_limits, warn_of_limits
 from reactor.runtime.versions import Version, Versions
 from reactor.values.stepwise import is_long
 
@@ -145,10 +147,11 @@ class Runner:
             return Refused(error)
         return self.failure(call, error, self.database.durable_ts, None, ())
 
-    def lines(self, surroundings: Ambient, transaction: Transaction) -> tuple[str, ...]:
+    def lines(self, run: "Run") -> tuple[str, ...]:
         """Return the log lines of an execution that has ended, as a client may see them."""
-        warn_of_limits(transaction, surroundings.log)
-        return () if self.redact else surroundings.log.lines
+        if is_near_limits(run.transaction):
+            warn_of_limits(run.transaction, run.surroundings.log, run.call.path, met_rules=run.met_rules)
+        return () if self.redact else run.surroundings.log.lines
 
 
 class Run(ABC):
@@ -188,6 +191,11 @@ class Run(ABC):
         """What makes the URLs of stored files."""
         return self.runner.files
 
+    @property
+    def met_rules(self) -> bool:
+        """Whether it may have met documents that its caller must not know of."""
+        return self.documents is not None and self.documents.met_rules
+
     def look(self) -> None:
         """Note that the function looked at the identity of its caller."""
         self.looked_at_identity = True
@@ -210,7 +218,14 @@ class Run(ABC):
         runner.begun += 1
         if runner.begun >= runner.sample_at:
             runner.take_sample(self)
-        documents = self.documents = Documents(self.database, transaction, version.project.schema, call.journal)
+        schema, rules = version.project.schema, version.project.rules
+        documents = self.documents = (
+            Documents(self.database, transaction, schema, call.journal)
+            if rules is None
+            else RuledDocuments(
+                Access(rules, self.database, transaction, schema, runner.queue, call.identity), journal=call.journal
+            )
+        )
         self.surroundings = runner.ambient(kind, documents)
         runner.database.retention.pin(transaction.begin_ts)
         try:
@@ -297,7 +312,8 @@ class QueryAttempt(Run):
         reads.add_range(table.by_id.id, EVERYTHING)  # once it is loaded, a commit makes the failure stale
         outcome = self.runner.not_loaded(self.call, error)
         # Dated like a look at a clock that has long gone on: nobody else is answered with it.
-        self._done(QueryRun(outcome, reads, self.looked_at_identity, clock_ns=0))
+        looked = self.looked_at_identity or (self.documents is not None and self.documents.looked_at_identity)
+        self._done(QueryRun(outcome, reads, looked, clock_ns=0))
 
     def finished(self, result: Any, error: BaseException | None) -> None:
         """Report what came of it."""
@@ -335,7 +351,7 @@ class QueryAttempt(Run):
             self.sample(value, error)
         runner.database.retention.unpin(transaction.begin_ts)
         outcome: Outcome
-        log_lines = runner.lines(self.surroundings, transaction)
+        log_lines = runner.lines(self)
         if error is None:
             outcome = Success(value, transaction.begin_ts, log_lines)
         elif isinstance(error, SnapshotTooOld | Unavailable | Overloaded | ProtocolError):
@@ -350,6 +366,9 @@ class QueryAttempt(Run):
         clock_ns = surroundings.now_ns if surroundings.looked_at_clock else None
         # A failure leaves the end of the page where it was.
         journal = None if isinstance(outcome, Success) else self.call.journal
-        if self.documents is not None and (pager := self.documents.pager) is not None:
-            journal = pager.journal
-        self._done(QueryRun(outcome, transaction.reads, self.looked_at_identity, journal, clock_ns))
+        looked, documents = self.looked_at_identity, self.documents
+        if documents is not None:
+            looked = looked or documents.looked_at_identity
+            if documents.pager is not None:
+                journal = documents.pager.journal
+        self._done(QueryRun(outcome, transaction.reads, looked, journal, clock_ns))

@@ -108,6 +108,17 @@ class SourceTree:
         code = compile(route_clock_calls(tree, data), str(file), "exec", dont_inherit=True)
         return SourceModule(name, file, folder, is_package, code, hashlib.sha256(data).digest(), imports)
 
+    def tree(self, name: str) -> ast.Module | None:
+        """Return what a module was compiled from; None when the project has none, or it is another one by now."""
+        module = self._modules.get(name)
+        if module is None or module.file is None:
+            return None
+        try:
+            data = module.file.read_bytes()
+        except OSError:
+            return None
+        return ast.parse(data, str(module.file)) if hashlib.sha256(data).digest() == module.digest else None
+
     def note_import(self, importer: str, imported: str) -> None:
         """Remember an import that was seen at run time and may not be visible in the source."""
         self._observed.setdefault(importer, set()).add(imported)

@@ -86,3 +86,52 @@ async def test_a_call_leaves_no_cycles(tmp_path: Path, garbage: list[object], na
         ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
         assert not ours
         assert live
+
+
+RULED = {
+    "schema.py": """
+        from reactor import define_rules, define_schema, define_table, v
+
+        async def load_user(ctx):
+            return await ctx.db.query("users").first()
+
+        def may_see(ctx, doc):
+            return doc["owner"] == ctx.user["name"] or doc["owner"] is None
+
+        schema = define_schema({
+            "users": define_table({"name": v.string()}),
+            "notes": define_table({"owner": v.string()}),
+        })
+        rules = define_rules({"notes": {"read": may_see, "insert": lambda ctx, doc: True}}, user=load_user)
+    """,
+    "functions/app.py": """
+        from reactor import mutation, query
+
+        @mutation
+        async def add(ctx):
+            await ctx.db.unsafe.insert("users", {"name": "alice"})
+            await ctx.db.insert("notes", {"owner": "alice"})
+            await ctx.run_query(notes)
+
+        @query
+        async def notes(ctx):
+            await ctx.db.unsafe.query("notes").paginate(num_items=1, cursor=None)
+            return len([note async for note in ctx.db.query("notes")])
+    """,
+}
+
+
+@pytest.mark.parametrize("name", ["add", "notes"])
+async def test_nor_does_one_under_row_rules(tmp_path: Path, garbage: list[object], name: str) -> None:
+    async with open_bench(tmp_path, RULED) as bench:
+        await bench.mutation("app:add")
+        gc.collect()
+        garbage.clear()
+
+        for _ in range(3):
+            await (bench.query if name == "notes" else bench.mutation)(f"app:{name}")
+            await bench.mutation("app:add")  # or the result would be a kept one
+        gc.collect()
+
+        ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
+        assert not ours

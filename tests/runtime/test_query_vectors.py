@@ -148,8 +148,9 @@ class Recorder:
     def not_unique(self, table: str, first: Any, second: Any) -> Exception:
         raise AssertionError("asserted with real documents")
 
-    def count(self, selection: Selection) -> Any:
+    def count(self, selection: Selection) -> Generator[None, None, Any]:
         self.calls.append(["1.0/count", {"table": selection.table}])
+        yield from ()
         return self._answer
 
     def get(self, table: str | None, document_id: str, system: bool = False) -> Any:
