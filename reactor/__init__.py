@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from reactor.errors import Error as Error
     from reactor.errors import ReactorError as ReactorError
     from reactor.runtime.action_context import ActionCtx as ActionCtx
+    from reactor.runtime.components import define_app as define_app
+    from reactor.runtime.components import define_component as define_component
     from reactor.runtime.context import MutationCtx as MutationCtx
     from reactor.runtime.context import QueryCtx as QueryCtx
     from reactor.runtime.crons import cron_jobs as cron_jobs
@@ -58,6 +60,8 @@ __all__ = [
     "components",
     "cron_jobs",
     "custom_jwt",
+    "define_app",
+    "define_component",
     "define_rules",
     "define_schema",
     "define_table",
@@ -94,6 +98,8 @@ _HOMES = {
     "cron_jobs": "reactor.runtime.crons",
     "custom_jwt": "reactor.auth.config",
     "define_rules": "reactor.runtime.rules",
+    "define_app": "reactor.runtime.components",
+    "define_component": "reactor.runtime.components",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
     "env": "reactor.runtime.environment",

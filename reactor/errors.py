@@ -278,10 +278,11 @@ class EnvironmentVariableMissing(Error, KeyError):
     code = "EnvironmentVariableMissing"
     status = 400
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, advice: str | None = None) -> None:
         self.name = name
         super().__init__(
-            f"Environment variable {name!r} is not set on this deployment. Set it with: reactor env set {name}=…"
+            advice
+            or f"Environment variable {name!r} is not set on this deployment. Set it with: reactor env set {name}=…"
         )
 
     def __str__(self) -> str:

@@ -207,10 +207,15 @@ def output(program: Program) -> list[Any]:
         return [json.loads(line) for line in program.out if not line.startswith(("[CONVEX", "[LOG]"))]
 
 
+def copy_project(source: Path, target: Path) -> Path:
+    """Copy a project made for tests."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
 def copy_fixture(target: Path) -> Path:
     """Copy the project made for end-to-end tests."""
-    shutil.copytree(FIXTURE, target, ignore=shutil.ignore_patterns("__pycache__"))
-    return target
+    return copy_project(FIXTURE, target)
 
 
 def copy_application(target: Path) -> Path:

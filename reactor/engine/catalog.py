@@ -3,8 +3,9 @@
 Owns the documents of each table, the sorted keys of each index, and the numbering of both. A document's bytes are kept
 once, by id; an index holds only keys, each of which ends with the id, so a document that changes in place touches no
 index. An index is identified by its table and stored fields, never by its name: names belong to a schema version and
-are resolved there, so a deploy can swap a name without rebuilding anything. Used by the database; nothing else writes
-here.
+are resolved there, so a deploy can swap a name without rebuilding anything. Tables of the component instance `a/b` are
+those named `a/b/…`, with numbers of the one number space; code sees its own through its `Namespace`, and no others.
+Used by the database; nothing else writes here.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ DEPLOYMENT: Final = "_deployment"
 ENVIRONMENT_VARIABLES: Final = "_environment_variables"
 CRON_JOBS: Final = "_cron_jobs"
 CRON_JOB_LOGS: Final = "_cron_job_logs"
+FUNCTION_HANDLES: Final = "_function_handles"
+COMPONENTS: Final = "_components"
 SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
 STORED_FILES: Final = "_storage"
 VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
@@ -38,6 +41,8 @@ SYSTEM_TABLES: Final = {
     ENVIRONMENT_VARIABLES: 516,
     CRON_JOBS: 517,
     CRON_JOB_LOGS: 518,
+    FUNCTION_HANDLES: 519,
+    COMPONENTS: 520,
     **VISIBLE_SYSTEM_TABLES,
 }
 BY_NEXT_TIME: Final = ("nextTime", "_creationTime")  # what is due at one time keeps the order it was made in
@@ -75,11 +80,26 @@ class Index:
 class Table:
     """One table: its number, its name, its documents, and its indexes by stored fields."""
 
-    __slots__ = ("by_id", "documents", "history", "indexes", "name", "number", "order", "row_key", "unloaded")
+    __slots__ = (
+        "by_id",
+        "component",
+        "documents",
+        "history",
+        "indexes",
+        "is_system",
+        "local_name",
+        "name",
+        "number",
+        "order",
+        "row_key",
+        "unloaded",
+    )
 
     def __init__(self, number: int, name: str, by_id: IndexId, by_creation_time: IndexId) -> None:
         self.number = number
         self.name = name
+        self.component, _, self.local_name = name.rpartition("/")  # what the code of the component calls it
+        self.is_system = self.local_name.startswith("_")
         self.documents: dict[bytes, bytes] = {}  # by `id_key`: the stored form, in the latest applied state
         self.history: History[bytes | None] = History()  # what stood there before; None: no document
         self.by_id = Index(by_id, self, BY_ID)
@@ -102,6 +122,31 @@ def document_bytes(data: bytes | None) -> int:
     return 0 if data is None else DOCUMENT_BYTES + len(data)
 
 
+class Namespace:
+    """The tables of one component instance, the application itself included: all that its code can name or reach.
+
+    Names are those the code uses. It is the `TableNumbers` of the instance's validators.
+    """
+
+    __slots__ = ("by_name", "by_number", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.by_name: dict[str, Table] = {}
+        self.by_number: dict[int, Table] = {}
+
+    def table_name(self, number: int) -> str | None:
+        """Return the name of a table, or None when code of this instance knows no such table."""
+        table = self.by_number.get(number)
+        if table is None or (table.is_system and table.local_name not in VISIBLE_SYSTEM_TABLES):
+            return None
+        return table.local_name
+
+    def full_name(self, name: str) -> str:
+        """Return the name of a table of this instance in the catalog."""
+        return f"{self.path}/{name}" if self.path else name
+
+
 class Catalog:
     """Every table of the deployment, by name and by number."""
 
@@ -111,18 +156,17 @@ class Catalog:
         self.bytes = 0  # of memory that all documents and index keys take
         self.by_name: dict[str, Table] = {}
         self.by_number: dict[int, Table] = {}
+        self.namespaces: dict[str, Namespace] = {}  # by path of the component instance; "" is the application
         self._next_index = 0
         for name, number in SYSTEM_TABLES.items():
-            table = self.add_table(number, name)
-            for fields in SYSTEM_INDEXES.get(name, ()):
-                self.add_index(table, fields)
+            self.add_table(number, name)
 
-    def table_name(self, number: int) -> str | None:
-        """Return the name of a table, or None when no such table is known to applications."""
-        table = self.by_number.get(number)
-        if table is None or (number < FIRST_USER_TABLE and table.name not in VISIBLE_SYSTEM_TABLES):
-            return None
-        return table.name
+    def namespace(self, path: str) -> Namespace:
+        """Return the tables of one component instance; there are none yet if it is new."""
+        namespace = self.namespaces.get(path)
+        if namespace is None:
+            namespace = self.namespaces[path] = Namespace(path)
+        return namespace
 
     def free_number(self) -> int:
         """Return the lowest number no table holds.
@@ -138,16 +182,23 @@ class Catalog:
         return number
 
     def add_table(self, number: int, name: str) -> Table:
-        """Make the empty table `name`, with its two automatic indexes."""
+        """Make the empty table `name`, with its two automatic indexes, and those of a system table."""
         table = Table(number, name, self._new_id(), self._new_id())
         self.by_name[name] = table
         self.by_number[number] = table
+        namespace = self.namespace(table.component)
+        namespace.by_name[table.local_name] = table
+        namespace.by_number[number] = table
+        for fields in SYSTEM_INDEXES.get(table.local_name, ()):
+            self.add_index(table, fields)
         return table
 
     def drop_table(self, number: int) -> None:
         """Forget a table and its documents."""
         table = self.by_number.pop(number)
         del self.by_name[table.name]
+        namespace = self.namespaces[table.component]
+        del namespace.by_name[table.local_name], namespace.by_number[number]
         if table.unloaded is None:
             self.bytes -= sum(document_bytes(data) for data in table.documents.values())
             self.bytes -= sum(index.keys.bytes for index in table.order)

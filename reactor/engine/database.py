@@ -21,7 +21,7 @@ from reactor.engine.transaction import Transaction
 from reactor.engine.undo import stage_undo
 from reactor.engine.writelog import LogEntry, WriteLog
 from reactor.errors import OutcomeUnknown, StorageError, Unavailable
-from reactor.limits import FIRST_USER_TABLE, Limits
+from reactor.limits import Limits
 from reactor.ports import Clock, Rng, Spawn
 from reactor.storage.interface import Persistence, Record
 from reactor.values.ids import IdGenerator
@@ -155,7 +155,9 @@ class Database:
         return self.catalog.by_name.get(name)
 
     def create_table(self, name: str, asked_by: Transaction | None = None) -> Table:
-        """Create a user table in a commit of its own, which is no conflict for the transaction that asked for it.
+        """Create a table in a commit of its own, which is no conflict for the transaction that asked for it.
+
+        `name` is the one in the catalog: that of a component's table begins with the component's path.
 
         Raises:
             LimitExceeded: there are too many tables.
@@ -199,8 +201,8 @@ class Database:
         transaction.put(table, document_id, normal, data, before, standing)
 
     def user_tables(self) -> list[Table]:
-        """Return every user table."""
-        return [table for table in self.catalog.by_number.values() if table.number >= FIRST_USER_TABLE]
+        """Return every table that a schema can declare, those of components included."""
+        return [table for table in self.catalog.by_number.values() if not table.is_system]
 
     def system_documents(self, table_name: str) -> list[dict[str, Value]]:
         """Return every document of a system table in the latest applied state."""

@@ -27,8 +27,9 @@ async def recover(
     await _load(persistence, catalog.by_number[system])
     _adopt_tables(catalog)
     for number in await persistence.tables():
-        if number in catalog.by_number and system < number < FIRST_USER_TABLE:
-            await _load(persistence, catalog.by_number[number])
+        table = catalog.by_number.get(number)
+        if table is not None and table.is_system and number != system:
+            await _load(persistence, table)
     async for marks in persistence.load(SESSION_MARKS):
         for mark in marks:
             sessions.refuse_through(mark.id, int(mark.value))
@@ -97,5 +98,6 @@ def _adopt_table(catalog: Catalog, data: bytes) -> None:
     if table is None:
         assert number >= FIRST_USER_TABLE
         table = catalog.add_table(int(number), name)
-        catalog.leave_unloaded(table)
+        if not table.is_system:  # those of a component are loaded at once, like the deployment's own
+            catalog.leave_unloaded(table)
     table.row_key = id_key(row_id)

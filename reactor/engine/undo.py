@@ -8,14 +8,14 @@ database.
 from collections.abc import Iterable
 from typing import Final
 
-from reactor.engine.catalog import DEPLOYMENT, MODULES, TABLES, id_key
+from reactor.engine.catalog import COMPONENTS, DEPLOYMENT, FUNCTION_HANDLES, MODULES, TABLES, id_key
 from reactor.engine.snapshot import read_at
 from reactor.engine.transaction import PendingWrite, Transaction
 from reactor.storage.interface import Record
 from reactor.values.stored import decode_object
 
 # Tables and deployed code exist outside the documents too, and stay: these rows are written again, not put back.
-_STAYING: Final = frozenset((TABLES, MODULES, DEPLOYMENT))
+_STAYING: Final = frozenset((TABLES, MODULES, DEPLOYMENT, FUNCTION_HANDLES, COMPONENTS))
 
 
 def stage_undo(transaction: Transaction, lost: Iterable[Record], end: int) -> None:

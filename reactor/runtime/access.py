@@ -44,7 +44,7 @@ from reactor.runtime.logs import LogBuffer
 from reactor.runtime.queries import QueryChain
 from reactor.runtime.rules import Rule, Rules
 from reactor.runtime.runqueue import RunQueue
-from reactor.schema.definition import Schema
+from reactor.runtime.scopes import Scope
 
 log = logging.getLogger("reactor.functions.rules")
 
@@ -171,7 +171,7 @@ class RuleCtx(QueryCtx):
         raise InvalidFunctionCall(NO_CALLS)
 
 
-class BlockingRuleCtx(RuleCtx, BlockingQueryCtx):
+class BlockingRuleCtx(RuleCtx, BlockingQueryCtx):  # type: ignore[misc]  # its calls return the results themselves
     """What a plain rule receives as its first parameter."""
 
     __slots__ = ()
@@ -219,7 +219,7 @@ class Access:
         "documents",
         "is_met",
         "rules",
-        "schema",
+        "scope",
         "transaction",
     )
 
@@ -228,14 +228,14 @@ class Access:
         rules: Rules,
         database: Database,
         transaction: Transaction,
-        schema: Schema,
+        scope: Scope,
         queue: RunQueue,
         identity: Identity,
     ) -> None:
         self.rules = rules
         self.database = database
         self.transaction = transaction
-        self.schema = schema
+        self.scope = scope
         self._queue = queue
         self.caller = Caller(identity, rules.user)
         self._execution: _RuleExecution | None = None
@@ -297,7 +297,7 @@ class Access:
         return ctx
 
     def _begin(self) -> _RuleExecution:
-        self.documents = Documents(self.database, self.transaction, self.schema)
+        self.documents = Documents(self.database, self.transaction, self.scope)
         surroundings = _surroundings().child("query")
         surroundings.log = _ServerLog(self.is_heard)
         surroundings.source = self.documents

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from reactor.errors import (
     Error,
     FunctionNotFound,
@@ -27,14 +29,14 @@ from reactor.runtime.action_loops import ActionLoops, post
 from reactor.runtime.action_ports import Deliver, Receive, Request
 from reactor.runtime.action_runs import ActionRun, Ended, Task, Work
 from reactor.runtime.arguments import encode_arguments
-from reactor.runtime.calls import Call, Outcome, Refused, Success, request_id_of
+from reactor.runtime.calls import ANONYMOUS, Call, Outcome, Refused, Success, request_id_of
 from reactor.runtime.executor import Executor
 from reactor.runtime.invocation import encode_result, find_action, read_arguments
 from reactor.runtime.line import Line
-from reactor.runtime.references import function_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done
 from reactor.runtime.stored_files import Files
+from reactor.runtime.targets import Address, address_of, find_outside
 from reactor.runtime.versions import Version
 
 CLOSE_SECONDS: Final = 1.0  # that loops which are not blocked take to end, at most
@@ -90,6 +92,8 @@ class Actions:
         try:
             version = executor.versions.at(database.durable_ts)
             function = find_action(version, call)
+            if function.component != call.component:  # named by a handle
+                call = msgspec.structs.replace(call, component=function.component)
             if parent is not None and parent.depth >= MAX_CALL_DEPTH:
                 raise LimitExceeded(
                     "MaximumCallDepthExceeded",
@@ -101,7 +105,7 @@ class Actions:
         except Error as error:
             done(executor.failure(call, error, database.durable_ts, version, ()))
             return None
-        task = Task(call, version, function.path, self._work(function, call), function.function.is_async)
+        task = Task(call, version, function.label, self._work(function, call), function.function.is_async)
         return self.perform(task, partial(self._concluded, task, done), is_patient=is_patient, parent=parent)
 
     def perform(
@@ -141,7 +145,9 @@ class Actions:
     def begin(self, run: ActionRun) -> None:
         """Start `run`, which has a place now."""
         run.has_place = True
-        run.variables = self._executor.environment()
+        run.variables = self._executor.environment(
+            run.task.version.project, run.task.version.scopes[run.call.component].instance
+        )
         for timer in run.timers:
             timer.cancel()
         if run.parent is None:
@@ -184,13 +190,14 @@ class Actions:
     # Functions of the project.
 
     def _work(self, function: RegisteredFunction, call: Call) -> Work:
-        handler, data, catalog = function.function.handler, bytes(call.args), self._database.catalog
+        handler, data = function.function.handler, bytes(call.args)
+        tables = self._database.catalog.namespace(function.component)
 
         async def run_async(ctx: Any) -> bytes:
-            return encode_result(function, await handler(ctx, **read_arguments(function, data, catalog)), catalog)
+            return encode_result(function, await handler(ctx, **read_arguments(function, data, tables)), tables)
 
         def run(ctx: Any) -> bytes:
-            return encode_result(function, handler(ctx, **read_arguments(function, data, catalog)), catalog)
+            return encode_result(function, handler(ctx, **read_arguments(function, data, tables)), tables)
 
         return run_async if function.function.is_async else run
 
@@ -234,9 +241,12 @@ class Actions:
         self, run: ActionRun, kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
     ) -> tuple[Request, Receive]:
         """Return the request to run a function of the project, and what turns its result into the caller's."""
-        path = function_path(function)
-        target = self._find(run.task.version, path)
-        call = _part_of(run.call, path, encode_arguments(target, args, named))
+        address = address_of(run.call.component, function)
+        target = self._find(run.task.version, address)
+        call = _part_of(run.call, target.path, encode_arguments(target, args, named))
+        if target.component != call.component:
+            identity = call.identity if call.identity.kind == "admin" else ANONYMOUS
+            call = msgspec.structs.replace(call, component=target.component, identity=identity)
         executor = self._executor
 
         def request(deliver: Deliver) -> Callable[[], None] | None:
@@ -245,7 +255,7 @@ class Actions:
 
             def heard(outcome: Outcome) -> None:
                 if not isinstance(outcome, Refused):
-                    run.log.relay(outcome.log_lines, f"[{target.path}] ")
+                    run.log.relay(outcome.log_lines, f"[{target.label}] ")
                 deliver(outcome)
 
             submit = executor.submit_query if kind == "query" else executor.submit_mutation
@@ -254,16 +264,16 @@ class Actions:
 
         return request, target.binder.receive
 
-    def _find(self, version: Version, path: str) -> RegisteredFunction:
-        """Return what `path` names for code of `version`, whose types the result should have; else for the newest."""
-        for registry in (version.project.registry, self._executor.versions.latest().project.registry):
-            try:
-                target = registry.lookup(path)
-            except ProtocolError as error:  # of the application, not of its client
-                raise FunctionNotFound(str(error)) from None
-            if target is not None:
-                return target
-        raise FunctionNotFound(f"Could not find function for '{path}'.")
+    def _find(self, version: Version, address: Address) -> RegisteredFunction:
+        """Return what is at `address` for code of `version`, whose types the result should have; else for the newest.
+
+        Raises:
+            FunctionNotFound: there is nothing in either.
+        """
+        try:
+            return find_outside(version, address)
+        except FunctionNotFound:
+            return find_outside(self._executor.versions.latest(), address)
 
 
 def _part_of(call: Call, path: str, args: bytes) -> Call:

@@ -308,6 +308,20 @@ class QueryCtx:
         """
         return self._run_nested("query", function, args, named)
 
+    def function_handle(self, function: AnyReference, /) -> Operation[str]:
+        """Return a string that stands for a function wherever one is named, also in other components.
+
+        It stays the same from deploy to deploy, until the function is deleted. Who has it can call the function,
+        whether it is public or not.
+
+        Raises:
+            FunctionNotFound: there is no such function, or it is an internal one of a component mounted here.
+        """
+        execution = self._execution
+        return Operation(
+            execution, "ctx.function_handle()", lambda: execution.owner.function_handle(execution, function)
+        )
+
     def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         execution = self._execution
         call = partial(execution.owner.call_nested, execution, kind, function, args, named)
@@ -382,13 +396,26 @@ class _BlockingCalls:
 
     _execution: Execution
 
+    def function_handle(self, function: AnyReference, /) -> str:
+        """Return a string that stands for a function wherever one is named, also in other components.
+
+        It stays the same from deploy to deploy, until the function is deleted. Who has it can call the function,
+        whether it is public or not.
+
+        Raises:
+            FunctionNotFound: there is no such function, or it is an internal one of a component mounted here.
+        """
+        execution = self._execution
+        execution.check_alive()
+        return execution.owner.function_handle(execution, function)
+
     def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         execution = self._execution
         execution.check_alive()
         return run_to_end(execution.owner.call_nested(execution, kind, function, args, named))
 
 
-class BlockingQueryCtx(_BlockingCalls, QueryCtx):
+class BlockingQueryCtx(_BlockingCalls, QueryCtx):  # type: ignore[misc]  # its calls return the results themselves
     """What a plain `def` query receives."""
 
     __slots__ = ()
@@ -399,7 +426,7 @@ class BlockingQueryCtx(_BlockingCalls, QueryCtx):
         return BlockingStorageReader(self._execution)
 
 
-class BlockingMutationCtx(_BlockingCalls, MutationCtx):
+class BlockingMutationCtx(_BlockingCalls, MutationCtx):  # type: ignore[misc]
     """What a plain `def` mutation receives."""
 
     __slots__ = ()

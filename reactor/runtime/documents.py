@@ -20,16 +20,19 @@ from reactor.errors import (
     DocumentInvalid,
     DocumentNotFound,
     InvalidArgument,
+    InvalidPage,
     NotUnique,
     UnknownIndex,
     UnknownTable,
     ValidationError,
 )
-from reactor.limits import FIRST_USER_TABLE, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
-from reactor.runtime.pages import PageOptions, Pager
+from reactor.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
+from reactor.runtime.components import environment_of
+from reactor.runtime.pages import NOT_IN_COMPONENTS, PageOptions, Pager
 from reactor.runtime.scans import Document, Scan, Selection, SystemScan
+from reactor.runtime.scopes import Scope
 from reactor.runtime.systemdocs import published
-from reactor.schema.definition import Schema, TableDefinition
+from reactor.schema.definition import TableDefinition
 from reactor.values.document import check_document, check_document_size
 from reactor.values.ids import decode_id, table_of
 from reactor.values.names import check_identifier
@@ -41,23 +44,33 @@ ONLY_SYSTEM_TABLES: Final = "System tables can only be accessed from db.system.q
 
 
 class Documents:
-    """The documents of one transaction, under the schema of one project version."""
+    """The documents of one transaction that one component instance may see, under its schema in one version."""
 
     # Of row rules, which `runtime/ruled` knows of.
     looked_at_identity = False
     met_rules = False
 
-    __slots__ = ("_database", "_journal", "_open_scans", "_schema", "_tables", "pager", "transaction")
+    __slots__ = (
+        "_database",
+        "_journal",
+        "_namespace",
+        "_open_scans",
+        "_schema",
+        "_tables",
+        "pager",
+        "scope",
+        "transaction",
+    )
 
-    def __init__(
-        self, database: Database, transaction: Transaction, schema: Schema, journal: str | None = None
-    ) -> None:
+    def __init__(self, database: Database, transaction: Transaction, scope: Scope, journal: str | None = None) -> None:
         """Read and write through `transaction`; `journal` is where an earlier run of the query ended its page."""
         self._database = database
         self._journal = journal
         self.pager: Pager | None = None  # when there is a page
         self.transaction = transaction
-        self._schema = schema
+        self.scope = scope
+        self._schema = scope.schema
+        self._namespace = scope.namespace
         self._open_scans: list[Scan] = []
         self._tables: dict[str, tuple[Table, TableDefinition | None]] = {}
 
@@ -73,8 +86,8 @@ class Documents:
         return self._database.rng.token_bytes(count)
 
     def environment(self) -> Mapping[str, str]:
-        """Return the environment variables as the transaction sees them; a look at one is recorded."""
-        return self._database.environment_of(self.transaction)
+        """Return what the code here sees of the environment, in this transaction; a look at a variable is recorded."""
+        return environment_of(self.scope.instance, self._database.environment_of(self.transaction))
 
     # Documents by id.
 
@@ -168,7 +181,7 @@ class Documents:
             document = dict(sorted(document.items()))  # the stored form is sorted
         if given.nesting > MAX_DOCUMENT_NESTING or len(document) > MAX_OBJECT_FIELDS:
             return False
-        if definition is not None and not definition.accepts_document(document, self._database.catalog):
+        if definition is not None and not definition.accepts_document(document, self._namespace):
             return False
         data = b"%b" % encode_stored(document)  # copied, as in `_encode`
         # No value is more than twice as large as its stored form, so this leaves no document over the limit.
@@ -216,9 +229,9 @@ class Documents:
         table, _ = self._locate("system.get", table_name, document_id)
         if table is None:
             return None
-        if table.number >= FIRST_USER_TABLE:
+        if not table.is_system:
             raise InvalidArgument("User tables cannot be accessed with db.system.")
-        if table.name not in VISIBLE_SYSTEM_TABLES:
+        if table.local_name not in VISIBLE_SYSTEM_TABLES:
             return None
         assert isinstance(document_id, str)
         data = self.transaction.look_up(table, document_id)
@@ -263,8 +276,10 @@ class Documents:
 
         Raises:
             UnknownTable, UnknownIndex, RangeError: the query does not fit the schema.
-            InvalidPage, InvalidCursor, LimitExceeded: see `Pager.read`.
+            InvalidPage, InvalidCursor, LimitExceeded: see `Pager.read`. Components have no pages.
         """
+        if self.scope.path:
+            raise InvalidPage("PaginationUnsupportedInComponents", NOT_IN_COMPONENTS)
         scan = self.open_scan(selection)
         fields = scan.index.fields if scan.index is not None else BY_CREATION_TIME
         return self.open_pager().read(scan, fingerprint(selection.to_json(), fields), options)
@@ -337,7 +352,7 @@ class Documents:
             if fields is not None:
                 return fields
         known = ["by_id", "by_creation_time", *([i.name for i in definition.indexes] if definition else [])]
-        raise UnknownIndex(f"Index {table.name}.{name} not found.{_nearest(name, known)}")
+        raise UnknownIndex(f"Index {table.local_name}.{name} not found.{_nearest(name, known)}")
 
     def _table(self, name: str, create: bool) -> tuple[Any, TableDefinition | None]:
         """Return the table and its definition, recording that this transaction depends on both."""
@@ -355,7 +370,7 @@ class Documents:
         if definition is None and self._schema.tables and self._schema.strict_table_names:
             reads.add_point(database.deployment_index, database.deployment_key)
             raise UnknownTable(f"The schema has no table {name!r}.{_nearest(name, list(self._schema.tables))}")
-        table = database.table(name)
+        table = self._namespace.by_name.get(name)
         if table is None:
             if not create:
                 self._depend_on_tables()
@@ -364,7 +379,7 @@ class Documents:
                 check_identifier(name)
             except ValidationError as error:
                 raise InvalidArgument(f"Invalid table name: {error}") from None
-            table = database.create_table(name, self.transaction)
+            table = database.create_table(self._namespace.full_name(name), self.transaction)
         if table.unloaded is not None:
             self.transaction.needs = table  # should the handler swallow what is raised here
             raise TableUnloaded(name)
@@ -380,7 +395,7 @@ class Documents:
             raise InvalidArgument(ONLY_USER_TABLES)
         if name not in VISIBLE_SYSTEM_TABLES:
             raise UnknownTable(f"There is no system table {name!r}.{_nearest(name, list(VISIBLE_SYSTEM_TABLES))}")
-        return self._database.catalog.by_name[name], None
+        return self._namespace.by_name[name], None
 
     def _id_of(self, table_name: str, text: object) -> str | None:
         if not isinstance(text, str):
@@ -389,10 +404,10 @@ class Documents:
             number, _ = decode_id(text)
         except InvalidArgument:
             return None
-        table = self._database.catalog.by_number.get(number)
+        table = self._namespace.by_number.get(number)
         if table is None:
             self._depend_on_tables()
-        return text if table is not None and table.name == table_name else None
+        return text if table is not None and table.local_name == table_name else None
 
     def _depend_on_tables(self) -> None:
         """Record that a table was looked for in vain: one that comes to be, or becomes forbidden, is a change."""
@@ -403,7 +418,7 @@ class Documents:
     def _locate(
         self, call: str, table_name: str | None, document_id: object
     ) -> tuple[Table | None, TableDefinition | None]:
-        """Return the table of the application an id belongs to, or None when no table has its number."""
+        """Return the table of this instance that an id belongs to, or None when it has none of that number."""
         if not isinstance(document_id, str):
             if document_id is undefined:
                 raise TypeError(f"Must provide arg 1 `id` to `{call}`")
@@ -415,20 +430,20 @@ class Documents:
             number = table_of(document_id)
         except InvalidArgument as error:
             raise InvalidArgument(f"Invalid argument `id` for `db.{call}`: {error}") from None
-        table = self._database.catalog.by_number.get(number)
+        table = self._namespace.by_number.get(number)
         if table is None:
             self._depend_on_tables()
             return None, None
-        if table_name is not None and table.name != table_name:
+        if table_name is not None and table.local_name != table_name:
             raise InvalidArgument(
                 f'Invalid argument `id` for `db.{call}`: expected to be an Id<"{table_name}">, '
-                f'got Id<"{table.name}"> instead.'
+                f'got Id<"{table.local_name}"> instead.'
             )
-        if number < FIRST_USER_TABLE:
+        if table.is_system:
             if call == "system.get":
                 return table, None
             raise InvalidArgument("System tables can only be accessed with db.system.")
-        return self._table(table.name, create=False)
+        return self._table(table.local_name, create=False)
 
     def _existing(
         self, call: str, verb: str, table_name: str | None, document_id: object
@@ -477,12 +492,12 @@ class Documents:
         except ValidationError as error:
             raise DocumentInvalid(str(error)) from None
         _check_system_fields(value, document_id, creation_time)
-        if definition is not None and not definition.accepts_document(document, self._database.catalog):
+        if definition is not None and not definition.accepts_document(document, self._namespace):
             try:
-                definition.check_document(document, self._database.catalog)
+                definition.check_document(document, self._namespace)
             except ValidationError as error:
                 raise DocumentInvalid(
-                    f'Failed to insert or update a document in table "{table.name}" '
+                    f'Failed to insert or update a document in table "{table.local_name}" '
                     f"because it does not match the schema: {error}"
                 ) from None
         try:

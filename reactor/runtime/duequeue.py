@@ -57,8 +57,9 @@ class DueQueue:
         database.after_publish.append(self._published)
 
     def open(self) -> None:
-        """Begin to start what is due."""
+        """Begin to start what is due, perhaps again."""
         self._is_open = True
+        self._is_paused = False
         self._look()
 
     def close(self) -> None:
@@ -89,6 +90,11 @@ class DueQueue:
         """When the first document that does not run yet is due, in nanoseconds since the Unix epoch, or None."""
         found = self._first()
         return None if found is None else _nanoseconds(found[1])
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing runs, nothing is due, and nothing has changed that is not known to stay."""
+        return not (self.running or self._has_due()) and self._index.moves.newest <= self._database.durable_ts
 
     async def settled(self) -> None:
         """Wait until everything committed so far is durable, nothing runs, and nothing is due."""

@@ -69,6 +69,9 @@ class Owner(Protocol):
     ) -> Generator[Any, Any, Any]:
         """Run another function in the same transaction."""
 
+    def function_handle(self, parent: "Execution", function: object) -> str:
+        """Return the handle of a function that the code of `parent` can name."""
+
 
 class Operation(Generic[T]):
     """One call on `ctx`, made and not yet awaited. Its work is done when it is awaited, once."""

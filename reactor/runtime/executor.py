@@ -82,13 +82,14 @@ class Executor(Runner):
         self.queue.request(begin)
 
     def submit_handler(self, handler: Callable[..., Any], call: Call, done: Done) -> None:
-        """Run a handler that is no function of the project as a mutation, under the deployed schema."""
-        self.queue.request(MutationAttempts(self, call, done, handler=_registered("mutation", handler)).begin)
+        """Run a handler that is no function of the project as a mutation, in the call's component instance."""
+        registered = _registered("mutation", handler, call.component)
+        self.queue.request(MutationAttempts(self, call, done, handler=registered).begin)
 
     def submit_query_handler(self, handler: Callable[..., Any], call: Call, done: Done) -> None:
         """Run a handler that is no function of the project as a query, at the durable timestamp."""
         attempt = QueryAttempt(self, call, None, lambda run: done(run.outcome))
-        attempt.handler = _registered("query", handler)
+        attempt.handler = _registered("query", handler, call.component)
         self.queue.request(attempt.begin)
 
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
@@ -99,8 +100,8 @@ class Executor(Runner):
         self.run_query(call, ts, lambda run: done(run.outcome))
 
 
-def _registered(kind: RunKind, handler: Callable[..., Any]) -> RegisteredFunction:
+def _registered(kind: RunKind, handler: Callable[..., Any], component: str) -> RegisteredFunction:
     registry = Registry()
     registry.register("run", "handler", Function(kind, "internal", handler), "")
     (function,) = registry.functions.values()
-    return function
+    return function._replace(component=component)

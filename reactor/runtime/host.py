@@ -25,7 +25,7 @@ from reactor.runtime.origins import Origins
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
-from reactor.runtime.scheduler import Scheduler
+from reactor.runtime.schedulers import Schedulers
 from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
@@ -99,10 +99,10 @@ class Host:
         self._tasks = tasks
         self.files = self.executor.files = Files(database, blobs, origins, clock, rng, limits)
         self.actions = Actions(self.executor, clock, limits)
-        self.http = HttpRunner(self.actions, self.executor)
-        self.scheduler = Scheduler(self.executor, clock, alarms)
+        self.scheduler = Schedulers(self.executor, clock, alarms)
         self.crons = CronRunner(self.executor, clock, alarms, rng)
         self._pusher.on_switch.append(self.crons.stage)
+        self.http = HttpRunner(self.actions, self.executor)
         collector = Collector(database, self.files, alarms, clock, limits, tasks.spawn)
         self.services: list[Service] = [  # stopped in the opposite order
             collector,
@@ -171,6 +171,7 @@ class Host:
             self._are_started = True
             for service in self.services:
                 service.start()
+        self.scheduler.follow()
         return report
 
     async def close(self) -> None:

@@ -21,10 +21,12 @@ from starlette.types import Message, Scope
 from reactor.errors import Error, ReturnsInvalid, TooManyRequests, Unavailable
 from reactor.runtime.action_runs import Ended, Task
 from reactor.runtime.actions import Actions
-from reactor.runtime.calls import Call, Identity
+from reactor.runtime.calls import ANONYMOUS, Call, Identity
+from reactor.runtime.components import child_path
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import failure_of, http_failure
-from reactor.runtime.http_router import HttpRouter, Route
+from reactor.runtime.http_mounts import HttpPlace, locate
+from reactor.runtime.http_router import Route
 from reactor.runtime.versions import Version
 
 NO_ARGS: Final = b"{}"
@@ -67,14 +69,18 @@ class HttpRunner:
         self._actions = actions
         self._executor = executor
 
-    def version(self) -> tuple[Version, HttpRouter | None]:
-        """Return the deployed version and its routes, None when it has no functions/http.py.
+    def version(self) -> Version:
+        """Return the deployed version.
 
         Raises:
             Unavailable: nothing was pushed yet.
         """
-        version = self._executor.versions.at(self._executor.database.durable_ts)
-        return version, version.project.http
+        return self._executor.versions.at(self._executor.database.durable_ts)
+
+    def locate(self, version: Version, method: str, path: str) -> HttpPlace:
+        """Return whose routes a request is for."""
+        project = version.project
+        return locate(project.root, method, path, None if project.app is None else project.app.http_prefix)
 
     def run(
         self,
@@ -86,12 +92,24 @@ class HttpRunner:
         *,
         identity: Identity,
         request_id: str,
+        component: str,
     ) -> Callable[[], None]:
-        """Answer one request; `done` hears of the end. Returns what cancels it."""
+        """Answer one request; `done` hears of the end. Returns what cancels it.
+
+        A handler of a component is told of no identity but an administrator's.
+        """
         handler = route.handler
-        call = Call(path=handler.path, args=NO_ARGS, identity=identity, request_id=request_id)
+        if component and identity.kind != "admin":
+            identity = ANONYMOUS
+        call = Call(path=handler.path, args=NO_ARGS, identity=identity, request_id=request_id, component=component)
         answer = _answer if handler.is_async else _answer_blocking
-        task = Task(call, version, handler.path, partial(answer, handler.handler, scope, channels), handler.is_async)
+        task = Task(
+            call,
+            version,
+            child_path(component, handler.path),
+            partial(answer, handler.handler, scope, channels),
+            handler.is_async,
+        )
         return self._actions.perform(task, partial(self._ended, task, done), is_admitted=True)
 
     def _ended(self, task: Task, done: Callable[[HttpEnd], None], ended: Ended) -> None:

@@ -23,7 +23,9 @@ from reactor.runtime.datetimes import HELPER, clock_source
 from reactor.runtime.determinism import PROJECT_PREFIX, current_log
 from reactor.runtime.guard import facades
 from reactor.runtime.logs import console
-from reactor.runtime.sources import SourceTree
+from reactor.runtime.sources import ComponentTree, SourceTree
+
+Import = Callable[..., Any]  # what `__import__` is
 
 _PRIVATE: Final = re.compile(rf"{PROJECT_PREFIX}\d+\.")
 
@@ -34,25 +36,33 @@ def public_names(text: str) -> str:
 
 
 class PrivatePackage(importlib.abc.Loader):
-    """One version of a project in `sys.modules`: its sources, and the builtins of its modules."""
+    """One version of a project, or of a component, in `sys.modules`: its sources, and the builtins of its modules.
 
-    def __init__(self, name: str, sources: SourceTree) -> None:
+    What its modules import and is not theirs, is looked up by `outer`, the package of the project that a component is
+    a part of.
+    """
+
+    def __init__(self, name: str, sources: SourceTree, outer: "PrivatePackage | None" = None) -> None:
         self.name = name
         self.sources = sources
         self._running: list[str] = []
         self._builtins = dict(vars(builtins))
-        self._builtins["__import__"] = self._user_import()
+        self.import_: Import = self._user_import(builtins.__import__ if outer is None else outer.import_)
+        self._builtins["__import__"] = self.import_
         self._builtins["print"] = console(current_log)
         self._builtins.update(facades())
         self._builtins[HELPER] = clock_source
 
     def begin(self) -> None:
-        """Make the private package importable."""
+        """Make the private package importable. A component's `__init__` runs."""
         spec = importlib.machinery.ModuleSpec(self.name, None, is_package=True)
         package = ModuleType(self.name)
         package.__spec__, package.__path__ = spec, [str(self.sources.root)]
         sys.modules[self.name] = package
         _versions[self.name] = self
+        if isinstance(self.sources, ComponentTree):
+            package.__file__ = str(self.sources.root / "__init__.py")
+            self._run(package, "")
 
     def forget(self) -> None:
         """Remove every module of this version, and what the standard library remembers of them."""
@@ -99,7 +109,10 @@ class PrivatePackage(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a module with the builtins of its version."""
-        source = self.sources.find(module.__name__.removeprefix(self.name + "."))
+        self._run(module, module.__name__.removeprefix(self.name + "."))
+
+    def _run(self, module: ModuleType, name: str) -> None:
+        source = self.sources.find(name)
         if source is None or source.code is None:
             return
         module.__dict__["__builtins__"] = self._builtins
@@ -111,8 +124,8 @@ class PrivatePackage(importlib.abc.Loader):
         finally:
             self._running.pop()
 
-    def _user_import(self) -> Callable[..., Any]:
-        package, owns = self.name, self.sources.owns
+    def _user_import(self, import_other: Import) -> Import:
+        package, resolve = self.name, self.sources.resolve
 
         def __import__(
             name: str,
@@ -122,10 +135,12 @@ class PrivatePackage(importlib.abc.Loader):
             level: int = 0,
         ) -> ModuleType:
             if level == 0:
-                top = name.partition(".")[0]
-                if not owns(top):
-                    return builtins.__import__(name, globals, locals, fromlist or (), 0)
-                name = f"{package}.{name}"
+                own = resolve(name)
+                if own is None:
+                    return import_other(name, globals, locals, fromlist or (), 0)  # type: ignore[no-any-return]
+                # `import a.b` binds `a`, or the component when that is its name.
+                bound = f"{package}.{own.partition('.')[0]}" if own == name else package
+                name = f"{package}.{own}" if own else package
             try:
                 module = builtins.__import__(name, globals, locals, fromlist or (), level)
             except ImportError as error:
@@ -133,8 +148,7 @@ class PrivatePackage(importlib.abc.Loader):
                 error.name = public_names(error.name) if error.name else error.name
                 error.args = tuple(public_names(part) if isinstance(part, str) else part for part in error.args)
                 raise
-            # `import a.b` binds `a`, and `builtins.__import__` has returned the private package above it.
-            return module if fromlist or level else sys.modules[f"{package}.{top}"]
+            return module if fromlist or level else sys.modules[bound]
 
         return __import__
 

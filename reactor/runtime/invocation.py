@@ -7,13 +7,13 @@ returns is what its declaration says. Used by runs, also nested ones.
 from collections.abc import Generator
 from typing import Literal
 
-from reactor.engine.catalog import Catalog
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
     ArgumentsInvalid,
     FunctionNotFound,
     InvalidArgument,
     InvalidFunctionCall,
+    ProtocolError,
     ReturnsInvalid,
     ValidationError,
 )
@@ -24,7 +24,9 @@ from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.system_functions import SYSTEM_FUNCTIONS
+from reactor.runtime.targets import HANDLE, find_by_handle, find_scope, resolve_handle
 from reactor.runtime.versions import Version
+from reactor.schema.validator import TableNumbers
 from reactor.values.json import decode_args, encode_json
 from reactor.values.size import format_size
 from reactor.values.stepwise import is_long, normalise_in_steps
@@ -39,7 +41,14 @@ def find_function(version: Version, call: Call, kind: RunKind, transaction: Tran
     Raises:
         FunctionNotFound, InvalidFunctionCall: there is none the caller may call, or it is of another kind.
     """
-    function = version.project.registry.lookup(call.path)
+    scope = version.root if not call.component else find_scope(version, transaction, call.component)
+    try:
+        function = scope.registry.lookup(call.path)
+    except ProtocolError:
+        if not (call.internal and call.path.startswith(HANDLE)):
+            raise
+        function = resolve_handle(version, transaction, call.path)
+        scope = version.scopes[function.component]
     if function is None or (function.function.visibility == "internal" and not call.internal):
         system = _system_function(call) if function is None else None
         if system is None:
@@ -48,7 +57,7 @@ def find_function(version: Version, call: Call, kind: RunKind, transaction: Tran
         if system.kind != kind:
             raise wrong_kind(system, kind)
         return system
-    version.depend_on_module(transaction, function)
+    scope.depend_on_module(transaction, function)
     if function.function.kind != kind:
         raise wrong_kind(function, kind)
     return function
@@ -56,7 +65,8 @@ def find_function(version: Version, call: Call, kind: RunKind, transaction: Tran
 
 def look_up(version: Version, call: Call) -> RegisteredFunction | None:
     """Return the function a call names: of the project, or one of ours for those who may reach internal functions."""
-    function = version.project.registry.lookup(call.path)
+    scope = version.scopes.get(call.component)
+    function = None if scope is None else scope.registry.lookup(call.path)
     return _system_function(call) if function is None else function
 
 
@@ -71,7 +81,10 @@ def find_action(version: Version, call: Call) -> RegisteredFunction:
         FunctionNotFound, InvalidFunctionCall: there is none the caller may call, or it is of another kind.
         ProtocolError: the path can't be one.
     """
-    function = version.project.registry.lookup(call.path)
+    if call.internal and call.path.startswith(HANDLE):
+        function: RegisteredFunction | None = find_by_handle(version, call.path)
+    else:
+        function = find_scope(version, None, call.component).registry.lookup(call.path)
     if function is None or (function.function.visibility == "internal" and not call.internal):
         raise _not_found(call)
     if function.function.kind != "action":
@@ -80,7 +93,8 @@ def find_action(version: Version, call: Call) -> RegisteredFunction:
 
 
 def _not_found(call: Call) -> FunctionNotFound:
-    return FunctionNotFound(f"Could not find public function for '{_display(call.path)}'.")
+    where = f" in component '{call.component}'" if call.component else ""
+    return FunctionNotFound(f"Could not find public function for '{_display(call.path)}'{where}.")
 
 
 def wrong_kind(function: RegisteredFunction, kind: str) -> InvalidFunctionCall:
@@ -91,7 +105,7 @@ def wrong_kind(function: RegisteredFunction, kind: str) -> InvalidFunctionCall:
     )
 
 
-def read_arguments(function: RegisteredFunction, data: bytes, catalog: Catalog) -> dict[str, object]:
+def read_arguments(function: RegisteredFunction, data: bytes, tables: TableNumbers) -> dict[str, object]:
     """Return the keyword arguments for a handler, fresh for each attempt.
 
     Raises:
@@ -102,24 +116,24 @@ def read_arguments(function: RegisteredFunction, data: bytes, catalog: Catalog) 
     except ValidationError as error:
         raise ArgumentsInvalid(str(error)) from None
     validator = function.binder.args
-    if not validator.accepts(args, catalog):
+    if not validator.accepts(args, tables):
         try:
-            validator.check(args, catalog)
+            validator.check(args, tables)
         except ValidationError as error:
             raise ArgumentsInvalid(str(error)) from None
     return function.binder.bind(args)
 
 
-def encode_result(function: RegisteredFunction, result: object, catalog: Catalog) -> bytes:
+def encode_result(function: RegisteredFunction, result: object, tables: TableNumbers) -> bytes:
     """Return what a handler returned as wire JSON.
 
     Raises:
         ReturnsInvalid: it is no value, too large, or not what the function declares.
     """
-    return run_to_end(encode_in_steps(function, result, catalog))
+    return run_to_end(encode_in_steps(function, result, tables))
 
 
-def encode_in_steps(function: RegisteredFunction, result: object, catalog: Catalog) -> Generator[None, None, bytes]:
+def encode_in_steps(function: RegisteredFunction, result: object, tables: TableNumbers) -> Generator[None, None, bytes]:
     """Return what a handler returned as wire JSON, yielding now and then inside a long array.
 
     Raises:
@@ -135,9 +149,9 @@ def encode_in_steps(function: RegisteredFunction, result: object, catalog: Catal
         if isinstance(result, QueryChain):
             raise InvalidArgument(RETURNED) from None
         raise ReturnsInvalid(f"Function {shown(function)} return value invalid: {error}") from None
-    if validator is not None and not validator.accepts(normal.value, catalog):
+    if validator is not None and not validator.accepts(normal.value, tables):
         try:
-            validator.check(normal.value, catalog)
+            validator.check(normal.value, tables)
         except ValidationError as error:
             raise ReturnsInvalid(str(error)) from None
     if normal.size > MAX_RESULT_BYTES:

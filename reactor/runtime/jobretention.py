@@ -7,12 +7,12 @@ everything else. Used by the scheduler.
 from collections.abc import Callable
 from typing import Final
 
-from reactor.engine.catalog import BY_COMPLETED_TIME
+from reactor.engine.catalog import BY_COMPLETED_TIME, Table
 from reactor.engine.database import Database
 from reactor.errors import Unavailable
 from reactor.limits import RETENTION_BATCH_DOCUMENTS, RETENTION_REST_SECONDS, RETENTION_STEP_DOCUMENTS
 from reactor.ports import Alarms, Clock
-from reactor.runtime.jobs import job_table, read_job
+from reactor.runtime.jobs import read_job
 from reactor.runtime.runqueue import RunQueue
 from reactor.values.keys import ID_TAG, lower_bound
 from reactor.values.stored import decode_object
@@ -24,12 +24,12 @@ _FIRST: Final = lower_bound(b"", float("-inf"), True)  # behind the documents th
 class JobRetention:
     """Removes finished jobs in time. Belongs to the event loop."""
 
-    def __init__(self, database: Database, queue: RunQueue, clock: Clock, alarms: Alarms) -> None:
+    def __init__(self, database: Database, queue: RunQueue, clock: Clock, alarms: Alarms, table: Table) -> None:
         self._database = database
         self._queue = queue
         self._clock = clock
         self._alarms = alarms
-        self._table = job_table(database)
+        self._table = table
         self._index = self._table.indexes[BY_COMPLETED_TIME]
         self._keep_ms = database.limits.scheduled_result_days * DAY_MS
         self._is_open = False
@@ -40,8 +40,10 @@ class JobRetention:
         database.after_publish.append(self._look)
 
     def open(self) -> None:
-        """Begin to remove what has stayed long enough."""
+        """Begin to remove what has stayed long enough, perhaps again."""
         self._is_open = True
+        self._is_waiting = False
+        self._seen = -1
         self._look()
 
     def close(self) -> None:

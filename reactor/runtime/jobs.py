@@ -19,6 +19,7 @@ from reactor.engine.catalog import SCHEDULED_FUNCTIONS, Table
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.limits import MAX_SCHEDULED_ERROR_CHARACTERS
+from reactor.values.ids import table_of
 from reactor.values.json import decode_json
 from reactor.values.stored import decode_object
 from reactor.values.types import Value
@@ -30,9 +31,14 @@ _PUBLIC: Final[tuple[str, ...]] = ("_creationTime", "_id", "args", "completedTim
 Job = dict[str, Any]
 
 
-def job_table(database: Database) -> Table:
-    """Return the table of scheduled functions."""
-    return database.catalog.by_name[SCHEDULED_FUNCTIONS]
+def job_table(database: Database, component: str) -> Table:
+    """Return the table of the functions that a component instance, or the application (""), has scheduled."""
+    return database.catalog.namespace(component).by_name[SCHEDULED_FUNCTIONS]
+
+
+def table_with(database: Database, job_id: str) -> Table:
+    """Return the table that a job is in; whose job it is, is in its id."""
+    return database.catalog.by_number[table_of(job_id)]
 
 
 def public_job(document: Job) -> Job:
@@ -51,6 +57,7 @@ def read_job(transaction: Transaction, table: Table, job_id: str) -> Job | None:
 def insert_job(
     database: Database,
     transaction: Transaction,
+    table: Table,
     *,
     name: str,
     args: bytes,
@@ -60,7 +67,6 @@ def insert_job(
     is_cancelled: bool,
 ) -> str:
     """Stage a new job, pending or cancelled from the start; return its id."""
-    table = job_table(database)
     job_id = database.ids.next(table.number)
     document: dict[str, Value] = {
         "_id": job_id,
@@ -82,7 +88,7 @@ def insert_job(
 
 def put_job(database: Database, transaction: Transaction, before: Job, **fields: Any) -> None:
     """Stage a change of some fields of a job."""
-    database.put_system(transaction, job_table(database), before["_id"], {**before, **fields}, before)
+    database.put_system(transaction, table_with(database, before["_id"]), before["_id"], {**before, **fields}, before)
 
 
 def end_job(
@@ -92,7 +98,7 @@ def end_job(
     state = {"kind": kind} if error is None else {"kind": kind, "error": error[:MAX_SCHEDULED_ERROR_CHARACTERS]}
     after = {name: field for name, field in before.items() if name not in ("nextTime", "failures")}
     after |= {"state": state, "completedTime": now_ms}
-    database.put_system(transaction, job_table(database), before["_id"], after, before)
+    database.put_system(transaction, table_with(database, before["_id"]), before["_id"], after, before)
 
 
 def is_unfinished(job: Job) -> bool:

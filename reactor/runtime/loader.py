@@ -8,17 +8,27 @@ run `load` in a thread. Used by `host` and by the command line.
 import importlib
 import itertools
 import os
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from reactor.auth.config import AuthConfig, jwks_file
 from reactor.errors import AuthConfigInvalid, PushError, SchemaInvalid
 from reactor.runtime import guard
+from reactor.runtime.components import (
+    EXPORTED,
+    AppDefinition,
+    ComponentDefinition,
+    Instance,
+    Mount,
+    check_mount,
+    child_path,
+)
 from reactor.runtime.conjunctions import is_conjunction
 from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
@@ -29,7 +39,7 @@ from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
 from reactor.runtime.rules import Rules
 from reactor.runtime.signature import Binder
-from reactor.runtime.sources import SourceTree
+from reactor.runtime.sources import ComponentTree, SourceTree
 from reactor.schema.definition import Schema, define_schema
 
 T = TypeVar("T")
@@ -70,10 +80,10 @@ def read_options(root: Path) -> ProjectOptions:
 class Project:
     """One loaded version of a project.
 
-    `http` is None for a project without functions/http.py. `modules`, `digests` are by module name as users write it
-    (`functions.messages`); `files` is every project file that was read, for watching; `env` is what stands in for
-    environment variables that are not set. It stays in memory until
-    `release`.
+    `modules`, `digests` are by module name as users write it (`functions.messages`); `files` is every project file that
+    was read, for watching. `env` is what stands in for environment variables that are not set; `http` is None without
+    functions/http.py; `root` is the application, with the instances of components it has mounted. It stays in memory
+    until `release`.
     """
 
     def __init__(
@@ -89,6 +99,7 @@ class Project:
         digests: dict[str, str],
         package: PrivatePackage,
         functions_prefix: str,
+        app: AppDefinition | None,
         env: Mapping[str, str],
         crons: tuple[CronSpec, ...] = (),
     ) -> None:
@@ -99,12 +110,20 @@ class Project:
         self.crons = crons
         self.files = package.sources.files
         self.package = package.name
-        self._imported: PrivatePackage | None = package
+        self.app = app
+        self.root = Instance("", schema, registry, http=http)
+        self._imported = [package]
         self._functions_prefix = functions_prefix
 
     def namespace(self, name: str) -> ModuleType | None:
         """Return the module of a namespace, such as `http` or `ai/analytics`."""
         return self.modules.get(f"{self._functions_prefix}.{name.replace('/', '.')}")
+
+    def mounted(self, packages: Iterable[PrivatePackage]) -> None:
+        """Take over the packages of the components that were mounted."""
+        for package in packages:
+            self._imported.append(package)
+            self.files |= package.sources.files
 
     def spec(self) -> list[dict[str, Any]]:
         """Return the official `function-spec` entries: functions by identifier, then the routes of HTTP actions."""
@@ -112,9 +131,9 @@ class Project:
 
     def release(self) -> None:
         """Take the version out of the process, so that it goes when the last function of it has ended. Idempotent."""
-        package, self._imported = self._imported, None
-        if package is not None:
-            self.modules = {}
+        packages, self._imported = self._imported, []
+        self.modules = {}
+        for package in packages:
             package.forget()
 
     def __repr__(self) -> str:
@@ -144,68 +163,44 @@ class ProjectLoader:
         sources = SourceTree(self.root, {name.partition(".")[0] for name in names})
         package = PrivatePackage(f"{PROJECT_PREFIX}{next(_numbers)}", sources)
         package.begin()
+        components = _Components(package)
         try:
-            return self._load(options, *names, package)
+            project = self._load(options, *names, package)
+            components.mount_all(project)
+            return project
         except BaseException as error:
+            components.forget()
             package.forget()
             if not isinstance(error, Exception | SystemExit):
                 raise
+            files = sources.files | components.files
             if isinstance(error, PushError) and error.__cause__ is None:
-                raise self._push_error(error, sources) from None
-            raise self._push_error(error, sources) from (error.__cause__ or error)
+                raise self._push_error(error, files) from None
+            raise self._push_error(error, files) from (error.__cause__ or error)
         finally:
-            self.seen = sources.files
+            self.seen = sources.files | components.files
 
     def _load(self, options: ProjectOptions, schema_name: str, prefix: str, package: PrivatePackage) -> Project:
-        sources = package.sources
-        namespaces = {
-            "/".join(parts): ".".join((prefix, *parts)) for parts in _namespaces(self.root / options.functions)
-        }
-        # Everything that may ever be imported is read now: a late import must not see a later edit.
-        for name in (schema_name, *namespaces.values()):
-            sources.reachable(name)
-        schema = self._load_schema(schema_name, package)
-        rules = self._load_rules(schema_name, schema, package)
-        loaded = {path: self._import(name, package) for path, name in namespaces.items()}
-        auth = self._load_auth(loaded)
-        digests = {name: sources.digest(name) for name, _ in package.modules()}
+        part = _load_part(self.root / options.functions, schema_name, prefix, package)
+        rules = self._load_rules(schema_name, part.schema, package)
         if rules is not None:
-            rules.digest = digests[schema_name]
-        registry = build_registry(
-            loaded,
-            {module.__name__: path for path, module in loaded.items()},
-            {path: digests[name] for path, name in namespaces.items()},
-        )
-        crons = special_export(loaded, "crons", "crons", Crons, "cron_jobs()")
-        http = _load_http(loaded)
+            rules.digest = part.digests[schema_name]
+        crons = special_export(part.namespaces, "crons", "crons", Crons, "cron_jobs()")
         return Project(
             options=options,
-            schema=schema,
-            auth=auth,
+            schema=part.schema,
+            auth=self._load_auth(part.namespaces),
             rules=rules,
-            registry=registry,
-            http=http,
+            registry=part.registry,
+            http=part.http,
             modules=dict(package.modules()),
-            digests=digests,
+            digests=part.digests,
             package=package,
             functions_prefix=prefix,
+            app=_app(part.namespaces),
             env=process_defaults(options.env, os.environ),
-            crons=() if crons is None else crons.resolve(registry, loaded["crons"].__file__),
+            crons=() if crons is None else crons.resolve(part.registry, part.namespaces["crons"].__file__),
         )
-
-    def _load_schema(self, name: str, package: PrivatePackage) -> Schema:
-        source = package.sources.find(name)
-        if source is None or source.file is None:
-            return define_schema({}, schema_validation=False, strict_table_names=False)
-        file = str(source.file)
-        schema = getattr(self._import(name, package), "schema", None)
-        if not isinstance(schema, Schema):
-            raise PushError("a schema module must export `schema`, made with define_schema({...})", file=file)
-        try:
-            schema.check()
-        except SchemaInvalid as error:
-            raise PushError(f"{error.rule}: {error}", file=file) from error
-        return schema
 
     def _load_auth(self, loaded: Mapping[str, ModuleType]) -> AuthConfig | None:
         module = loaded.get("auth_config")
@@ -231,7 +226,7 @@ class ProjectLoader:
         source = package.sources.find(name)
         if source is None or source.file is None:
             return None
-        module = self._import(name, package)
+        module = _import(name, package)
         rules = getattr(module, "rules", None)
         if rules is None:
             return None
@@ -246,16 +241,12 @@ class ProjectLoader:
                 table.read.is_conjunction = tree is not None and is_conjunction(function, tree)
         return rules
 
-    @staticmethod
-    def _import(name: str, package: PrivatePackage) -> ModuleType:
-        return importlib.import_module(f"{package.name}.{name}")
-
-    def _push_error(self, error: BaseException, sources: SourceTree) -> PushError:
+    def _push_error(self, error: BaseException, files: frozenset[Path]) -> PushError:
         """Return `error` as one that says where: every message starts with the user's file and line."""
         if isinstance(error, PushError):
             file, line, message = error.file, error.line, str(error)
         else:
-            file, line = user_place(error, sources.files)
+            file, line = user_place(error, files)
             text = error.msg if isinstance(error, SyntaxError) else str(error)
             kind = error.rule if isinstance(error, AuthConfigInvalid) else type(error).__name__
             message = f"{kind}: {text}" if text else kind
@@ -263,6 +254,118 @@ class ProjectLoader:
             shown = Path(file).relative_to(self.root) if Path(file).is_relative_to(self.root) else file
             message = f"{shown}: {message}" if line is None else f"{shown}:{line}: {message}"
         return PushError(public_names(message), file=file, line=line)
+
+
+class _Part(NamedTuple):
+    """What was imported from one folder: the project's own, or a component's."""
+
+    schema: Schema
+    registry: Registry
+    namespaces: Mapping[str, ModuleType]
+    digests: dict[str, str]  # by module
+    http: HttpRouter | None
+
+
+def _load_part(functions: Path, schema_name: str, prefix: str, package: PrivatePackage) -> _Part:
+    """Import the schema and the functions of `package`, whose modules are in the folder `functions`."""
+    sources = package.sources
+    names = {"/".join(parts): ".".join((prefix, *parts)) for parts in _namespaces(functions)}
+    # Everything that may ever be imported is read now: a late import must not see a later edit.
+    for name in (schema_name, *names.values()):
+        sources.reachable(name)
+    schema = _load_schema(schema_name, package)
+    loaded = {path: _import(name, package) for path, name in names.items()}
+    digests = {name: sources.digest(name) for name, _ in package.modules()}
+    registry = build_registry(
+        loaded,
+        {module.__name__: path for path, module in loaded.items()},
+        {path: digests[name] for path, name in names.items()},
+    )
+    return _Part(schema, registry, loaded, digests, _load_http(loaded))
+
+
+def _load_schema(name: str, package: PrivatePackage) -> Schema:
+    source = package.sources.find(name)
+    if source is None or source.file is None:
+        return define_schema({}, schema_validation=False, strict_table_names=False)
+    file = str(source.file)
+    schema = getattr(_import(name, package), "schema", None)
+    if not isinstance(schema, Schema):
+        raise PushError("a schema module must export `schema`, made with define_schema({...})", file=file)
+    try:
+        schema.check()
+    except SchemaInvalid as error:
+        raise PushError(f"{error.rule}: {error}", file=file) from error
+    return schema
+
+
+def _import(name: str, package: PrivatePackage) -> ModuleType:
+    return importlib.import_module(f"{package.name}.{name}")
+
+
+class _Components:
+    """The components of one load: each is imported once, and mounted as often as somebody uses it."""
+
+    def __init__(self, project: PrivatePackage) -> None:
+        self._loaded: dict[Path, tuple[ComponentDefinition, _Part]] = {}
+        self._homes: dict[str, PrivatePackage | None] = {project.name: project}  # whose modules a package may import
+        self.packages: list[PrivatePackage] = []
+
+    def mount_all(self, project: Project) -> None:
+        """Mount what the application uses, and what that uses."""
+        if project.app is not None:
+            self._mount(project.root, project.app, [])
+        project.mounted(self.packages)
+
+    def _mount(self, parent: Instance, user: AppDefinition, above: list[Path]) -> None:
+        for mount in user.mounts.values():
+            path = child_path(parent.path, mount.name)
+            definition, part = self._load(mount)
+            check_mount(mount, path, definition.env, above)
+            registry = part.registry.mounted(path)
+            child = Instance(path, part.schema, registry, parent, mount, definition.env, part.http)
+            parent.children[mount.name] = child
+            self._mount(child, definition, [*above, mount.component.folder])
+
+    def _load(self, mount: Mount) -> tuple[ComponentDefinition, _Part]:
+        """Import a component below a private package of its own.
+
+        Its `__init__` runs again there, so that what it declares is what its folder says now.
+        """
+        folder = mount.component.folder
+        found = self._loaded.get(folder)
+        if found is not None:
+            return found
+        outer = self._homes.get(mount.component.package.partition(".")[0])
+        name = public_names(mount.component.package)
+        sources = ComponentTree(folder, name, None if outer is None else outer.sources)
+        package = PrivatePackage(f"{PROJECT_PREFIX}{next(_numbers)}", sources, outer)
+        self.packages.append(package)
+        self._homes[package.name] = outer
+        package.begin()
+        definition = getattr(sys.modules[package.name], EXPORTED, None)
+        if not isinstance(definition, ComponentDefinition):
+            place = str(folder / "__init__.py")
+            raise PushError(f"it must export `{EXPORTED}`, made with define_component(__name__)", file=place)
+        part = _load_part(folder / "functions", "schema", "functions", package)
+        if special_export(part.namespaces, "crons", "crons", Crons, "cron_jobs()") is not None:
+            text = "a component has no crons of its own; its application can call it from crons.py"
+            raise PushError(text, file=part.namespaces["crons"].__file__)
+        schema = package.sources.find("schema")
+        if schema is not None and schema.file is not None and hasattr(_import("schema", package), "rules"):
+            raise PushError("a component has no row rules: its data is behind its functions", file=str(schema.file))
+        found = self._loaded[folder] = definition, part
+        return found
+
+    @property
+    def files(self) -> frozenset[Path]:
+        """Every file of a component that was read."""
+        return frozenset(file for package in self.packages for file in package.sources.files)
+
+    def forget(self) -> None:
+        """Leave nothing behind."""
+        for package in self.packages:
+            package.forget()
 
 
 def special_export(modules: Mapping[str, ModuleType], namespace: str, name: str, kind: type[T], maker: str) -> T | None:
@@ -280,6 +383,14 @@ def special_export(modules: Mapping[str, ModuleType], namespace: str, name: str,
     if not isinstance(found, kind):
         raise PushError(f"{namespace}.py must export `{name}`, made with {maker}", file=module.__file__)
     return found
+
+
+def _app(modules: Mapping[str, ModuleType]) -> AppDefinition | None:
+    """Return what functions/app.py exports. One that defines no app is a module like any other."""
+    values = vars(modules["app"]) if "app" in modules else {}
+    if "app" not in values and not any(type(value) is AppDefinition for value in values.values()):
+        return None
+    return special_export(modules, "app", "app", AppDefinition, "define_app()")
 
 
 def _load_http(modules: Mapping[str, ModuleType]) -> HttpRouter | None:

@@ -153,7 +153,7 @@ class MutationAttempts(Run):
                 database.check_open()
                 commit_ts = database.committer.commit(
                     transaction,
-                    source=self.function.path,
+                    source=self.function.label,
                     version=self.version.number,
                     session=call.session,
                     request=call.request,

@@ -12,24 +12,22 @@ from typing import Any, Final, Protocol
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
-    FunctionNotFound,
     InvalidFunctionCall,
     LimitExceeded,
-    ProtocolError,
 )
 from reactor.limits import MAX_CALL_DEPTH
+from reactor.runtime.access import Access
 from reactor.runtime.arguments import encode_arguments
-from reactor.runtime.calls import Call
+from reactor.runtime.calls import ANONYMOUS, Call, Identity
 from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
 from reactor.runtime.invocation import encode_result, read_arguments, wrong_kind
 from reactor.runtime.logs import NestedLog
-from reactor.runtime.references import function_path
-from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.ruled import RuledDocuments
 from reactor.runtime.subtasks import supervise
+from reactor.runtime.targets import find_target
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_json
 
@@ -52,13 +50,17 @@ class Outer(Protocol):
 
 
 class NestedExecution(Execution):
-    """A function inside another one's transaction. The outermost execution suspends for all of them."""
+    """A function inside another one's transaction. The outermost execution suspends for all of them.
 
-    __slots__ = ("depth", "parent")
+    `identity` is what its `ctx.auth` shows, and that of what it calls: none behind the border of a component.
+    """
 
-    def __init__(self, parent: Execution, documents: Documents, surroundings: Ambient) -> None:
+    __slots__ = ("depth", "identity", "parent")
+
+    def __init__(self, parent: Execution, documents: Documents, surroundings: Ambient, identity: Identity) -> None:
         super().__init__(parent.queue, documents, surroundings, parent.owner)
         self.parent = parent
+        self.identity = identity
         self.depth = parent.depth + 1
 
     def run(self, call: Callable[[], Any], is_async: bool) -> Generator[Any, Any, Any]:
@@ -122,7 +124,8 @@ def call_nested(
             "MaximumCallDepthExceeded",
             "Cross component call depth limit exceeded. Do you have an infinite loop in your app?",
         )
-    target = _find(version, transaction, function)
+    scope = parent.documents.scope
+    target = find_target(version, transaction, scope, function)
     if target.kind not in ("query", parent.ambient.kind):
         raise InvalidFunctionCall(
             f"Cannot call {KINDS[target.kind]} function from {KINDS[parent.ambient.kind]} function"
@@ -131,20 +134,31 @@ def call_nested(
         raise wrong_kind(target, kind)
     data = encode_arguments(target, args, named)
     surroundings = parent.ambient.child(target.function.kind)
-    surroundings.log = NestedLog(parent.ambient.log, target.path)
-    database, around = outer.database, parent.documents
-    documents = (
-        around.inside(target.path)
-        if isinstance(around, RuledDocuments)
-        else Documents(database, transaction, version.project.schema)
-    )
-    child = NestedExecution(parent, documents, surroundings)
+    surroundings.log = NestedLog(parent.ambient.log, target.label)
+    identity = parent.identity if isinstance(parent, NestedExecution) else outer.call.identity
+    if target.component != scope.path:
+        scope = version.scopes[target.component]
+        if identity.kind != "admin":
+            identity = ANONYMOUS
+    tables = scope.namespace
+    around, rules = parent.documents, version.project.rules
+    documents: Documents
+    if rules is None or scope.path:
+        documents = Documents(outer.database, transaction, scope)
+    elif isinstance(around, RuledDocuments):
+        documents = around.inside(target.label)
+    else:  # back from a component
+        access = Access(rules, outer.database, transaction, scope, parent.queue, identity)
+        documents = RuledDocuments(access, target.label)
+        outer.look()
+    surroundings.source = documents
+    child = NestedExecution(parent, documents, surroundings, identity)
     handler, is_async = target.function.handler, target.function.is_async
-    ctx = make_context(child, target.kind, is_async, outer.call.identity, outer.look)
+    ctx = make_context(child, target.kind, is_async, identity, outer.look)
     savepoint = transaction.savepoint() if target.kind == "mutation" else None
     try:
-        result = yield from child.run(lambda: handler(ctx, **read_arguments(target, data, database.catalog)), is_async)
-        value = decode_json(encode_result(target, result, database.catalog))
+        result = yield from child.run(lambda: handler(ctx, **read_arguments(target, data, tables)), is_async)
+        value = decode_json(encode_result(target, result, tables))
     except BaseException:
         if savepoint is not None:
             transaction.roll_back(savepoint)
@@ -152,16 +166,3 @@ def call_nested(
     if savepoint is not None:
         transaction.release(savepoint)
     return target.binder.receive(value)
-
-
-def _find(version: Version, transaction: Transaction, function: object) -> RegisteredFunction:
-    path = function_path(function)
-    try:
-        target = version.project.registry.lookup(path)
-    except ProtocolError as error:  # of the application, not of its client
-        raise FunctionNotFound(str(error)) from None
-    if target is None:
-        version.depend_on_deployment(transaction)
-        raise FunctionNotFound(f"Could not find function for '{path}'.")
-    version.depend_on_module(transaction, target)
-    return target

@@ -21,6 +21,10 @@ MANY_PAGES: Final = (
     "This query or mutation function ran multiple paginated queries. "
     "Convex only supports a single paginated query in each function."
 )
+NOT_IN_COMPONENTS: Final = (
+    "paginate() works in the functions of the application only, not in those of a component. "
+    "Read a range of an index with take(), and continue behind the last document."
+)
 
 
 class PageOptions(NamedTuple):

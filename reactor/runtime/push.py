@@ -2,25 +2,41 @@
 
 Owns the order of steps: tables exist, new indexes are filled, existing documents are checked against the new schema,
 and only then one commit switches code and schema together. Promises that until that commit nothing of the new version
-is visible, and that a push which fails changes nothing but tables and indexes nobody names. Because code and schema are
+is visible, and that a push which fails changes nothing but tables and indexes nobody names. All that goes for the
+mounted components too: they are pushed with the application, in the same commit. Because code and schema are
 documents in read sets, the commit itself makes every live query stale that it changes, and every mutation caught by it
 run again on the new code (`design.md` §4, 14). Used by the host.
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
-from typing import Any
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from reactor.engine.backfill import changed_documents, fill_index, walk_table
-from reactor.engine.catalog import DEPLOYMENT, MODULES, TABLES, Index, Table, id_key
+from reactor.engine.catalog import (
+    COMPONENTS,
+    DEPLOYMENT,
+    MODULES,
+    TABLES,
+    VISIBLE_SYSTEM_TABLES,
+    Index,
+    Namespace,
+    Table,
+    id_key,
+)
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import PushError, ValidationError
+from reactor.runtime.components import Instance, child_path
 from reactor.runtime.environment import touch_defaults
+from reactor.runtime.importing import public_names
 from reactor.runtime.loader import Project
+from reactor.runtime.rules import Rules
 from reactor.runtime.runqueue import RunQueue
+from reactor.runtime.targets import stage_handles
 from reactor.runtime.versions import Version, Versions
 from reactor.schema.compare import compare_schemas
 from reactor.schema.definition import Schema, schema_from_json
@@ -38,6 +54,26 @@ class PushReport(msgspec.Struct, frozen=True):
     built_indexes: tuple[str, ...]
     changed_modules: tuple[str, ...]
     checked_documents: int
+
+
+class _Part(NamedTuple):
+    """What is pushed to one component instance, the application included."""
+
+    instance: Instance
+    namespace: Namespace
+    active: Schema | None  # what existing documents are known to satisfy
+
+    @property
+    def schema(self) -> Schema:
+        return self.instance.schema
+
+    def digests(self) -> list[tuple[str, str]]:
+        """Return the namespaces, with the digests of all that their functions depend on."""
+        bindings = self.instance.bindings
+        bound = hashlib.sha256(repr(sorted(bindings.items())).encode()).hexdigest() if bindings else ""
+        functions = self.instance.registry.functions
+        found = {path.rpartition(":")[0]: function.digest + bound for path, function in functions.items()}
+        return sorted(found.items())
 
 
 class Pusher:
@@ -58,13 +94,14 @@ class Pusher:
         """
         async with self._lock:
             database = self._database
-            created = self._create_tables(project.schema)
+            parts = self._parts(project)
+            created = self._create_tables(parts)
             indexes: dict[str, Index] = {}
             try:
-                await self._build_indexes(project.schema, indexes)
-                since, checked = await self._check_documents(project.schema)
+                await self._build_indexes(parts, indexes)
+                since, checked = await self._check_documents(parts)
                 try:
-                    version, changed = self._switch(project, list(indexes.values()), since)
+                    version, changed = self._switch(project, parts, list(indexes.values()), since)
                 finally:
                     database.retention.unpin(since)
             except BaseException:
@@ -74,7 +111,7 @@ class Pusher:
             await database.retention.no_reader_before(version.ts)
             for retired in self._versions.retire(version.ts):
                 retired.retire()
-            self._drop_indexes(project.schema)
+            self._drop_indexes(parts)
             return PushReport(
                 version=version.number,
                 ts=version.ts,
@@ -84,34 +121,53 @@ class Pusher:
                 checked_documents=checked,
             )
 
-    def _create_tables(self, schema: Schema) -> list[str]:
-        missing = sorted(name for name in schema.tables if self._database.table(name) is None)
-        for name in missing:
-            self._database.create_table(name)
-        return missing
+    def _parts(self, project: Project) -> list[_Part]:
+        """Return the instances of a project, the application first, with what the database has of each."""
+        (deployment,) = self._database.system_documents(DEPLOYMENT)
+        known = {str(row["path"]): row for row in self._database.system_documents(COMPONENTS)}
+        parts: list[_Part] = []
+        for instance in project.root.walk():
+            row = known.get(instance.path) if instance.path else deployment
+            text = None if row is None else row.get("schema")
+            active = schema_from_json(msgspec.json.decode(text)) if isinstance(text, str) else None
+            parts.append(_Part(instance, self._database.catalog.namespace(instance.path), active))
+        return parts
 
-    async def _build_indexes(self, schema: Schema, built: dict[str, Index]) -> None:
-        """Fill what `schema` declares and nobody has built; each goes into `built`, by name, before it is filled."""
+    def _create_tables(self, parts: Sequence[_Part]) -> list[str]:
+        created: list[str] = []
+        for part in parts:
+            # The system tables of the application are there from the start.
+            wanted = [*sorted(part.schema.tables), *(sorted(VISIBLE_SYSTEM_TABLES) if part.instance.path else ())]
+            for name in wanted:
+                if name not in part.namespace.by_name:
+                    full_name = part.namespace.full_name(name)
+                    if not self._database.create_table(full_name).is_system:
+                        created.append(full_name)
+        return created
+
+    async def _build_indexes(self, parts: Sequence[_Part], built: dict[str, Index]) -> None:
+        """Fill what is declared and nobody has built; each goes into `built`, by name, before it is filled."""
         database = self._database
-        for name, definition in schema.tables.items():
-            table = self._table(name)
-            for declared in definition.indexes:
-                fields = declared.stored_fields
-                if fields not in table.indexes:
-                    await database.loading.settled(table)
-                    index = database.catalog.add_index(table, fields)
-                    built[f"{name}.{declared.name}"] = index
-                    if table.unloaded is None:  # otherwise the load fills it
-                        chunk = database.limits.scan_check_entries
-                        await self._in_background(fill_index(database.catalog, index, chunk))
+        for part in parts:
+            for name, definition in part.schema.tables.items():
+                table = part.namespace.by_name[name]
+                for declared in definition.indexes:
+                    fields = declared.stored_fields
+                    if fields not in table.indexes:
+                        await database.loading.settled(table)
+                        index = database.catalog.add_index(table, fields)
+                        built[f"{table.name}.{declared.name}"] = index
+                        if table.unloaded is None:  # otherwise the load fills it
+                            chunk = database.limits.scan_check_entries
+                            await self._in_background(fill_index(database.catalog, index, chunk))
 
     def _drop_unused(self, indexes: Iterable[Index]) -> None:
         """Forget what a push that failed has built: it may be half filled, and no version names it."""
         for index in indexes:
             self._database.catalog.drop_index(index.table, index.fields)
 
-    async def _check_documents(self, schema: Schema) -> tuple[int, int]:
-        """Walk the tables that may hold documents the new schema refuses; return since when to look at the write log.
+    async def _check_documents(self, parts: Sequence[_Part]) -> tuple[int, int]:
+        """Walk the tables that may hold documents a new schema refuses; return since when to look at the write log.
 
         The timestamp returned is pinned.
         """
@@ -120,16 +176,17 @@ class Pusher:
         database.retention.pin(since)
         checked = 0
         try:
-            change = compare_schemas(self._active_schema(), schema)
-            for name in sorted(change.tables_to_check):
-                table = self._table(name)
-                await database.loading.load(table)
-                check = _DocumentCheck(schema, database, since)
-                await self._in_background(walk_table(table, check, database.limits.scan_check_entries))
-                checked += check.count
+            for part in parts:
+                change = compare_schemas(part.active, part.schema)
+                for name in sorted(change.tables_to_check):
+                    table = part.namespace.by_name[name]
+                    await database.loading.load(table)
+                    check = _DocumentCheck(parts, database, since)
+                    await self._in_background(walk_table(table, check, database.limits.scan_check_entries))
+                    checked += check.count
             while len(entries := database.write_log.since(since)) > SETTLED:
                 newest = entries[-1].commit_ts
-                self._check_changed(schema, since)
+                self._check_changed(parts, since)
                 database.retention.pin(newest)
                 database.retention.unpin(since)
                 since = newest
@@ -139,19 +196,23 @@ class Pusher:
             raise
         return since, checked
 
-    def _check_changed(self, schema: Schema, since: int) -> None:
-        check = _DocumentCheck(schema, self._database, since)
+    def _check_changed(self, parts: Sequence[_Part], since: int) -> None:
+        check = _DocumentCheck(parts, self._database, since)
         entries = list(self._database.write_log.since(since))
         for table, document in changed_documents(entries):
             check(table, document)
 
-    def _switch(self, project: Project, indexes: list[Index], since: int) -> tuple[Version, list[str]]:
+    def _switch(
+        self, project: Project, parts: Sequence[_Part], indexes: list[Index], since: int
+    ) -> tuple[Version, list[str]]:
         """Commit the switch. From the last look at the write log to the commit nothing else can run."""
         database = self._database
-        self._check_changed(project.schema, since)
+        self._check_changed(parts, since)
         transaction = database.begin_mutation()
-        module_keys, changed = self._stage_modules(transaction, project)
-        self._stage_tables(transaction, project)
+        module_keys, changed = self._stage_modules(transaction, parts)
+        handles = stage_handles(database, transaction, project.root)
+        self._stage_tables(transaction, parts, project.rules)
+        self._stage_components(transaction, parts)
         number = self._stage_deployment(transaction, project.schema)
         if self._versions.newest_defaults() not in (None, project.env):
             touch_defaults(database, transaction)
@@ -160,49 +221,85 @@ class Pusher:
         ts = database.committer.commit(transaction, source="", version=number)
         for index in indexes:
             index.valid_from = ts
-        version = Version(database, project, ts, number, database.deployment_key, module_keys)
+        version = Version(database, project, ts, number, database.deployment_key, module_keys, handles)
         self._versions.add(version)
         return version, changed
 
-    def _stage_modules(self, transaction: Transaction, project: Project) -> tuple[dict[str, bytes], list[str]]:
+    def _stage_modules(
+        self, transaction: Transaction, parts: Sequence[_Part]
+    ) -> tuple[dict[str, dict[str, bytes]], list[str]]:
         """Stage the rows of `_modules`: one per namespace, with the digest of everything its code depends on."""
         database = self._database
         table = database.catalog.by_name[MODULES]
-        rows = {row["path"]: row for row in database.system_documents(MODULES)}
-        keys: dict[str, bytes] = {}
+        rows = {(str(row.get("component", "")), str(row["path"])): row for row in database.system_documents(MODULES)}
+        keys: dict[str, dict[str, bytes]] = {}
         changed: list[str] = []
-        digests = {path.rpartition(":")[0]: function.digest for path, function in project.registry.functions.items()}
-        for module, digest in sorted(digests.items()):
-            row = rows.pop(module, None)
-            if row is None:
-                document_id = database.insert_system(transaction, MODULES, {"path": module, "digest": digest})
-                changed.append(module)
-            else:
-                document_id = str(row["_id"])
-                if row["digest"] != digest:
-                    database.put_system(transaction, table, document_id, {**row, "digest": digest}, row)
-                    changed.append(module)
-            keys[module] = id_key(document_id)
-        for row in rows.values():
+        for part in parts:
+            component = part.instance.path
+            keys[component] = {}
+            for module, digest in part.digests():
+                row = rows.pop((component, module), None)
+                if row is None:
+                    fields: dict[str, Value] = {"path": module, "digest": digest}
+                    if component:
+                        fields["component"] = component
+                    document_id = database.insert_system(transaction, MODULES, fields)
+                    changed.append(child_path(component, module))
+                else:
+                    document_id = str(row["_id"])
+                    if row["digest"] != digest:
+                        database.put_system(transaction, table, document_id, {**row, "digest": digest}, row)
+                        changed.append(child_path(component, module))
+                keys[component][module] = id_key(document_id)
+        for (component, module), row in rows.items():
             database.put_system(transaction, table, str(row["_id"]), None, row)
-            changed.append(str(row["path"]))
+            changed.append(child_path(component, module))
         return keys, sorted(changed)
 
-    def _stage_tables(self, transaction: Transaction, project: Project) -> None:
+    def _stage_tables(self, transaction: Transaction, parts: Sequence[_Part], rules: Rules | None) -> None:
         """Touch the rows of `_tables` whose definition or rules change: whoever reads the table depends on it."""
-        database, schema, rules = self._database, project.schema, project.rules
+        database = self._database
+        schemas = {part.instance.path: part.schema for part in parts}
         for row in database.system_documents(TABLES):
-            definition = schema.tables.get(str(row["name"]))
-            if definition is None:
+            component, _, name = str(row["name"]).rpartition("/")
+            schema = schemas.get(component)
+            definition = None if schema is None else schema.tables.get(name)
+            if schema is None:
+                text = "unmounted"
+            elif definition is None:
                 text = f"undeclared, strict={schema.strict_table_names and bool(schema.tables)}"
             else:
-                text = _canonical(definition.to_json(str(row["name"]), stored=True))
+                text = _canonical(definition.to_json(name, stored=True))
                 text += f" validated={schema.schema_validation}"
             if rules is not None and row["name"] in rules.tables:
                 text += f" rules={rules.digest}"
             if row.get("definition") != text:
                 table = database.catalog.by_name[TABLES]
                 database.put_system(transaction, table, str(row["_id"]), {**row, "definition": text}, row)
+
+    def _stage_components(self, transaction: Transaction, parts: Sequence[_Part]) -> None:
+        """Stage the rows of `_components`: one for each instance that was ever mounted, since its data is kept."""
+        database = self._database
+        table = database.catalog.by_name[COMPONENTS]
+        rows = {str(row["path"]): row for row in database.system_documents(COMPONENTS)}
+        for part in parts:
+            mount = part.instance.mount
+            if mount is None:
+                continue
+            row = rows.pop(part.instance.path, None)
+            fields: dict[str, Value] = {
+                "path": part.instance.path,
+                "component": public_names(mount.component.package),
+                "schema": _canonical(part.schema.to_json(stored=True)),
+                "state": "active",
+            }
+            if row is None:
+                database.insert_system(transaction, COMPONENTS, fields)
+            elif row != row | fields:
+                database.put_system(transaction, table, str(row["_id"]), row | fields, row)
+        for row in rows.values():
+            if row["state"] != "unmounted":
+                database.put_system(transaction, table, str(row["_id"]), row | {"state": "unmounted"}, row)
 
     def _stage_deployment(self, transaction: Transaction, schema: Schema) -> int:
         database = self._database
@@ -217,23 +314,14 @@ class Pusher:
         database.put_system(transaction, database.catalog.by_name[DEPLOYMENT], str(row["_id"]), fields, row)
         return int(version) + 1
 
-    def _active_schema(self) -> Schema | None:
-        """Return the schema that existing documents are known to satisfy, or None before the first push."""
-        (row,) = self._database.system_documents(DEPLOYMENT)
-        text = row.get("schema")
-        return schema_from_json(msgspec.json.decode(text)) if isinstance(text, str) else None
-
-    def _drop_indexes(self, schema: Schema) -> None:
+    def _drop_indexes(self, parts: Sequence[_Part]) -> None:
+        schemas = {part.instance.path: part.schema for part in parts}
         for table in self._database.user_tables():
-            definition = schema.tables.get(table.name)
+            schema = schemas.get(table.component)
+            definition = None if schema is None else schema.tables.get(table.local_name)
             named = {index.stored_fields for index in definition.indexes} if definition is not None else set()
             for fields in [fields for fields in table.indexes if len(fields) > 1 and fields not in named]:
                 self._database.catalog.drop_index(table, fields)
-
-    def _table(self, name: str) -> Table:
-        table = self._database.table(name)
-        assert table is not None, f"table {name} was created by this push"
-        return table
 
     async def _in_background(self, steps: Generator[Any, None, None]) -> None:
         """Run `steps` from the run queue, behind requests, a slice at a time."""
@@ -258,24 +346,25 @@ class Pusher:
 
 
 class _DocumentCheck:
-    """Checks documents against a schema that is not deployed yet. What was written after `since` is new."""
+    """Checks documents against schemas that are not deployed yet. What was written after `since` is new."""
 
-    def __init__(self, schema: Schema, database: Database, since: int) -> None:
-        self._schema = schema
+    def __init__(self, parts: Sequence[_Part], database: Database, since: int) -> None:
+        self._parts = {part.instance.path: part for part in parts}
         self._database = database
         self._since = since
         self.count = 0
 
     def __call__(self, table: Table, document: dict[str, Value]) -> None:
-        definition = self._schema.tables.get(table.name)
-        if definition is None or not self._schema.schema_validation:
+        part = self._parts.get(table.component)
+        definition = None if part is None else part.schema.tables.get(table.local_name)
+        if part is None or definition is None or not part.schema.schema_validation:
             return
         self.count += 1
-        catalog = self._database.catalog
-        if definition.accepts_document(document, catalog):
+        tables = part.namespace
+        if definition.accepts_document(document, tables):
             return
         try:
-            definition.check_document(document, catalog)
+            definition.check_document(document, tables)
         except ValidationError as error:
             key = id_key(str(document["_id"]))
             written = self._database.write_log.since(self._since)

@@ -174,9 +174,28 @@ def function_path(function: Any) -> str:
     )
 
 
+def component_function(function: object) -> tuple[str, str] | None:
+    """Return the child component and the path in it that a reference such as `components.limiter.limits.check` names.
+
+    None for everything that is no reference to a component's function.
+
+    Raises:
+        InvalidArgument: the reference ends before it names a function.
+    """
+    if not isinstance(function, FunctionReference) or function._root != "components":
+        return None
+    parts = function._parts
+    if len(parts) < 3:
+        raise InvalidArgument(
+            f"a reference to a component's function has the form components.name.module.function, but this one is "
+            f"{function!r}"
+        )
+    return parts[0], "/".join(parts[1:-1]) + ":" + parts[-1]
+
+
 def _reference_path(reference: FunctionReference) -> str:
     if reference._root == "components":
-        raise NotSupported(f"{reference!r}: this version of reactor can't call into components")
+        raise NotSupported(f"{reference!r}: only functions of who mounts a component can call it, clients can't")
     if len(reference._parts) < 2:
         raise InvalidArgument(
             f"a reference has the form {reference._root}.module.function, but this one is {reference!r}"

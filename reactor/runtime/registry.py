@@ -21,7 +21,11 @@ _SPEC_TYPES: Final = {"query": "Query", "mutation": "Mutation", "action": "Actio
 
 
 class RegisteredFunction(NamedTuple):
-    """A function of this version. `path` is canonical; `digest` changes when anything its module imports does."""
+    """A function of this version. `path` is canonical; `digest` changes when anything its module imports does.
+
+    `component` is the path of the component instance it runs in, empty for the application; `label` is what logs and
+    reports call the function: its path, behind that of the instance.
+    """
 
     path: str
     function: Function[..., Any]
@@ -29,6 +33,8 @@ class RegisteredFunction(NamedTuple):
     digest: str
     file: str | None
     line: int | None
+    label: str
+    component: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -75,9 +81,19 @@ class Registry:
         if function.module is None:
             function.module = module
             function.name = name
-        registered = RegisteredFunction(path.canonical, function, Binder(function, path.canonical), digest, file, line)
+        text = path.canonical
+        registered = RegisteredFunction(text, function, Binder(function, text), digest, file, line, text)
         self._folded[path.folded] = registered
         self.functions[path.canonical] = registered
+
+    def mounted(self, component: str) -> "Registry":
+        """Return the same functions as those of one component instance."""
+        registry = Registry()
+        for folded, function in self._folded.items():
+            function = function._replace(component=component, label=f"{component}/{function.path}")
+            registry._folded[folded] = function
+            registry.functions[function.path] = function
+        return registry
 
     def lookup(self, text: str) -> RegisteredFunction | None:
         """Find what a client typed: the exact path, else the one that folds alike.

@@ -34,6 +34,7 @@ READ_BYTES = 250  # of one point or range it read, filed for finding stale ones,
 class Key(NamedTuple):
     """What makes two calls the same question."""
 
+    component: str
     path: str
     args: bytes
     internal: bool  # may reach internal functions
@@ -116,7 +117,7 @@ class Results:
         self._unused: dict[SharedQuery, int] = {}  # bytes of each; the longest unused first
         self.unused_bytes = 0
         self.subscriptions: Subscriptions[SharedQuery] = Subscriptions(seed)
-        self._looked: dict[str, int] = {}  # path of a function that looked at the identity -> in which version
+        self._looked: dict[str, int] = {}  # path of a function that looked, in any component -> in which version
         self._reported_ts = database.durable_ts
         self.on_stale: Callable[[SharedQuery, int], None] = lambda query, ts: None
         self.on_split: Callable[[SharedQuery], None] = lambda query: None
@@ -134,7 +135,7 @@ class Results:
         """Return the query that a new user's `call` belongs to. To be held at once."""
         path, args, version = self._canonical(call)
         identity = call.identity.key if self._looked.get(path) == version else None
-        key = Key(path, args, call.internal, identity, call.journal)
+        key = Key(call.component, path, args, call.internal, identity, call.journal)
         query = self._queries.get(key)
         if query is not None:
             if not self._is_dated(query):
@@ -190,7 +191,8 @@ class Results:
         try:
             version = self._executor.versions.latest()
             number = version.number
-            function = version.project.registry.lookup(path)
+            scope = version.scopes.get(call.component)
+            function = None if scope is None else scope.registry.lookup(path)
             path = path if function is None else function.path
             args = encode_json(decode_json(args))
         except Error:

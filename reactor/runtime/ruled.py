@@ -161,7 +161,7 @@ class RuledDocuments(Documents):
 
     def __init__(self, access: Access, function: str | None = None, journal: str | None = None) -> None:
         """`function` is the path of the nested one that reads and writes through this; None: the outermost one."""
-        super().__init__(access.database, access.transaction, access.schema, journal)
+        super().__init__(access.database, access.transaction, access.scope, journal)
         self._access = access
         self._function = function
         self._guards: dict[str, Guard | None] = {}
@@ -313,7 +313,7 @@ class UnruledDocuments(Documents):
 
     def __init__(self, access: Access, function: str, pager: Pager) -> None:
         """`pager` is that of the execution, which reads one page, with rules or without."""
-        super().__init__(access.database, access.transaction, access.schema)
+        super().__init__(access.database, access.transaction, access.scope)
         self.pager = pager
         self._access = access
         self._function = function

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from reactor.engine.catalog import Table
+from reactor.engine.catalog import Namespace, Table
 from reactor.engine.database import Database
 from reactor.engine.keyrange import EVERYTHING
 from reactor.engine.readset import ReadSet
@@ -28,6 +28,7 @@ from reactor.ports import Clock
 from reactor.runtime.access import Access
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success, request_id_of
 from reactor.runtime.commitgate import CommitGate
+from reactor.runtime.components import Instance, environment_of
 from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, Source
 from reactor.runtime.documents import Documents
@@ -43,6 +44,7 @@ from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.ruled import RuledDocuments
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.stored_files import Files
+from reactor.runtime.targets import find_scope, find_target, handle_of
 from reactor.runtime.usage import is_near_limits, warn_of_limits
 from reactor.runtime.versions import Version, Versions
 from reactor.values.stepwise import is_long
@@ -115,18 +117,22 @@ class Runner:
         return Ambient(kind, self._clock.now_ns(), LogBuffer(), source=source)
 
     def environment_of(self, transaction: Transaction) -> TransactionEnvironment:
-        """Return the environment variables as `transaction` sees them."""
+        """Return the deployment's environment variables as `transaction` sees them."""
         version = self.versions.at(transaction.begin_ts)
         return TransactionEnvironment(transaction, version.project.env, self._built_in)
 
-    def environment(self, project: Project | None = None) -> SnapshotEnvironment:
+    def environment(self, project: Project | None = None, instance: Instance | None = None) -> SnapshotEnvironment:
         """Return the environment variables of the latest durable state, for code on any thread.
 
-        `project` is whose defaults stand in for those that are not set, by default the deployed one.
+        `project` is whose defaults stand in for those that are not set, by default the deployed one; `instance` is who
+        sees them, by default the application.
         """
         transaction = self.database.begin_query()
         defaults = (self.versions.at(transaction.begin_ts).project if project is None else project).env
-        return SnapshotEnvironment(TransactionEnvironment(transaction, defaults, self._built_in).everything())
+        variables: Mapping[str, str] = TransactionEnvironment(transaction, defaults, self._built_in)
+        if instance is not None:
+            variables = environment_of(instance, variables)
+        return SnapshotEnvironment(dict(variables))
 
     def failure(
         self, call: Call, error: BaseException, ts: int, version: Version | None, log_lines: tuple[str, ...]
@@ -206,6 +212,12 @@ class Run(ABC):
         """Run another function in the same transaction."""
         return call_nested(self, parent, kind, function, args, named)
 
+    def function_handle(self, parent: Execution, function: object) -> str:
+        """Return the handle of a function that the code of `parent` can name."""
+        assert self.version is not None
+        target = find_target(self.version, self.transaction, parent.documents.scope, function)
+        return handle_of(self.version, target)
+
     @abstractmethod
     def outlasted(self) -> None:
         """An attempt that kept all others waiting goes on among them."""
@@ -218,23 +230,27 @@ class Run(ABC):
         runner.begun += 1
         if runner.begun >= runner.sample_at:
             runner.take_sample(self)
-        schema, rules = version.project.schema, version.project.rules
+        root, rules = version.root, version.project.rules
         documents = self.documents = (
-            Documents(self.database, transaction, schema, call.journal)
+            Documents(self.database, transaction, root, call.journal)
             if rules is None
             else RuledDocuments(
-                Access(rules, self.database, transaction, schema, runner.queue, call.identity), journal=call.journal
+                Access(rules, self.database, transaction, root, runner.queue, call.identity), journal=call.journal
             )
         )
         self.surroundings = runner.ambient(kind, documents)
         runner.database.retention.pin(transaction.begin_ts)
         try:
             function = self.handler or find_function(version, call, kind, transaction)
+            scope = version.root if not function.component else find_scope(version, transaction, function.component)
         except Exception as error:
             self.finished(None, error)
             return
         self.function = function
-        transaction.reader = function.path
+        transaction.reader = function.label
+        if function.component:
+            documents = self.documents = Documents(self.database, transaction, scope, call.journal)
+            self.surroundings.source = documents
         # The execution is not kept here: it holds this run, and a cycle would live until the next garbage collection.
         execution = Execution(runner.queue, documents, self.surroundings, self)
         if exclusive:
@@ -243,19 +259,24 @@ class Run(ABC):
         handler = function.function.handler
         is_async = function.function.is_async
         ctx = make_context(execution, kind, is_async, call.identity, self.look)
-        data, catalog = bytes(call.args), runner.database.catalog
+        data, tables = bytes(call.args), scope.namespace
         # Arguments are made inside the execution: a user's dataclass may look at the clock.
-        execution.start(lambda: handler(ctx, **read_arguments(function, data, catalog)), is_async)
+        execution.start(lambda: handler(ctx, **read_arguments(function, data, tables)), is_async)
 
     def _encode(self, result: object, error: BaseException | None) -> tuple[bytes, BaseException | None]:
         """Return the result as wire JSON, or the error; one that is no result is an error too."""
         if error is None:
             assert self.function is not None
             try:
-                return encode_result(self.function, result, self.runner.database.catalog), None
+                return encode_result(self.function, result, self._tables()), None
             except Exception as problem:
                 error = problem
         return b"null", error
+
+    def _tables(self) -> Namespace:
+        """Return the tables that ids in the result may belong to."""
+        assert self.documents is not None
+        return self.documents.scope.namespace
 
     @abstractmethod
     def revalidate(self) -> None:
@@ -326,7 +347,7 @@ class QueryAttempt(Run):
             return
         if error is None and is_long(result):
             assert self.function is not None
-            self._encode_on(encode_in_steps(self.function, result, self.database.catalog))
+            self._encode_on(encode_in_steps(self.function, result, self._tables()))
         else:
             self._conclude(*self._encode(result, error))
 

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from reactor.engine.catalog import SCHEDULED_FUNCTIONS
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import Error, OutcomeUnknown, Overloaded, ProtocolError, StorageError, Unavailable
@@ -25,7 +24,7 @@ from reactor.runtime.duequeue import DueQueue
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import text_for_owner
 from reactor.runtime.jobretention import JobRetention
-from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job
+from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job, table_with
 from reactor.runtime.markedactions import MarkedAction
 from reactor.storage import failpoints
 
@@ -37,22 +36,24 @@ OUTAGES = (Unavailable, Overloaded, StorageError, OutcomeUnknown)  # nobody's wr
 class Scheduler:
     """Runs the documents of `_scheduled_functions`. A `Service` of the host."""
 
-    def __init__(self, executor: Executor, clock: Clock, alarms: Alarms) -> None:
+    def __init__(self, executor: Executor, clock: Clock, alarms: Alarms, component: str = "") -> None:
+        """Run what code of one component instance has scheduled, or of the application."""
         database = executor.database
+        self._table = job_table(database, component)
         self.database: Database = database
         self.due = DueQueue(
             database,
             executor.queue,
             clock,
             alarms,
-            SCHEDULED_FUNCTIONS,
+            self._table.name,
             database.limits.scheduled_jobs,
             self._start,
         )
         self._executor = executor
         self._clock = clock
         self._alarms = alarms
-        self._retention = JobRetention(database, executor.queue, clock, alarms)
+        self._retention = JobRetention(database, executor.queue, clock, alarms, self._table)
         self._mutations = 0  # that run
         self._stopped: asyncio.Future[None] | None = None
 
@@ -61,10 +62,14 @@ class Scheduler:
         self.due.open()
         self._retention.open()
 
-    async def stop(self) -> None:
-        """Begin nothing more, and wait for the mutations that run. Actions are ended by who runs them."""
+    def close(self) -> None:
+        """Begin nothing more, until it is started again."""
         self.due.close()
         self._retention.close()
+
+    async def stop(self) -> None:
+        """Begin nothing more, and wait for the mutations that run. Actions are ended by who runs them."""
+        self.close()
         if self._mutations:
             self._stopped = asyncio.get_running_loop().create_future()
             await self._stopped
@@ -72,6 +77,11 @@ class Scheduler:
     async def settled(self) -> None:
         """Wait until no scheduled function runs or is due, and everything is durable."""
         await self.due.settled()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no scheduled function runs or is due."""
+        return self.due.is_settled
 
     @property
     def next_due_ns(self) -> int | None:
@@ -83,11 +93,12 @@ class Scheduler:
     def _start(self, job_id: str) -> None:
         """Run a job that is due, as the kind its function is of."""
         try:
-            job = read_job(self.database.begin_mutation(), job_table(self.database), job_id)
+            job = read_job(self.database.begin_mutation(), self._table, job_id)
             if job is None or not is_unfinished(job):
                 self.due.finished(job_id)
                 return
-            function = self._executor.versions.latest().project.registry.lookup(job["name"])
+            scope = self._executor.versions.latest().scopes.get(job.get("component", ""))
+            function = None if scope is None else scope.registry.lookup(job["name"])
         except ProtocolError as error:
             self._fail(job_id, str(error))
             return
@@ -158,7 +169,7 @@ class Scheduler:
 
     def _mark(self, job_id: str, transaction: Transaction) -> bool:
         """Stage that an action runs, or return False when it is not to."""
-        job = read_job(transaction, job_table(self.database), job_id)
+        job = read_job(transaction, self._table, job_id)
         if job is None or job["state"]["kind"] != "pending":
             return False
         put_job(self.database, transaction, job, state={"kind": "inProgress"})
@@ -166,7 +177,7 @@ class Scheduler:
 
     def _record_action(self, job_id: str, transaction: Transaction, outcome: Outcome) -> None:
         """Stage what has become of an action, unless its job was cancelled meanwhile."""
-        job = read_job(transaction, job_table(self.database), job_id)
+        job = read_job(transaction, self._table, job_id)
         if job is None or job["state"]["kind"] != "inProgress":
             return
         now_ms = self._now_ms()
@@ -213,7 +224,7 @@ class Scheduler:
             transaction = database.begin_mutation()
         except Unavailable:
             return 0  # closed: the next process finds it as it is
-        job = read_job(transaction, job_table(database), job_id)
+        job = read_job(transaction, self._table, job_id)
         if job is None or not is_unfinished(job):
             return 0
         stage(transaction, job)
@@ -234,7 +245,7 @@ class JobClaim:
 
     def take(self, transaction: Transaction) -> bool:
         """Stage that the job runs, which nobody but its function sees."""
-        table = job_table(self._database)
+        table = table_with(self._database, self._job_id)
         job = read_job(transaction, table, self._job_id)
         if job is None or job["state"]["kind"] != "pending":
             return False
@@ -243,6 +254,6 @@ class JobClaim:
 
     def complete(self, transaction: Transaction, value: bytes, surroundings: Ambient) -> None:
         """Stage that the job has ended well."""
-        job = read_job(transaction, job_table(self._database), self._job_id)
+        job = read_job(transaction, table_with(self._database, self._job_id), self._job_id)
         assert job is not None, "only the scheduler removes one, when it has ended"
         end_job(self._database, transaction, job, "success", self._now_ms())

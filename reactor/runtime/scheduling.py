@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, ParamSpec, overload
 
-from reactor.errors import InvalidArgument, LimitExceeded, ProtocolError, SchedulingError
+from reactor.errors import FunctionNotFound, InvalidArgument, LimitExceeded, ProtocolError, SchedulingError
 from reactor.limits import MAX_SCHEDULED_ARGS_BYTES, MAX_SCHEDULED_DAYS, MAX_SCHEDULED_FUNCTIONS
 from reactor.runtime.arguments import encode_arguments, shown
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
-from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job
-from reactor.runtime.references import FunctionReference, function_path, parse_path
+from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job, table_with
+from reactor.runtime.references import FunctionReference, parse_path
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.targets import HANDLE, address_of, find_target
 from reactor.values.ids import decode_id
 
 P = ParamSpec("P")
@@ -194,7 +195,7 @@ def _schedule(
         raise SchedulingError(
             "InvalidScheduledFunctionDelay", f"{scheduled_ms:.0f} is more than 5 years in the {where}"
         )
-    table = job_table(database)
+    table = job_table(database, execution.documents.scope.path)
     inserted = transaction.inserted(table)
     if inserted.documents >= MAX_SCHEDULED_FUNCTIONS:
         raise LimitExceeded(
@@ -208,16 +209,17 @@ def _schedule(
             f"(limit: {MAX_SCHEDULED_ARGS_BYTES} bytes)",
         )
     call = owner.call
-    parent = None if call.job is None else read_job(transaction, table, call.job)
+    parent = None if call.job is None else read_job(transaction, table_with(database, call.job), call.job)
     is_cancelled = parent is not None and parent["state"]["kind"] == "canceled"
     job_id = insert_job(
         database,
         transaction,
+        table,
         name=shown(target),
         args=data,
         scheduled_ms=scheduled_ms,
         now_ms=now_ms,
-        component=call.component,
+        component=target.component,
         is_cancelled=is_cancelled,
     )
     inserted.documents += 1
@@ -228,18 +230,18 @@ def _schedule(
 def _target(execution: Execution, function: object) -> RegisteredFunction:
     version, transaction = execution.owner.version, execution.documents.transaction
     assert version is not None
-    text = function_path(function)
+    scope = execution.documents.scope
     try:
-        target = version.project.registry.lookup(text)
-        path = parse_path(text) if target is None else None
+        return find_target(version, transaction, scope, function)
+    except FunctionNotFound as error:
+        address = address_of(scope.path, function)
+        if address.component != scope.path or address.path.startswith(HANDLE):
+            raise SchedulingError("InvalidScheduledFunction", str(error)) from None
+    try:
+        path = parse_path(address.path)
     except ProtocolError as error:
         raise SchedulingError("InvalidScheduledFunction", str(error)) from None
-    if target is not None:
-        version.depend_on_module(transaction, target)
-        return target
-    assert path is not None
-    version.depend_on_deployment(transaction)
-    modules = {known.rpartition(":")[0] for known in version.project.registry.functions}
+    modules = {known.rpartition(":")[0] for known in scope.registry.functions}
     if path.module in modules:
         raise SchedulingError(
             "InvalidScheduledFunction",
@@ -253,7 +255,7 @@ def _target(execution: Execution, function: object) -> RegisteredFunction:
 
 def _cancel(execution: Execution, scheduled_id: object) -> None:
     database, transaction = execution.owner.database, execution.documents.transaction
-    table = job_table(database)
+    table = job_table(database, execution.documents.scope.path)
     try:
         is_right = isinstance(scheduled_id, str) and decode_id(scheduled_id)[0] == table.number
     except InvalidArgument:

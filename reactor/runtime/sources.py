@@ -73,6 +73,10 @@ class SourceTree:
             return installed is None
         return next(place.rglob("*.py"), None) is not None  # a folder against a folder
 
+    def resolve(self, name: str) -> str | None:
+        """Return the module of this tree that an absolute import of `name` means, or None when it means another."""
+        return name if self.owns(name.partition(".")[0]) else None
+
     def find(self, name: str) -> SourceModule | None:
         """Return the module of that name, reading it on first use, or None when the project has none.
 
@@ -88,7 +92,7 @@ class SourceTree:
         return found
 
     def _read(self, name: str) -> SourceModule | None:
-        place = self.root.joinpath(*name.split("."))
+        place = self.root.joinpath(*name.split("."))  # the root itself is the module with the empty name
         init = place / "__init__.py"
         is_package = init.is_file()
         file = init if is_package else place.with_name(place.name + ".py")
@@ -104,7 +108,7 @@ class SourceTree:
                 raise
             line = data.partition(b"\0")[0].count(b"\n") + 1  # a null byte, for which Python gives no place
             raise SyntaxError(str(error), (str(file), line, 1, "")) from error
-        imports = frozenset(_imports(tree, name if is_package else name.rpartition(".")[0]))
+        imports = self._imported(tree, name, name if is_package else name.rpartition(".")[0])
         code = compile(route_clock_calls(tree, data), str(file), "exec", dont_inherit=True)
         return SourceModule(name, file, folder, is_package, code, hashlib.sha256(data).digest(), imports)
 
@@ -118,6 +122,12 @@ class SourceTree:
         except OSError:
             return None
         return ast.parse(data, str(module.file)) if hashlib.sha256(data).digest() == module.digest else None
+
+    def _imported(self, tree: ast.Module, name: str, package: str) -> frozenset[str]:
+        """Return the modules of this tree that the module `name`, which is in `package`, may import."""
+        found = _imports(tree, package)
+        resolved = (imported if is_relative else self.resolve(imported) for imported, is_relative in found)
+        return frozenset(module for module in resolved if module is not None)
 
     def note_import(self, importer: str, imported: str) -> None:
         """Remember an import that was seen at run time and may not be visible in the source."""
@@ -160,23 +170,82 @@ class SourceTree:
         return frozenset(self._read_files)
 
 
+class ComponentTree(SourceTree):
+    """The modules of one component: those of its package, named as if its folder were a project of its own.
+
+    Code of the component reaches them by relative imports, by the package's name, and `schema` and `functions` without
+    it. All other names mean what they mean to `outer`, the project that the folder is in; None when it is installed.
+    """
+
+    def __init__(self, root: Path, package: str, outer: SourceTree | None) -> None:
+        super().__init__(root, ())
+        self._package = package
+        self._outer = outer
+        self._outside: dict[str, set[str]] = {}  # what a module imports of the project
+
+    def owns(self, top: str) -> bool:
+        """Whether a name is a module of the component; `find` asks for these only."""
+        return True
+
+    def resolve(self, name: str) -> str | None:
+        """Return the module of this tree that an absolute import of `name` means, or None when it means another."""
+        if name == self._package:
+            return ""
+        if name.startswith(self._package + "."):
+            return name.removeprefix(self._package + ".")
+        return name if name.partition(".")[0] in ("schema", "functions") else None
+
+    def _imported(self, tree: ast.Module, name: str, package: str) -> frozenset[str]:
+        if self._outer is not None:
+            absolute = {imported for imported, is_relative in _imports(tree, package) if not is_relative}
+            self._outside[name] = {imported for imported in absolute if self.resolve(imported) is None}
+        return super()._imported(tree, name, package)
+
+    def reachable(self, name: str) -> dict[str, SourceModule]:
+        """Return the module, the package's `__init__`, and all modules of the component that these import.
+
+        Raises:
+            SyntaxError: one of them can't be compiled.
+            OSError: one of them can't be read.
+        """
+        return super().reachable("") | super().reachable(name)
+
+    def digest(self, name: str) -> str:
+        """Return the digest of the module and of everything of the component and its project that it imports.
+
+        Raises:
+            SyntaxError: one of these can't be compiled.
+            OSError: one of these can't be read.
+        """
+        own = super().digest(name)
+        outer = self._outer
+        if outer is None:
+            return own
+        total = hashlib.sha256(own.encode())
+        outside = {imported for reached in self.reachable(name) for imported in self._outside.get(reached, ())}
+        for imported in sorted(outside):
+            if outer.resolve(imported) is not None:
+                total.update(imported.encode() + b"\0" + outer.digest(imported).encode())
+        return total.hexdigest()
+
+
 def _with_parents(name: str) -> Iterator[str]:
     while name:
         yield name
         name = name.rpartition(".")[0]
 
 
-def _imports(tree: ast.Module, package: str) -> Iterable[str]:
-    """Yield the absolute names that any import statement may mean, however deeply nested."""
+def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, bool]]:
+    """Yield the names that any import statement may mean, however deeply nested, and whether it was a relative one."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package
             for _ in range(node.level - 1):
                 base = base.rpartition(".")[0]
             parts = ([base] if node.level and base else []) + ([node.module] if node.module else [])
-            origin = ".".join(parts)
-            if origin:
-                yield origin
-            yield from (".".join((*parts, alias.name)) for alias in node.names)
+            origin, is_relative = ".".join(parts), node.level > 0
+            if origin or is_relative:
+                yield origin, is_relative
+            yield from ((".".join((*parts, alias.name)), is_relative) for alias in node.names)

@@ -16,7 +16,7 @@ Publish = Callable[[dict[str, Any]], dict[str, Any]]
 
 def published(table: Table) -> Publish:
     """Return what makes the documented form of a fresh stored document of `table`."""
-    return _PUBLISHED.get(table.name, _whole)
+    return _PUBLISHED.get(table.local_name, _whole)
 
 
 def _whole(document: dict[str, Any]) -> dict[str, Any]:

@@ -7,26 +7,28 @@ is not durable yet. Used by the executor; filled by the host when it pushes.
 
 from collections.abc import Mapping
 
-from reactor.engine.catalog import DEPLOYMENT, MODULES
+from reactor.engine.catalog import DEPLOYMENT
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import Unavailable
 from reactor.runtime.loader import Project
-from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.scopes import Scope
 
 
 class Version:
-    """One deployed version: the loaded project, and the rows that runs of it depend on."""
+    """One deployed version: the loaded project, the scopes of its instances, and the row that runs of it depend on."""
 
     __slots__ = (
         "_deployment_index",
         "_deployment_key",
         "_holders",
         "_is_retired",
-        "_module_index",
-        "_module_keys",
+        "handles",
         "number",
+        "places",
         "project",
+        "root",
+        "scopes",
         "ts",
     )
 
@@ -37,15 +39,27 @@ class Version:
         ts: int,
         number: int,
         deployment_key: bytes,
-        module_keys: Mapping[str, bytes],
+        module_keys: Mapping[str, Mapping[str, bytes]],
+        handles: Mapping[tuple[str, str], str],
     ) -> None:
+        """Join what was loaded with what was pushed.
+
+        Args:
+            module_keys: by path of the component instance, the key of each namespace's row in `_modules`.
+            handles: by path of the instance and of the function in it, the id of the function's handle.
+        """
         self.project = project
         self.ts = ts
         self.number = number
         self._deployment_key = deployment_key
         self._deployment_index = database.catalog.by_name[DEPLOYMENT].by_id.id
-        self._module_keys = module_keys
-        self._module_index = database.catalog.by_name[MODULES].by_id.id
+        self.handles = handles
+        self.places = {handle: place for place, handle in handles.items()}
+        instances = project.root.walk()
+        self.scopes = {
+            instance.path: Scope(database, instance, module_keys.get(instance.path, {})) for instance in instances
+        }
+        self.root = self.scopes[""]
         self._holders = 0  # actions under way that run its code
         self._is_retired = False
 
@@ -64,10 +78,6 @@ class Version:
         self._is_retired = True
         if not self._holders:
             self.project.release()
-
-    def depend_on_module(self, transaction: Transaction, function: RegisteredFunction) -> None:
-        """Record that a run depends on the code of a function, its module's imports included."""
-        transaction.reads.add_point(self._module_index, self._module_keys[function.path.rpartition(":")[0]])
 
     def depend_on_deployment(self, transaction: Transaction) -> None:
         """Record that a run depends on which version is deployed."""

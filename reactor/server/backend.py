@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Scope
 from reactor.ports import Rng
 from reactor.runtime.calls import Call, Identity, Outcome
 from reactor.runtime.http_actions import Channels, HttpEnd
-from reactor.runtime.http_router import HttpRouter, Route
+from reactor.runtime.http_mounts import HttpPlace
+from reactor.runtime.http_router import Route
 from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Version
 from reactor.server.snapshots import Snapshots
@@ -34,7 +35,8 @@ class Functions(Protocol):
 class Http(Protocol):
     """Runs HTTP actions; `done` is never called from inside `run`."""
 
-    def version(self) -> tuple[Version, HttpRouter | None]: ...
+    def version(self) -> Version: ...
+    def locate(self, version: Version, method: str, path: str) -> HttpPlace: ...
     def run(
         self,
         version: Version,
@@ -45,6 +47,7 @@ class Http(Protocol):
         *,
         identity: Identity,
         request_id: str,
+        component: str,
     ) -> Callable[[], None]: ...
 
 

@@ -35,6 +35,10 @@ class BlockingCaller:
         """See `Caller.with_identity`."""
         return BlockingCaller(self._caller.with_identity(claims), self._thread)
 
+    def component(self, path: str, /) -> "BlockingCaller":
+        """See `Caller.component`."""
+        return BlockingCaller(self._caller.component(path), self._thread)
+
     def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
         """See `Caller.query`.
 

@@ -16,9 +16,10 @@ from reactor.client.subscription import Subscription
 from reactor.errors import Unavailable
 from reactor.runtime.calls import ANONYMOUS, Call, Identity, Outcome
 from reactor.runtime.failures import exception_of, unwrap
-from reactor.runtime.references import function_path, parse_path
+from reactor.runtime.references import parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle
+from reactor.runtime.targets import HANDLE, address_of
 from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.fetch import FetchResponse, fetch
 from reactor.values.json import decode_json, encode_json
@@ -31,10 +32,20 @@ NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 class Caller:
     """Calls functions as one identity. Belongs to the deployment's event loop."""
 
-    def __init__(self, backend: OpenBackend, feeds: "set[Feed]", identity: Identity = ANONYMOUS) -> None:
+    def __init__(
+        self, backend: OpenBackend, feeds: "set[Feed]", identity: Identity = ANONYMOUS, component: str = ""
+    ) -> None:
         self._open_backend = backend
         self._feeds = feeds
         self._identity = identity
+        self._component = component
+
+    def component(self, path: str, /) -> "Caller":
+        """Return a caller of the functions of a mounted component, such as `limiter` or `limiter/inner`.
+
+        `run` sees the data of that instance and nothing else.
+        """
+        return Caller(self._open_backend, self._feeds, self._identity, path)
 
     def with_identity(self, claims: Mapping[str, Any], /) -> "Caller":
         """Return a caller that functions see as the user with these claims, such as `{"name": "Alice"}`.
@@ -44,7 +55,7 @@ class Caller:
         Raises:
             InvalidArgument: a known claim has the wrong type, or a claim is no JSON.
         """
-        return Caller(self._open_backend, self._feeds, user_identity(claims))
+        return Caller(self._open_backend, self._feeds, user_identity(claims), self._component)
 
     async def query(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run a query once and return its result. Arguments are one dict, or keywords.
@@ -101,7 +112,14 @@ class Caller:
             result = handler(ctx)
             return await result if inspect.isawaitable(result) else result
 
-        call = Call(path="run", args=b"{}", identity=self._identity, request_id=backend.new_request_id(), internal=True)
+        call = Call(
+            path="run",
+            args=b"{}",
+            identity=self._identity,
+            request_id=backend.new_request_id(),
+            internal=True,
+            component=self._component,
+        )
         return unwrap(await _outcome(lambda done: backend.submit_handler(run_handler, call, done)))
 
     async def fetch(
@@ -147,15 +165,17 @@ class Caller:
             ProtocolError: the path can't be one.
             ValidationError: the arguments are no Convex values.
         """
-        path = function_path(function)
-        parse_path(path)
+        address = address_of(self._component, function)
+        if not address.path.startswith(HANDLE):
+            parse_path(address.path)
         normal = normalise({**args, **fields})
         return Call(
-            path=path,
+            path=address.path,
             args=encode_json(normal.value, normal.plain),
             identity=self._identity,
             request_id=backend.new_request_id(),
             internal=True,
+            component=address.component,
         )
 
 

@@ -29,8 +29,6 @@ class Rights(msgspec.Struct, frozen=True):
             return NO_PERMISSION
         if writes and identity.read_only:
             return f"{NO_PERMISSION} The admin key is read-only."
-        if component:
-            return f"Could not find component '{component}': this deployment has no components."
         return None
 
     def check_component(self, component: str) -> None:

@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "reactor_project", "folder of the project that the fixture `deployment` serves, from the rootdir", default="."
     )
     parser.addini(
+        "reactor_component",
+        "package of a component: the fixture `deployment` serves an application that mounts it and has nothing else",
+        default="",
+    )
+    parser.addini(
         "reactor_determinism_sample",
         "one run of a query or mutation in so many is repeated by the fixture `deployment`, and compared (0: none)",
         default="0",
@@ -48,10 +53,20 @@ def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def _reactor_project(request: pytest.FixtureRequest) -> "Iterator[Project]":
+def _reactor_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    package = str(request.config.getini("reactor_component"))
+    if not package:
+        return _project_folder(request.config)
+    from reactor.testing.components import write_app
+
+    return write_app(tmp_path_factory.mktemp("component"), package)
+
+
+@pytest.fixture(scope="session")
+def _reactor_project(_reactor_folder: Path) -> "Iterator[Project]":
     from reactor.runtime.loader import ProjectLoader
 
-    project = ProjectLoader(_project_folder(request.config)).load()
+    project = ProjectLoader(_reactor_folder).load()
     yield project
     project.release()
 
@@ -70,13 +85,14 @@ def deployment(request: pytest.FixtureRequest) -> "MemoryDeployment":
 
 
 @pytest.fixture(scope="session")
-def make_deployment(_reactor_project: "Project", request: pytest.FixtureRequest) -> "Callable[[], MemoryDeployment]":
+def make_deployment(
+    _reactor_project: "Project", _reactor_folder: Path, request: pytest.FixtureRequest
+) -> "Callable[[], MemoryDeployment]":
     """Makes fresh deployments, not open yet, for fixtures and tests that need more than one."""
     from reactor.testing.deployment import MemoryDeployment
 
-    folder = _project_folder(request.config)
     sample = _determinism_sample(request.config)
-    return lambda: MemoryDeployment(_reactor_project, folder, determinism_sample=sample)
+    return lambda: MemoryDeployment(_reactor_project, _reactor_folder, determinism_sample=sample)
 
 
 @pytest.fixture(scope="session")

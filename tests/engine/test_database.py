@@ -610,7 +610,7 @@ async def test_only_tables_that_applications_know_have_a_name() -> None:
     database = await opened()
     notes = database.create_table("notes")
     catalog = database.catalog
-    names = {number: catalog.table_name(number) for number in (*catalog.by_number, notes.number + 1)}
+    names = {number: catalog.namespace("").table_name(number) for number in (*catalog.by_number, notes.number + 1)}
     assert {name for name in names.values() if name is not None} == {"notes", *VISIBLE_SYSTEM_TABLES}
     assert names[notes.number] == "notes"
     assert names[catalog.by_name[TABLES].number] is None

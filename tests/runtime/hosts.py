@@ -132,10 +132,11 @@ class Bench:
         session: str | None = None,
         request: int | None = None,
         internal: bool = False,
+        component: str = "",
     ) -> asyncio.Future[Outcome]:
         """Submit a call; the future gets its outcome, once."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        call = Call(path, wire(args or {}), identity, "00000000deadbeef", session, request, internal)
+        call = Call(path, wire(args or {}), identity, "00000000deadbeef", session, request, internal, None, component)
         getattr(self.host.executor, f"submit_{kind}")(call, done.set_result)
         assert not done.done(), "an outcome is never reported from inside submit"
         return done

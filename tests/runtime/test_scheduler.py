@@ -449,7 +449,7 @@ async def test_jobs_due_together_run_in_order_and_so_many_at_a_time(tmp_path: Pa
         most = 0
         s.clock.advance(seconds=2)
         while s.bench.host.scheduler.next_due_ns is not None:
-            most = max(most, len(s.bench.host.scheduler.due.running))
+            most = max(most, len(s.bench.host.scheduler.application.due.running))
             await s.bench.host.database.durable(s.bench.host.database.applied_ts)
         await s.settle()
         assert await s.names() == [f"{n:02}" for n in reversed(range(50))]

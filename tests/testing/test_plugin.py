@@ -252,3 +252,63 @@ def test_the_test_of_a_new_project_passes(pytester: pytest.Pytester) -> None:
     """What `reactor init` leaves runs as it is, without any configuration."""
     assert pytester.run(*REACTOR, "init").ret == 0
     pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1)
+
+
+LIMITER = {
+    "__init__.py": "from reactor import define_component\ncomponent = define_component(__name__)\n",
+    "schema.py": SCHEMA,
+    "functions/notes.py": NOTES,
+}
+USES_COMPONENT = """
+import pytest
+from reactor import components
+
+@pytest.fixture
+def limiter(deployment):
+    return deployment.component("limiter")
+
+async def test_its_functions(limiter):
+    await limiter.mutation("notes:add_inside", {"text": "a"})
+    assert await limiter.query("notes:texts") == ["a"]
+    async with limiter.subscribe("notes:texts") as live:
+        assert await live.next() == ["a"]
+
+async def test_it_as_its_users_see_it(deployment, limiter):
+    await deployment.mutation(components.limiter.notes.add, text="b")
+    assert await deployment.run(lambda ctx: ctx.run_query(components.limiter.notes.texts)) == ["b"]
+
+async def test_its_data(deployment, limiter):
+    note = await limiter.run(lambda ctx: ctx.db.insert("notes", {"text": "c"}))
+    assert await limiter.run(lambda ctx: ctx.db.get(note))
+    assert await deployment.run(lambda ctx: ctx.db.get(note)) is None
+
+async def test_identity_is_given_to_who_calls_it_directly(deployment, limiter):
+    alice = limiter.with_identity({"name": "Alice"})
+    assert await alice.query("notes:who") == "Alice"
+    assert await deployment.with_identity({"name": "Alice"}).run(
+        lambda ctx: ctx.run_query(components.limiter.notes.who)) is None
+
+async def test_a_wrong_path_is_named(deployment):
+    with pytest.raises(Exception, match="Could not find component 'limitr'. Did you mean 'limiter'?"):
+        await deployment.component("limitr").query("notes:texts")
+
+def test_plain(deployment):
+    with deployment.blocking() as blocking:
+        limiter = blocking.component("limiter")
+        limiter.mutation("notes:add", {"text": "d"})
+        assert limiter.query("notes:texts") == ["d"]
+"""
+
+
+def test_a_component_is_tested_by_itself(pytester: pytest.Pytester) -> None:
+    for name, text in LIMITER.items():
+        file = pytester.path / "limiter" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    run_tests(pytester, USES_COMPONENT, ini="reactor_component = limiter\npythonpath = .").assert_outcomes(passed=6)
+
+
+def test_a_component_that_can_not_be_imported_is_named(pytester: pytest.Pytester) -> None:
+    result = run_tests(pytester, "async def test(deployment): pass", ini="reactor_component = nothing")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*functions/app.py:2:*No module named 'nothing'*"])

@@ -20,6 +20,7 @@ from reactor.errors import Error, LimitExceeded
 from reactor.limits import Limits
 from reactor.runtime.calls import Identity
 from reactor.runtime.http_actions import HttpEnd
+from reactor.runtime.http_mounts import HttpPlace
 from reactor.runtime.http_router import Cors, HttpRouter, Route
 from reactor.runtime.versions import Version
 from reactor.server.backend import Backend, OpenBackend
@@ -54,14 +55,18 @@ class HttpActions:
             return
         try:
             backend = self._backend()
-            version, router = backend.http.version()
+            version = backend.http.version()
         except Error as error:
             await error_response(error)(scope, receive, send)
             return
-        if router is None:
+        place = _located(backend, version, scope)
+        if place.router is None:
             await PlainTextResponse(NOT_ENABLED, 404)(scope, receive, send)
             return
-        await self._with_cors(router, self._routed(backend, version, router), scope)(scope, receive, send)
+        if place.component or place.path != scope["path"]:
+            scope = {**scope, "path": place.path, "raw_path": None}
+        routed = self._routed(backend, version, place.router, place.component)
+        await self._with_cors(place.router, routed, scope)(scope, receive, send)
 
     @staticmethod
     def _with_cors(router: HttpRouter, routed: ASGIApp, scope: Scope) -> ASGIApp:
@@ -74,7 +79,7 @@ class HttpActions:
         cors: Cors | None = router.cors(method, path)
         return routed if cors is None else CORSMiddleware(routed, allow_methods=router.methods(path), **cors)
 
-    def _routed(self, backend: Backend, version: Version, router: HttpRouter) -> ASGIApp:
+    def _routed(self, backend: Backend, version: Version, router: HttpRouter, component: str) -> ASGIApp:
         async def routed(scope: Scope, receive: Receive, send: Send) -> None:
             route = router.find(scope["method"], scope["path"])
             if route is None:
@@ -86,7 +91,7 @@ class HttpActions:
                 # Before a place is taken: who is asked about a token may be an HTTP action of this deployment.
                 caller = await _caller(scope, backend)
                 async with self._admission.place():
-                    await self._run(backend, version, route, caller, scope, receive, send)
+                    await self._run(backend, version, route, component, caller, scope, receive, send)
             except Error as error:
                 await error_response(error)(scope, receive, send)
 
@@ -97,6 +102,7 @@ class HttpActions:
         backend: Backend,
         version: Version,
         route: Route,
+        component: str,
         caller: Identity,
         scope: Scope,
         receive: Receive,
@@ -118,6 +124,7 @@ class HttpActions:
             lambda end: None if ended.done() else ended.set_result(end),
             identity=caller,
             request_id=request_id,
+            component=component,
         )
         try:
             end = await bridge.carry(ended)
@@ -140,6 +147,16 @@ class HttpActions:
             raise end.refusal
         response = Response(end.body, 500, media_type="application/json")
         await response(scope, receive, send)
+
+
+def _located(backend: Backend, version: Version, scope: Scope) -> HttpPlace:
+    """Return whose routes a request is for. A question of a browser goes where its request would."""
+    method, path = scope["method"], scope["path"]
+    place = backend.http.locate(version, method, path)
+    if method == "OPTIONS" and (place.router is None or place.router.find(method, place.path) is None):
+        method = Headers(scope=scope).get("access-control-request-method", method)
+        place = backend.http.locate(version, method, path)
+    return place
 
 
 async def _caller(scope: Scope, backend: Backend) -> Identity:

@@ -167,6 +167,7 @@ class Api:
             identity=caller,
             request_id=self._request_id(request),
             internal=caller.kind == "admin",
+            component=asked.component_path or "",
         )
         outcome = await outcome_of(submit, call)
         if isinstance(outcome, Refused):

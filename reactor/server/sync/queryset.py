@@ -194,6 +194,7 @@ class QuerySet:
             request_id=request_id,
             internal=rights.identity.kind == "admin",
             journal=journal,
+            component=component,
         )
         return self._live.subscribe(call, self._observer, journal)
 

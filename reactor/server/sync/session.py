@@ -322,6 +322,7 @@ class Session:
             session=session,
             request=None if session is None else message.request_id,
             internal=rights.identity.kind == "admin",
+            component=component,
         )
         self._queue.append((message.request_id, call))
         self._unanswered += 1

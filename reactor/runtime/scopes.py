@@ -1,0 +1,34 @@
+"""Scopes: what the code of one component instance can reach in one deployed version.
+
+A `Scope` joins an instance of the loaded project with its tables in the database. It is made once per version, so that
+a call looks nothing up that it could have found before. Promises that code reaches no function, table or schema of
+another instance but through its own children. Used by `versions`, `documents` and whoever runs functions.
+"""
+
+from collections.abc import Mapping
+
+from reactor.engine.catalog import MODULES, Namespace
+from reactor.engine.database import Database
+from reactor.engine.transaction import Transaction
+from reactor.runtime.components import Instance
+from reactor.runtime.registry import RegisteredFunction
+
+
+class Scope:
+    """One component instance in one version; the application itself has the empty path."""
+
+    __slots__ = ("_module_index", "_module_keys", "instance", "namespace", "path", "registry", "schema")
+
+    def __init__(self, database: Database, instance: Instance, module_keys: Mapping[str, bytes]) -> None:
+        """`module_keys` has the key of each namespace's row in `_modules`."""
+        self.instance = instance
+        self.path = instance.path
+        self.registry = instance.registry
+        self.schema = instance.schema
+        self.namespace: Namespace = database.catalog.namespace(instance.path)
+        self._module_keys = module_keys
+        self._module_index = database.catalog.by_name[MODULES].by_id.id
+
+    def depend_on_module(self, transaction: Transaction, function: RegisteredFunction) -> None:
+        """Record that a run depends on the code of a function, its module's imports included."""
+        transaction.reads.add_point(self._module_index, self._module_keys[function.path.rpartition(":")[0]])
