@@ -3,7 +3,7 @@
 Owns what is under way between the two. Promises bounded buffers in both directions: at most `READ_AHEAD_BYTES` and one
 chunk of the body that the action has not asked for, and one chunk of the response, which the action waits for until the
 server has room; that the action learns of a client that is gone; and that a response with a malformed head is the
-action's error, not the connection's (`docs/design/16-http-bridge.md`). Used by `actions`.
+action's error, not the connection's (`docs/design/20-http-bridge.md`). Used by `actions`.
 """
 
 import asyncio
