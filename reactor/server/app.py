@@ -37,9 +37,9 @@ from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.actions import HttpActions
-from reactor.server.http.api import Api
 from reactor.server.http.environment import EnvironmentApi
-from reactor.server.http.files import FileEndpoints
+from reactor.server.http.files import FileApi
+from reactor.server.http.functions import FunctionApi
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
@@ -272,9 +272,9 @@ class Deployment(Caller):
         with the server. `page` adds the small page for developers at `/`.
         """
         http = HttpApp(
-            api=Api(self.backend, self._rng),
+            functions=FunctionApi(self.backend),
             environment=EnvironmentApi(self.backend),
-            files=FileEndpoints(self.backend, self.limits),
+            files=FileApi(self.backend, self.limits),
             sync=self.sockets,
             actions=self.http_actions,
             limits=self.limits,

@@ -3,6 +3,7 @@
 They ask for it anew each time: a deployment that is not open has none.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from reactor.server.sync.ports import CheckAdmin, CheckToken, Live
 
 Done = Callable[[Outcome], None]
 Handler = Callable[[Any], Awaitable[Any]]
+Submit = Callable[[Call, Done], None]
 
 
 class Functions(Protocol):
@@ -73,3 +75,15 @@ class Backend(msgspec.Struct, frozen=True):
 
 
 OpenBackend = Callable[[], Backend]  # raises Unavailable while the deployment is not open
+
+
+async def outcome_of(submit: Submit, call: Call) -> Outcome:
+    """Run a call and wait for its outcome; an awaiter that goes away loses only the answer."""
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: Outcome) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    submit(call, done)
+    return await future

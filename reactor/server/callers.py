@@ -8,19 +8,20 @@ composition root; the blocking form is for code without an event loop.
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from reactor.auth.identity import user_identity
 from reactor.client.subscription import Subscription
 from reactor.errors import Unavailable
-from reactor.runtime.calls import ANONYMOUS, Call, Identity, Outcome
+from reactor.runtime.calls import ANONYMOUS, Call, Identity
 from reactor.runtime.failures import exception_of, unwrap
 from reactor.runtime.references import parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle
 from reactor.runtime.targets import HANDLE, address_of
-from reactor.server.backend import Backend, OpenBackend
+from reactor.server.backend import Backend, OpenBackend, outcome_of
 from reactor.server.http.fetch import FetchResponse, fetch
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
@@ -67,7 +68,7 @@ class Caller:
         """
         backend = self._open_backend()
         call = self.call(backend, function, args or {}, fields)
-        return unwrap(await _outcome(lambda done: backend.functions.submit_query(call, done)))
+        return unwrap(await outcome_of(backend.functions.submit_query, call))
 
     async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run a mutation and return its result, once it is durable. Arguments are one dict, or keywords.
@@ -80,7 +81,7 @@ class Caller:
         """
         backend = self._open_backend()
         call = self.call(backend, function, args or {}, fields)
-        return unwrap(await _outcome(lambda done: backend.functions.submit_mutation(call, done)))
+        return unwrap(await outcome_of(backend.functions.submit_mutation, call))
 
     async def action(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run an action and return its result. Arguments are one dict, or keywords.
@@ -95,7 +96,7 @@ class Caller:
         """
         backend = self._open_backend()
         call = self.call(backend, function, args or {}, fields)
-        return unwrap(await _outcome(lambda done: backend.functions.submit_action(call, done)))
+        return unwrap(await outcome_of(backend.functions.submit_action, call))
 
     async def run(self, handler: Callable[[Any], Any], /) -> Value:
         """Run `handler(ctx)` as a mutation of its own and return its result: `run(lambda ctx: ctx.db.get(id))`.
@@ -120,7 +121,7 @@ class Caller:
             internal=True,
             component=self._component,
         )
-        return unwrap(await _outcome(lambda done: backend.submit_handler(run_handler, call, done)))
+        return unwrap(await outcome_of(partial(backend.submit_handler, run_handler), call))
 
     async def fetch(
         self,
@@ -266,14 +267,3 @@ class Feed:
         for _, future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("The subscription was closed."))
-
-
-async def _outcome(submit: Callable[[Callable[[Outcome], None]], None]) -> Outcome:
-    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: Outcome) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    submit(done)
-    return await future

@@ -11,6 +11,8 @@ from reactor.errors import Error
 from reactor.runtime.calls import ANONYMOUS, Identity
 
 NO_PERMISSION: Final = "You do not have permission to perform this operation."  # the official CLI looks for this text
+READ_ONLY: Final = f"{NO_PERMISSION} The admin key is read-only."
+NEEDS_ADMIN: Final = f"{NO_PERMISSION} This endpoint needs an admin key."
 TOKEN_EXPIRED: Final = "Convex token identity expired"
 
 
@@ -28,7 +30,7 @@ class Rights(msgspec.Struct, frozen=True):
         if identity.kind != "admin" and (path.startswith("_system/") or component):
             return NO_PERMISSION
         if writes and identity.read_only:
-            return f"{NO_PERMISSION} The admin key is read-only."
+            return READ_ONLY
         return None
 
     def check_component(self, component: str) -> None:

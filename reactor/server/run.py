@@ -30,7 +30,7 @@ from reactor.limits import Limits
 from reactor.runtime import lastresort
 from reactor.runtime.watchdog import watchdog
 from reactor.server.app import Deployment
-from reactor.server.http.protocol import HttpProtocol
+from reactor.server.http.http1 import HttpProtocol
 from reactor.server.sync.websocket import websocket_protocol
 
 logger = logging.getLogger("reactor.server")

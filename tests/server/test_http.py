@@ -18,9 +18,9 @@ from reactor.limits import MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, Limits
 from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.backend import Backend
-from reactor.server.http.api import Api
 from reactor.server.http.environment import EnvironmentApi
-from reactor.server.http.files import FileEndpoints
+from reactor.server.http.files import FileApi
+from reactor.server.http.functions import FunctionApi
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
 from tests.server.fakes import (
@@ -128,9 +128,9 @@ class Site:
             raise AssertionError("no sockets here")
 
         app: ASGIApp = HttpApp(
-            api=Api(opened, FakeRng()),
+            functions=FunctionApi(opened),
             environment=EnvironmentApi(opened),
-            files=FileEndpoints(opened, Limits()),
+            files=FileApi(opened, Limits()),
             sync=no_sockets,
             actions=seen_path,
             limits=Limits(**limits),

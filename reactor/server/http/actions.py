@@ -27,7 +27,7 @@ from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.admission import Admission
 from reactor.server.http.bridge import TOO_LARGE, Bridge, too_large
 from reactor.server.http.errors import HttpError, error_response
-from reactor.server.http.headers import identity_or_anonymous
+from reactor.server.http.identity import identity_or_anonymous
 from reactor.server.http.paths import below
 
 logger = logging.getLogger("reactor.http")

@@ -24,11 +24,11 @@ from reactor.runtime.context import MutationCtx
 from reactor.runtime.failures import unwrap
 from reactor.runtime.files import add_file
 from reactor.runtime.stored_files import FileRow, Files, Incoming
-from reactor.server.backend import Backend, OpenBackend
+from reactor.server.backend import Backend, OpenBackend, outcome_of
 from reactor.server.http.admission import Admission
-from reactor.server.http.api import outcome_of
-from reactor.server.http.errors import HttpError
-from reactor.server.http.protocol import abort
+from reactor.server.http.bodies import json_response
+from reactor.server.http.errors import HttpError, error_body
+from reactor.server.http.http1 import abort
 from reactor.server.http.ranges import (
     Span,
     asked_span,
@@ -49,8 +49,8 @@ CACHE_CONTROL: Final = "private, max-age=2592000"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class FileEndpoints:
-    """The handlers of `/api/storage/*`."""
+class FileApi:
+    """The handlers of `/api/storage/*`: `upload` as a Starlette endpoint, `download` as an ASGI application."""
 
     def __init__(self, backend: OpenBackend, limits: Limits) -> None:
         self._backend = backend
@@ -76,8 +76,8 @@ class FileEndpoints:
                 )
             except _Stalled as stalled:
                 # What is left of the body may never come.
-                return _answer({"code": stalled.rule, "message": str(stalled)}, 408, connection="close")
-            return _answer({"storageId": stored_id})
+                return json_response(error_body(stalled), 408, connection="close")
+            return json_response(msgspec.json.encode({"storageId": stored_id}))
 
     async def _body(self, request: Request, files: Files, size: int | None) -> AsyncIterator[bytes]:
         limit = files.file_bytes
@@ -263,7 +263,3 @@ def _tag(row: FileRow) -> str:
 def _start(status: int, headers: dict[str, str]) -> Message:
     raw = [(name.encode(), text.encode("latin-1")) for name, text in headers.items()]
     return {"type": "http.response.start", "status": status, "headers": raw}
-
-
-def _answer(body: dict[str, str], status: int = 200, **headers: str) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")

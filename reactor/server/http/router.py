@@ -18,11 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reactor.errors import Error
 from reactor.limits import MAX_HTTP_BODY_BYTES, Limits
 from reactor.server.http.admission import Admission
-from reactor.server.http.api import Api, read_body
+from reactor.server.http.bodies import read_body
+from reactor.server.http.client_version import client_version
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.errors import HttpError, error_response, status_of
-from reactor.server.http.files import FileEndpoints
-from reactor.server.http.headers import client_version
+from reactor.server.http.files import FileApi
+from reactor.server.http.functions import FunctionApi
 from reactor.server.http.paths import below, collapsed, route_path
 
 logger = logging.getLogger("reactor.http")
@@ -42,9 +43,9 @@ class HttpApp:
     def __init__(
         self,
         *,
-        api: Api,
+        functions: FunctionApi,
         environment: EnvironmentApi,
-        files: FileEndpoints,
+        files: FileApi,
         sync: ASGIApp,
         actions: ASGIApp,
         limits: Limits,
@@ -79,14 +80,14 @@ class HttpApp:
             return PlainTextResponse(name())
 
         self._routes = [
-            call("/api/query", api.query, "GET", "POST"),
-            call("/api/query_ts", api.query_ts, "POST"),
-            call("/api/query_at_ts", api.query_at_ts, "POST"),
-            call("/api/query_batch", api.query_batch, "POST"),
-            call("/api/mutation", api.mutation, "POST"),
-            call("/api/action", api.action, "POST"),
-            call("/api/function", api.function, "POST"),
-            call("/api/run/{path:path}", api.run, "POST"),
+            call("/api/query", functions.query, "GET", "POST"),
+            call("/api/query_ts", functions.query_ts, "POST"),
+            call("/api/query_at_ts", functions.query_at_ts, "POST"),
+            call("/api/query_batch", functions.query_batch, "POST"),
+            call("/api/mutation", functions.mutation, "POST"),
+            call("/api/action", functions.action, "POST"),
+            call("/api/function", functions.function, "POST"),
+            call("/api/run/{path:path}", functions.run, "POST"),
             call("/api/list_environment_variables", environment.list, "GET"),
             call("/api/v1/list_environment_variables", environment.list, "GET"),
             call("/api/update_environment_variables", environment.update, "POST"),

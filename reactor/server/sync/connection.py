@@ -13,8 +13,8 @@ from reactor.errors import Error
 from reactor.limits import Limits
 from reactor.ports import Clock
 from reactor.protocol.sync import Ping, decode_client_message, encode_server_message
+from reactor.server.http.client_version import ClientVersion, client_version
 from reactor.server.http.errors import error_body, status_of
-from reactor.server.http.headers import ClientVersion, client_version
 from reactor.server.sync.outbox import DIRECT, Listener, Outbox, Send
 from reactor.server.sync.session import Session
 

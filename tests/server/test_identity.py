@@ -1,4 +1,4 @@
-"""What request headers say, and that no header can do harm."""
+"""On whose behalf a request is made, and that no header can do harm."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,41 +12,10 @@ from reactor.auth.identity import user_identity
 from reactor.errors import AuthProviderUnavailable, Error, Unauthenticated
 from reactor.runtime.calls import ANONYMOUS, Identity
 from reactor.server.http.errors import error_body, status_of
-from reactor.server.http.headers import ClientVersion, client_version, identity, identity_or_anonymous
+from reactor.server.http.identity import identity, identity_or_anonymous
 from tests.server.fakes import ADMIN_KEY, check_admin, refuse_every_token
 
 T = TypeVar("T")
-
-
-@pytest.mark.parametrize(
-    ("header", "segment", "expected"),
-    [
-        (None, None, ClientVersion()),
-        (None, "1.48.0", ClientVersion("npm", (1, 48, 0))),
-        (None, "1.48.0-alpha.3", ClientVersion("npm", (1, 48, 0))),
-        ("python-0.8.1", "1.48.0", ClientVersion("python", (0, 8, 1))),
-        ("npm-cli-1.2.3", None, ClientVersion("npm-cli", (1, 2, 3))),
-    ],
-)
-def test_who_asks(header: str | None, segment: str | None, expected: ClientVersion) -> None:
-    assert client_version(header, segment) == expected
-
-
-@pytest.mark.parametrize(
-    ("client", "chunks", "told"),
-    [
-        (ClientVersion("npm", (1, 28, 0)), True, False),
-        (ClientVersion("npm", (1, 27, 9)), False, False),
-        (ClientVersion("python", (2, 0, 0)), False, False),
-        (ClientVersion("python", (0, 2, 0)), False, True),
-        (ClientVersion("python", (0, 2, 1)), False, False),
-        (ClientVersion("rust", (9, 0, 0)), False, False),
-        (ClientVersion(), False, False),
-    ],
-)
-def test_what_a_version_means(client: ClientVersion, chunks: bool, told: bool) -> None:
-    assert client.takes_chunks is chunks
-    assert bool(client.deprecation_headers) is told
 
 
 def outcome(act: Callable[..., T], *args: object) -> T | Error:
@@ -54,18 +23,6 @@ def outcome(act: Callable[..., T], *args: object) -> T | Error:
         return act(*args)
     except Error as error:
         return error
-
-
-@given(
-    st.none() | st.text() | st.from_regex(r"[a-z]{1,9}-[0-9.]{1,12}[-+a-z.]{0,9}"),
-    st.none() | st.text() | st.from_regex(r"[0-9.]{1,12}"),
-)
-def test_any_version_gives_a_client_or_an_http_error(header: str | None, segment: str | None) -> None:
-    found = outcome(client_version, header, segment)
-    if isinstance(found, Error):
-        assert status_of(found) == 400
-    else:
-        assert found.default_format in ("json", "convex_encoded_json")
 
 
 AUTHORIZATION = st.one_of(

@@ -1,16 +1,11 @@
-"""What request headers say: which client asks, and on whose behalf.
+"""Which client asks, of which version, and what follows from that.
 
-Promises that anything a client may send gives a value or an `Error` with an HTTP status. Used by the API and the sync
-endpoint.
+Promises that anything a client may send gives a value or an `HttpError`. Used by the API and the sync endpoint.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from reactor.auth.admin_key import split_impersonation
-from reactor.errors import Error, InvalidArgument
-from reactor.runtime.calls import ANONYMOUS, Identity
 from reactor.server.http.errors import HttpError
 
 _CLIENT: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z-]{0,40})-(?P<version>\d.{0,60})")
@@ -23,9 +18,6 @@ _UNSUPPORTED: Final = {"npm": (0, 19, 1), "python": (0, 0, 2)}
 # The newest clients that still work, but should be replaced.
 _UPGRADE_REQUIRED: Final = {"python": (0, 2, 0)}
 _CHUNKS_SINCE: Final = (1, 28, 0)
-
-CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
-Identify = Callable[[str], Awaitable[Identity]]
 
 
 class ClientVersion(NamedTuple):
@@ -78,57 +70,3 @@ def client_version(header: str | None, segment: str | None = None) -> ClientVers
             400, "ClientVersionUnsupported", f"The {name} client {text} is no longer supported. Update to a newer one."
         )
     return ClientVersion(name, version)
-
-
-async def identity(
-    authorization: str | None, admin_key: str | None, check_admin: CheckAdmin, identify: Identify
-) -> Identity:
-    """Return on whose behalf a request is made.
-
-    Args:
-        authorization: the header, if there is one.
-        admin_key: `?adminKey=`, which counts only without that header.
-        check_admin: as for a session.
-        identify: gives the user of a token.
-
-    Raises:
-        HttpError: 400 for a malformed header.
-        Unauthenticated: a user's token was refused.
-        AuthProviderFailed, AuthProviderUnavailable, Overloaded: it can't be checked.
-        Forbidden: `BadDeployKey`.
-        ProtocolError: `InvalidHeaderFailure`, a garbled identity after the key.
-    """
-    if authorization is None:
-        return ANONYMOUS if admin_key is None else _admin(admin_key, check_admin)
-    if len(authorization) < 7:
-        raise HttpError(400, "InvalidHeaderFailure", "The Authorization header is too short.")
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return await identify(credentials.strip())
-    if scheme.lower() == "convex":
-        return _admin(credentials.strip(), check_admin)
-    raise HttpError(
-        400, "InvalidAdminKey", "The Authorization header must be 'Bearer <token>' or 'Convex <admin key>'."
-    )
-
-
-async def identity_or_anonymous(authorization: str | None, check_admin: CheckAdmin, identify: Identify) -> Identity:
-    """Return on whose behalf a request is made that may have a header meant for somebody else: nobody, if it is bad.
-
-    Raises:
-        AuthProviderUnavailable, Overloaded: it may be good, but can't be checked now.
-    """
-    try:
-        return await identity(authorization, None, check_admin, identify)
-    except Error as error:
-        if error.retryable:
-            raise
-        return ANONYMOUS
-
-
-def _admin(text: str, check_admin: CheckAdmin) -> Identity:
-    key, attributes = split_impersonation(text)
-    try:
-        return check_admin(key, attributes)
-    except InvalidArgument as error:
-        raise HttpError(400, "InvalidHeaderFailure", str(error)) from None

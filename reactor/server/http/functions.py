@@ -6,7 +6,6 @@ running. Used by the router; talks to the open deployment through `Backend`.
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
@@ -14,9 +13,8 @@ from msgspec import UNSET, Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reactor.errors import Forbidden, ProtocolError
-from reactor.limits import MAX_BATCH_BYTES, MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, MAX_PARALLEL_QUERIES
-from reactor.ports import Rng
+from reactor.errors import ProtocolError
+from reactor.limits import MAX_BATCH_BYTES, MAX_BATCH_QUERIES, MAX_PARALLEL_QUERIES
 from reactor.protocol.http import (
     BatchResponse,
     FunctionRequest,
@@ -32,29 +30,27 @@ from reactor.protocol.http import (
     encode_body,
 )
 from reactor.protocol.sync import encode_ts
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
+from reactor.runtime.calls import Call, Failure, Identity, Refused, Success
 from reactor.runtime.references import parse_path
-from reactor.server.backend import Backend, OpenBackend
+from reactor.server.backend import Backend, OpenBackend, Submit, outcome_of
+from reactor.server.http.bodies import json_response, read_json
+from reactor.server.http.client_version import client_version
 from reactor.server.http.errors import HttpError
-from reactor.server.http.headers import client_version, identity
-from reactor.server.permissions import NO_PERMISSION, Rights
+from reactor.server.http.identity import admin_of, caller_of
+from reactor.server.permissions import Rights
 from reactor.server.text import printable
 from reactor.values.json import Format, decode_json, encode_format, parse_format
 
 ENCODED: Final = "convex_encoded_json"
 
-_JSON_TYPE: Final = re.compile(r"application/(?:json|[\w.!#$&^-]+\+json)\s*(?:;.*)?", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[0-9a-zA-Z-]{1,64}")
 
-Submit = Callable[[Call, Callable[[Outcome], None]], None]
 
+class FunctionApi:
+    """The handlers of `/api/query`, `/api/mutation` and their like, as Starlette endpoints."""
 
-class Api:
-    """The handlers of `/api/*`, as Starlette endpoints."""
-
-    def __init__(self, backend: OpenBackend, rng: Rng) -> None:
+    def __init__(self, backend: OpenBackend) -> None:
         self._backend = backend
-        self._rng = rng
 
     async def query(self, request: Request) -> Response:
         """POST (or GET) `/api/query`."""
@@ -68,8 +64,8 @@ class Api:
     async def query_ts(self, request: Request) -> Response:
         """POST `/api/query_ts`: the latest timestamp, at which queries can be asked for a while."""
         backend = self._backend()
-        await self._identity(request, backend)
-        return _json(encode_body(TsResponse(ts=encode_ts(backend.snapshots.lend()))))
+        await caller_of(request, backend)
+        return json_response(encode_body(TsResponse(ts=encode_ts(backend.snapshots.lend()))))
 
     async def query_at_ts(self, request: Request) -> Response:
         """POST `/api/query_at_ts`: several of these see one state."""
@@ -85,7 +81,7 @@ class Api:
     async def query_batch(self, request: Request) -> Response:
         """POST `/api/query_batch`: several queries at one timestamp."""
         backend = self._backend()
-        caller = await self._identity(request, backend)
+        caller = await caller_of(request, backend)
         batch = decode_query_batch_request(await read_json(request))
         if len(batch) > MAX_BATCH_QUERIES:
             raise HttpError(
@@ -125,9 +121,7 @@ class Api:
     async def function(self, request: Request) -> Response:
         """POST `/api/function`: any function, internal ones too, for administrators."""
         backend = self._backend()
-        caller = await self._identity(request, backend)
-        if caller.kind != "admin":
-            raise Forbidden("BadDeployKey", f"{NO_PERMISSION} This endpoint needs an admin key.")
+        caller = await admin_of(request, backend)
         asked = decode_function_request(await read_json(request))
         return await self._answer(request, backend, asked, _any(backend, caller), writes=False)
 
@@ -144,13 +138,13 @@ class Api:
         asked = FunctionRequest(
             path="/".join(segments[:-1]) + ":" + segments[-1], args=body.args, format=body.format or "json"
         )
-        caller = await self._identity(request, backend)
+        caller = await caller_of(request, backend)
         return await self._answer(request, backend, asked, _any(backend, caller), writes=False)
 
     async def _answer(
         self, request: Request, backend: Backend, asked: FunctionRequest, submit: Submit, *, writes: bool
     ) -> Response:
-        caller = await self._identity(request, backend)
+        caller = await caller_of(request, backend)
         shape = self._shape(request, asked)
         return _encoded(_body(await self._outcome(request, caller, asked, submit, writes=writes), shape))
 
@@ -181,61 +175,15 @@ class Api:
             name = client_version(request.headers.get("convex-client")).default_format
         return parse_format(name)
 
-    async def _identity(self, request: Request, backend: Backend) -> Identity:
-        authorization, admin_key = request.headers.get("authorization"), request.query_params.get("adminKey")
-        if authorization is None and admin_key is None:
-            return ANONYMOUS
-        return await identity(authorization, admin_key, backend.check_admin, backend.identify)
-
     def _request_id(self, request: Request) -> str:
         given = request.headers.get("convex-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
-        return self._rng.token_bytes(8).hex()
+        return self._backend().new_request_id()
 
     def _failed(self, request: Request, text: str) -> Failure:
         message = f"[Request ID: {self._request_id(request)}] Server Error\n{text}"
         return Failure(message=message, detail=text, ts=0)
-
-
-async def outcome_of(submit: Submit, call: Call) -> Outcome:
-    """Run a call and wait for its outcome; an awaiter that goes away loses only the answer."""
-    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: Outcome) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    submit(call, done)
-    return await future
-
-
-async def read_json(request: Request) -> bytes:
-    """Return the body of a JSON request.
-
-    Raises:
-        ProtocolError: rule `BadJsonBody`; the request does not say it is JSON.
-        HttpError: 413; the body is too large.
-    """
-    if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
-        raise ProtocolError("BadJsonBody", "Expected request with `Content-Type: application/json`")
-    return await read_body(request, MAX_HTTP_BODY_BYTES)
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body of a request, reading no more than `limit` bytes of it.
-
-    Raises:
-        HttpError: 413; there is more.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise HttpError(413, "RequestTooLarge", f"The request body is larger than {limit} bytes.")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _any(backend: Backend, caller: Identity) -> Submit:
@@ -271,13 +219,9 @@ def _body(outcome: Success | Failure, shape: Format) -> UdfResponse:
 
 def _encoded(body: UdfResponse | BatchResponse) -> Response:
     try:
-        return _json(encode_body(body))
+        return json_response(encode_body(body))
     except UnicodeEncodeError:
-        return _json(encode_body(printable(body)))
-
-
-def _json(text: bytes) -> Response:
-    return Response(text, media_type="application/json")
+        return json_response(encode_body(printable(body)))
 
 
 def _shaped(value: bytes, shape: Format) -> Raw:
