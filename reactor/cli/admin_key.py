@@ -23,19 +23,17 @@ def admin_key(
 ) -> None:
     """Print a new admin key for a project's data."""
     # Here, since the engine takes a moment to import and most commands don't need it.
-    from reactor.cli.settings import read_settings
-    from reactor.runtime.loader import read_options
-    from reactor.server.app import DEFAULT_DATA, MEMORY
+    from reactor.cli.settings import find_project, read_settings
     from reactor.server.credentials import load_credentials
+    from reactor.server.data import data_directory
     from reactor.server.system import SystemClock, SystemRng
 
     settings = read_settings(os.environ)
-    if data == MEMORY:
+    directory = data_directory(find_project(project) if data is None else project, data)
+    if directory is None:
         raise InvalidArgument(
             "Data in memory has no key outside the process that holds it; `reactor dev` prints its own."
         )
-    folder = project.resolve()
-    folder = (folder / (read_options(folder).data or DEFAULT_DATA)) if data is None else Path(data).resolve()
     rng = SystemRng()
-    credentials = load_credentials(folder, settings.instance_name, settings.instance_secret, rng)
+    credentials = load_credentials(directory, settings.instance_name, settings.instance_secret, rng)
     say(credentials.admin_key(SystemClock(), rng, read_only=read_only))

@@ -5,7 +5,6 @@ code 130.
 """
 
 import sys
-from importlib import metadata
 from typing import Annotated, Final
 
 import typer
@@ -18,6 +17,7 @@ from reactor.cli.init import init
 from reactor.cli.run import run
 from reactor.cli.serve import serve
 from reactor.errors import Error
+from reactor.server.version import version
 
 app: Final = typer.Typer(
     name="reactor",
@@ -30,7 +30,7 @@ app: Final = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(f"reactor {metadata.version('reactor-db')}")
+        say(f"reactor {version()}")
         raise typer.Exit
 
 

@@ -11,6 +11,7 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from reactor.engine.database import Database
+from reactor.errors import AuthConfigInvalid, PushError
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime import guard, subtasks
@@ -164,8 +165,10 @@ class Host:
         """Deploy a loaded project; see `Pusher.push`.
 
         Raises:
-            PushError: existing documents do not match its schema. The old version goes on.
+            PushError: existing documents do not match its schema, or its authentication providers can't be had with
+                the environment as it is. The old version goes on.
         """
+        self._check_providers(project)
         report = await self._pusher.push(project)
         if not self._are_started:
             self._are_started = True
@@ -173,6 +176,15 @@ class Host:
                 service.start()
         self.scheduler.follow()
         return report
+
+    def _check_providers(self, project: Project) -> None:
+        if project.auth is None:
+            return
+        try:
+            project.auth.resolve(self.executor.environment(project))
+        except AuthConfigInvalid as error:
+            file = getattr(project.namespace("auth_config"), "__file__", None)
+            raise PushError(f"functions/auth_config.py: {error.rule}: {error}", file=file) from None
 
     async def close(self) -> None:
         """Stop the services, wait until everything applied is durable, then release storage and the loaded project."""

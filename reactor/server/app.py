@@ -7,34 +7,30 @@ event loop or process says so instead of corrupting itself.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from reactor.auth.admin_key import check
 from reactor.auth.authenticator import Authenticator
-from reactor.auth.config import AuthConfig
 from reactor.auth.fetching import ThreadedFetch
-from reactor.auth.identity import admin_identity
 from reactor.auth.upload_token import UploadTokens
 from reactor.engine.cursor import Cursors
-from reactor.errors import AuthConfigInvalid, Error, InvalidArgument, PushError, Unavailable
+from reactor.errors import InvalidArgument, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
-from reactor.runtime.calls import Call, Identity
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader, read_options
+from reactor.runtime.loader import Project, ProjectLoader
 from reactor.runtime.origins import Origins
 from reactor.runtime.push import PushReport
-from reactor.server.backend import Backend, Done, Handler
+from reactor.server.backend import Backend
 from reactor.server.blocking import BlockingDeployment
 from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
+from reactor.server.data import blobs_in, data_directory, log_in
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.actions import HttpActions
 from reactor.server.http.environment import EnvironmentApi
@@ -42,19 +38,16 @@ from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
 from reactor.server.http.page import Page
 from reactor.server.http.router import HttpApp
+from reactor.server.lifespan import WithLifespan
+from reactor.server.ownership import Owner
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import Outbox
 from reactor.server.sync.session import Session
 from reactor.server.system import SystemAlarms, SystemClock, SystemRng
-from reactor.storage.blobs_local import LocalBlobs
-from reactor.storage.blobs_memory import MemoryBlobs
+from reactor.server.version import version
 from reactor.storage.interface import BlobStore, Persistence
-from reactor.storage.memory import MemoryPersistence
-from reactor.storage.sqlite import SqlitePersistence
 
-MEMORY: Final = ":memory:"
-DEFAULT_DATA: Final = ".reactor"
 NOT_OPEN: Final = (
     "This deployment is not open. Open it with its host application, as in FastAPI(lifespan=deployment.lifespan), "
     "or with `async with deployment:`."
@@ -117,7 +110,7 @@ class Deployment(Caller):
         self._credentials: Credentials | None = None
         self._authenticator: Authenticator | None = None
         self._admin_key: str | None = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None  # process and loop
+        self._owner: Owner | None = None
         self._is_opening = False
         self._live_feeds: set[Feed] = set()
         self.http_actions = HttpActions(self.backend, self.limits)
@@ -151,9 +144,9 @@ class Deployment(Caller):
             self._is_opening = False
 
     async def _open(self, project: Project | None) -> None:
-        directory = self._data_directory()
+        directory = data_directory(self.project_dir, self._data)
         host = await Host.open(
-            self._persistence(),
+            self._persistence(directory),
             clock=self.clock,
             alarms=self._alarms,
             rng=self._rng,
@@ -161,7 +154,7 @@ class Deployment(Caller):
             redact=self._redact_logs,
             development=self._development,
             origins=self.origins,
-            blobs=self._blobs(),
+            blobs=self._blobs(directory),
         )
         try:
             # Only now: the lease keeps two processes from making up a secret each.
@@ -173,24 +166,28 @@ class Deployment(Caller):
             host.database.cursors = Cursors(secret)
             host.files.tokens = UploadTokens(credentials.name, secret)
             if project is not None:
-                self._check_auth(host, project)
                 await host.push(project)
         except BaseException:
             await host.close()
             raise
         self._credentials = credentials
         self._host = host
-        loop = asyncio.get_running_loop()
-        self._owner = os.getpid(), loop
-        authenticator = self._authenticator = Authenticator(
-            self._auth_config,
-            self._environment,
+        self._owner = Owner()
+        self._authenticator = self._new_authenticator(host)
+        self._backend = self._new_backend(host, credentials, self._authenticator)
+
+    def _new_authenticator(self, host: Host) -> Authenticator:
+        return Authenticator(
+            lambda: host.versions.latest().project.auth,
+            host.executor.environment,
             ThreadedFetch(self.project_dir, self.limits.auth_fetch_seconds),
             self.clock,
             self.limits,
             redact=self._redact_logs,
         )
-        self._backend = Backend(
+
+    def _new_backend(self, host: Host, credentials: Credentials, authenticator: Authenticator) -> Backend:
+        return Backend(
             functions=host.executor,
             live=host.live,
             http=host.http,
@@ -200,13 +197,13 @@ class Deployment(Caller):
                 unpin=host.database.retention.unpin,
                 durable_ts=lambda: host.database.durable_ts,
                 seconds=self.limits.snapshot_seconds,
-                later=loop.call_later,
+                later=asyncio.get_running_loop().call_later,
             ),
             durable_ts=lambda: host.database.durable_ts,
-            check_admin=self._check_admin,
+            check_admin=credentials.check_admin,
             check_token=authenticator.submit,
             identify=authenticator.identify,
-            submit_handler=self._submit_handler,
+            submit_handler=host.executor.submit_handler,
             rng=self._rng,
             files=host.files,
         )
@@ -229,7 +226,8 @@ class Deployment(Caller):
         host = self._host
         if host is None:
             return
-        self._check_owner()
+        assert self._owner is not None
+        self._owner.check()
         await self.quiesce()
         self._host = None
         try:
@@ -282,7 +280,7 @@ class Deployment(Caller):
             version=version(),
             page=Page(self._registered) if page else None,
         )
-        return _WithLifespan(self, http)
+        return WithLifespan(self, http)
 
     def site_asgi(self) -> ASGIApp:
         """Return an ASGI application that serves nothing but the HTTP actions, at the paths of their routes.
@@ -314,7 +312,6 @@ class Deployment(Caller):
         try:
             self.backend()
             assert self._host is not None
-            self._check_auth(self._host, project)
             return await self._host.push(project)
         except BaseException:
             project.release()
@@ -360,51 +357,22 @@ class Deployment(Caller):
         """
         if self._backend is None:
             raise Unavailable(NOT_OPEN)
-        self._check_owner()
+        assert self._owner is not None
+        self._owner.check()
         return self._backend
 
     # Inside.
-
-    def _check_owner(self) -> None:
-        assert self._owner is not None
-        process, loop = self._owner
-        if process != os.getpid():
-            raise Unavailable(
-                f"This deployment was opened by process {process} and can't be used from {os.getpid()}: "
-                "open it after forking, in one process only."
-            )
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is not loop:
-            raise Unavailable(
-                "This deployment was opened on another event loop. Use it there, or use `deployment.blocking()`, "
-                "or a client over the network."
-            )
 
     def _opened_credentials(self) -> Credentials:
         if self._credentials is None:
             raise Unavailable(NOT_OPEN)
         return self._credentials
 
-    def _persistence(self) -> Persistence:
-        directory = self._data_directory()
-        if directory is None:
-            return MemoryPersistence()
-        limits = self.limits
-        return SqlitePersistence(directory, wal_bytes=limits.wal_bytes, wal_limit_bytes=limits.wal_limit_bytes)
+    def _persistence(self, directory: Path | None) -> Persistence:
+        return log_in(directory, self.limits)
 
-    def _blobs(self) -> BlobStore:
-        directory = self._data_directory()
-        return MemoryBlobs(self.limits.data_bytes) if directory is None else LocalBlobs(directory)
-
-    def _data_directory(self) -> Path | None:
-        data = self._data
-        if data is None:
-            configured = read_options(self.project_dir).data
-            data = configured if configured == MEMORY else self.project_dir / (configured or DEFAULT_DATA)
-        return None if data == MEMORY else Path(data).resolve()
+    def _blobs(self, directory: Path | None) -> BlobStore:
+        return blobs_in(directory, self.limits)
 
     def _new_session(self, outbox: Outbox, *, chunks: bool) -> Session:
         backend = self.backend()
@@ -422,66 +390,7 @@ class Deployment(Caller):
             chunks=chunks,
         )
 
-    def _check_admin(self, key: str, attributes: Mapping[str, Any] | None) -> Identity:
-        credentials = self._opened_credentials()
-        return admin_identity(check(key, credentials.name, credentials.secret), attributes)
-
-    def _check_auth(self, host: Host, project: Project) -> None:
-        """Refuse a project whose providers can't be had with the environment as it is.
-
-        Raises:
-            PushError: a variable is not set, or gives something that can't be.
-        """
-        if project.auth is not None:
-            try:
-                project.auth.resolve(host.executor.environment(project))
-            except AuthConfigInvalid as error:
-                file = getattr(project.namespace("auth_config"), "__file__", None)
-                raise PushError(f"functions/auth_config.py: {error.rule}: {error}", file=file) from None
-
-    def _auth_config(self) -> AuthConfig | None:
-        return self._registered().auth
-
-    def _environment(self) -> Mapping[str, str]:
-        assert self._host is not None
-        return self._host.executor.environment()
-
-    def _submit_handler(self, handler: Handler, call: Call, done: Done) -> None:
-        assert self._host is not None
-        self._host.executor.submit_handler(handler, call, done)
-
     def _registered(self) -> Project:
         self.backend()
         assert self._host is not None
         return self._host.versions.latest().project
-
-
-class _WithLifespan:
-    """An ASGI application that opens the deployment when it is run by itself. A mounted one is never asked to."""
-
-    def __init__(self, deployment: Deployment, http: ASGIApp) -> None:
-        self._deployment = deployment
-        self._http = http
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._http(scope, receive, send)
-            return
-        await receive()
-        try:
-            await self._deployment.open()
-        except Error as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._deployment.close()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-def version() -> str:
-    """Return the version of this server."""
-    try:
-        return metadata.version("reactor-db")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "unknown"

@@ -6,14 +6,17 @@ again, and that given values are never written. Used by the composition root.
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from reactor.auth.admin_key import NONCE_BYTES, SECRET_BYTES, check_instance, issue
+from reactor.auth.admin_key import NONCE_BYTES, SECRET_BYTES, check, check_instance, issue
+from reactor.auth.identity import admin_identity
 from reactor.errors import StorageError
 from reactor.ports import Clock, Rng
+from reactor.runtime.calls import Identity
 
 DEFAULT_NAME: Final = "reactor"
 FOLDER: Final = "credentials"
@@ -24,6 +27,15 @@ class Credentials(msgspec.Struct, frozen=True):
 
     name: str
     secret: str
+
+    def check_admin(self, key: str, attributes: Mapping[str, Any] | None) -> Identity:
+        """Return the identity of an admin key, acting as the user with the given attributes.
+
+        Raises:
+            Forbidden: the key is not good here.
+            InvalidArgument: the attributes can't be those of a user.
+        """
+        return admin_identity(check(key, self.name, self.secret), attributes)
 
     def admin_key(self, clock: Clock, rng: Rng, *, read_only: bool = False) -> str:
         """Return a new key; all keys of one secret stay good."""

@@ -14,9 +14,10 @@ from typing import Any
 from reactor.errors import Unavailable
 from reactor.limits import Limits
 from reactor.runtime.loader import Project
-from reactor.server.app import MEMORY, NOT_OPEN, Deployment
+from reactor.server.app import NOT_OPEN, Deployment
 from reactor.server.blocking import BlockingCaller, BlockingDeployment
 from reactor.server.callers import Caller
+from reactor.server.data import MEMORY
 from reactor.storage.blobs_memory import MemoryBlobs
 from reactor.storage.interface import BlobStore, Persistence
 from reactor.storage.memory import MemoryPersistence
@@ -116,10 +117,10 @@ class MemoryDeployment(Deployment):
         finally:
             held.let_go()
 
-    def _persistence(self) -> Persistence:
+    def _persistence(self, directory: Path | None) -> Persistence:
         return self._memory
 
-    def _blobs(self) -> BlobStore:
+    def _blobs(self, directory: Path | None) -> BlobStore:
         return self._files
 
 
