@@ -1,10 +1,10 @@
 """One client's sync session: the rules of the protocol, without sockets or waiting.
 
-Owns the version triple, the queue of mutations, the actions in flight and the identity of one WebSocket connection.
-Promises that Transitions chain exactly, that every one holds all queries at one timestamp, not before the last answer,
-and that each request is answered once. What the client watches is the query set's. Reaches the world through the ports
-in `ports`. Driven by `connection`, by outcomes of functions and by `settled`; none of these may be called from inside
-another thread.
+Owns the version triple and the queue of mutations of one WebSocket connection. Promises that Transitions chain exactly,
+that every one holds all queries at one timestamp, not before the last answer, and that each request is answered once.
+What the client watches is in `queryset`, who it is in `authentication`, what actions it waits for in `actions`. Reaches
+the world through the ports in `ports`. Driven by `connection`, by outcomes of functions and by `settled`; none of these
+may be called from inside another thread.
 """
 
 import logging
@@ -14,7 +14,7 @@ from functools import partial
 
 from msgspec import UNSET, Raw
 
-from reactor.errors import Error, Forbidden, InvalidArgument, Overloaded
+from reactor.errors import Error, Overloaded
 from reactor.limits import MAX_CLOSE_REASON_BYTES, MAX_SAFE_INTEGER, MAX_TRANSITION_CHUNK_BYTES, Limits
 from reactor.ports import Alarms, Clock, Rng
 from reactor.protocol.sync import (
@@ -36,9 +36,10 @@ from reactor.protocol.sync import (
     encode_ts,
     split_transition,
 )
-from reactor.runtime.calls import Call, Failure, Identity, Outcome, Success, session_request_id
-from reactor.server.permissions import NO_PERMISSION, TOKEN_EXPIRED, Rights
+from reactor.runtime.calls import Call, Failure, Outcome, Success, session_request_id
+from reactor.server.permissions import TOKEN_EXPIRED, Rights
 from reactor.server.sync.actions import ActionsInFlight, action_response
+from reactor.server.sync.authentication import Authentication
 from reactor.server.sync.endings import ending_of
 from reactor.server.sync.ports import CheckAdmin, CheckToken, Functions, Live, Outlet
 from reactor.server.sync.queryset import Change, QuerySet, check_path, refused_failure
@@ -77,21 +78,17 @@ class Session:
         self._outlet = outlet
         self._functions = functions
         self._live = live
-        self._check_admin = check_admin
-        self._check_token = check_token
         self._durable_ts = durable_ts
         self._clock = clock
-        self._alarms = alarms
         self._rng = rng
         self._limits = limits
         self._chunks = chunks
 
         self._session: str | None = None
         self._clock_skew: int | None = None
-        self._rights = Rights()
-        self._expires_ns: int | None = None
-        self._cancel_expiry: Callable[[], None] | None = None
-        self._cancel_check: Callable[[], None] | None = None  # of a token that is being checked
+        self._authentication = Authentication(
+            check_admin, check_token, clock, alarms, answered=self._identified, expired=self._expired
+        )
 
         self._sent = StateVersion()
         self._received_identity = 0
@@ -179,9 +176,8 @@ class Session:
     def finish(self, code: int, reason: str) -> None:
         """Take nothing more; close once what was received is answered and shown."""
         self._finish = (code, reason)
-        if self._cancel_check is not None:  # nothing behind it has begun: the client sends it all again, elsewhere
-            self._cancel_check()
-            self._cancel_check = None
+        if self._authentication.is_checking:  # nothing behind it has begun: the client sends it all again, elsewhere
+            self._authentication.cancel()
             self._end_check()
         self._finish_if_quiet()
 
@@ -190,10 +186,7 @@ class Session:
         if self.is_closed:
             return
         self.is_closed = True
-        if self._cancel_check is not None:
-            self._cancel_check()
-            self._cancel_check = None
-        self._set_expiry(None)
+        self._authentication.close()
         self._queue.clear()
         self.queued_bytes = 0
         self._query_set.clear()
@@ -213,51 +206,24 @@ class Session:
 
     def _modify(self, message: ModifyQuerySet) -> None:
         if not self._has_expired():
-            self._query_set.modify(message, self._rights)
+            self._query_set.modify(message, self._authentication.rights)
             self._owe()
 
     def _authenticate(self, message: Authenticate) -> None:
         if message.base_version != self._received_identity:
             self._close(1011, "InternalServerError")
             return
-        if message.token_type == "User":
-            self._check_user(message.value or "")
-            return
-        rights = Rights()
-        if message.token_type == "Admin":
-            try:
-                rights = Rights(self._check_admin(message.value or "", message.acts_as))
-            except Forbidden as error:
-                # Accepted, with no rights at all: the official CLI hangs on any other answer to a bad key, and prints
-                # one clean line when its query fails with this sentence.
-                rights = Rights(denied=f"{NO_PERMISSION} {error}")
-            except InvalidArgument as error:
-                self._refuse_token(str(error))
-                return
-        self._become(rights)
-
-    def _become(self, rights: Rights) -> None:
-        self._rights = rights
-        self._set_expiry(rights.identity.expires_ns)
-        self._received_identity += 1
-        self._query_set.resubscribe(rights)
-        self._owe()
-
-    def _check_user(self, token: str) -> None:
-        # What comes behind the token must be done by whoever it names, so it waits; what came before goes on.
+        # What comes behind it must be done by whoever it names, so it waits; what came before goes on.
         self.queued_bytes += CHECKING
-        cancel = self._check_token(token, self._checked)
-        if self.queued_bytes >= CHECKING:
-            self._cancel_check = cancel
+        self._authentication.begin(message)
 
-    def _checked(self, answer: Identity | Error) -> None:
-        """A token was checked. Called from inside `check_token` if that was possible at once."""
-        self._cancel_check = None
+    def _identified(self, answer: Rights | Error) -> None:
+        """It is known who the client is, or that it can't be said. May be called from inside `_authenticate`."""
         if self.is_closed:
             return
         try:
-            if isinstance(answer, Identity):
-                self._become(Rights(answer))
+            if isinstance(answer, Rights):
+                self._become(answer)
             elif answer.status >= 500:  # nothing is known about the token: the client shall bring it again
                 self.fail(answer)
             else:
@@ -273,39 +239,37 @@ class Session:
             self.queued_bytes -= CHECKING
             self._outlet.wake()
 
-    def _set_expiry(self, expires_ns: int | None) -> None:
-        self._expires_ns = expires_ns
-        if self._cancel_expiry is not None:
-            self._cancel_expiry()
-            self._cancel_expiry = None
-        if expires_ns is not None:
-            self._cancel_expiry = self._alarms.call_at(expires_ns, self._expire)
+    def _become(self, rights: Rights) -> None:
+        self._authentication.take(rights)
+        self._received_identity += 1
+        self._query_set.resubscribe(rights)
+        self._owe()
 
-    def _expire(self) -> None:
-        if not self.is_closed:
-            self._has_expired()
+    def _has_expired(self) -> bool:
+        """Whether the user's token is no longer good, which ends the connection: the client comes with a new one."""
+        if self._authentication.has_expired:
+            self._expired()
+            return True
+        return False
+
+    def _expired(self) -> None:
+        self._refuse_token(TOKEN_EXPIRED, is_update=False)
 
     def _refuse_token(self, text: str, *, is_update: bool = True) -> None:
         self._send(AuthError(error=text, base_version=self._sent.identity, auth_update_attempted=is_update))
         self._close(None, "")
-
-    def _has_expired(self) -> bool:
-        """Whether the user's token is no longer good, which ends the connection: the client comes with a new one."""
-        if self._expires_ns is None or self._clock.now_ns() < self._expires_ns:
-            return False
-        self._refuse_token(TOKEN_EXPIRED, is_update=False)
-        return True
 
     def _mutation(self, message: Mutation) -> None:
         limits = self._limits
         if self._unanswered >= limits.mutations_per_connection:
             self._close(1013, "TooManyConcurrentMutations")
             return
-        if self._expires_ns is not None and self._has_expired():
+        authentication = self._authentication
+        if authentication.expires_ns is not None and self._has_expired():
             return
         check_path(message.udf_path)
         args = bytes(message.args[0])  # a copy: the message would stay alive with a view of it
-        rights = self._rights
+        rights = authentication.rights
         component = message.component_path or ""
         if component:
             rights.check_component(component)
@@ -338,9 +302,9 @@ class Session:
             return
         check_path(message.udf_path)
         component = message.component_path or ""
+        rights = self._authentication.rights
         if component:
-            self._rights.check_component(component)
-        rights = self._rights
+            rights.check_component(component)
         request_id = self._request_id(message.request_id)
         refused = rights.refusal(message.udf_path, component, writes=True)
         if refused is not None:
@@ -447,7 +411,7 @@ class Session:
             self._live.request_settle(self)
             return
         if changes or self._owed or ts > self._floor:
-            if self._expires_ns is not None and self._has_expired():
+            if self._authentication.expires_ns is not None and self._has_expired():
                 return
             self._transition(ts, changes)
             if self._finish is not None:
