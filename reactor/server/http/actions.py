@@ -65,49 +65,45 @@ class HttpActions:
             return
         if place.component or place.path != scope["path"]:
             scope = {**scope, "path": place.path, "raw_path": None}
-        routed = self._routed(backend, version, place.router, place.component)
-        await self._with_cors(place.router, routed, scope)(scope, receive, send)
+        routes = _Routes(backend, version, place.component, place.router, self._admission, self._max_bytes)
+        await _with_cors(place.router, routes, scope)(scope, receive, send)
 
-    @staticmethod
-    def _with_cors(router: HttpRouter, routed: ASGIApp, scope: Scope) -> ASGIApp:
-        """Return what answers, with CORS where it was asked for. An OPTIONS route of the application goes first."""
-        method, path = scope["method"], scope["path"]
-        if method == "OPTIONS":
-            if router.find(method, path) is not None:
-                return routed
-            method = Headers(scope=scope).get("access-control-request-method", method)
-        cors: Cors | None = router.cors(method, path)
-        return routed if cors is None else CORSMiddleware(routed, allow_methods=router.methods(path), **cors)
 
-    def _routed(self, backend: Backend, version: Version, router: HttpRouter, component: str) -> ASGIApp:
-        async def routed(scope: Scope, receive: Receive, send: Send) -> None:
-            route = router.find(scope["method"], scope["path"])
-            if route is None:
-                await PlainTextResponse(NO_ROUTE, 404)(scope, receive, send)
-                return
-            try:
-                if _announced_bytes(scope) > self._max_bytes:
-                    raise _http_error(too_large(self._max_bytes))
-                # Before a place is taken: who is asked about a token may be an HTTP action of this deployment.
-                caller = await _caller(scope, backend)
-                async with self._admission.place():
-                    await self._run(backend, version, route, component, caller, scope, receive, send)
-            except Error as error:
-                await error_response(error)(scope, receive, send)
+class _Routes:
+    """The routes of the application, or of one component, for one request."""
 
-        return routed
-
-    async def _run(
+    def __init__(
         self,
         backend: Backend,
         version: Version,
-        route: Route,
         component: str,
-        caller: Identity,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+        router: HttpRouter,
+        admission: Admission,
+        max_bytes: int,
     ) -> None:
+        self._backend = backend
+        self._version = version
+        self._component = component
+        self._router = router
+        self._admission = admission
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._router.find(scope["method"], scope["path"])
+        if route is None:
+            await PlainTextResponse(NO_ROUTE, 404)(scope, receive, send)
+            return
+        try:
+            if _announced_bytes(scope) > self._max_bytes:
+                raise _http_error(too_large(self._max_bytes))
+            # Before a place is taken: who is asked about a token may be an HTTP action of this deployment.
+            caller = await _caller(scope, self._backend)
+            async with self._admission.place():
+                await self._run(route, caller, scope, receive, send)
+        except Error as error:
+            await error_response(error)(scope, receive, send)
+
+    async def _run(self, route: Route, caller: Identity, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the action of a route.
 
         Raises:
@@ -115,16 +111,15 @@ class HttpActions:
         """
         bridge = Bridge(scope["method"], receive, send, self._max_bytes)
         ended: asyncio.Future[HttpEnd] = asyncio.get_running_loop().create_future()
-        request_id = backend.new_request_id()
-        cancel = backend.http.run(
-            version,
+        cancel = self._backend.http.run(
+            self._version,
             route,
             _as_seen(scope),
             bridge,
             lambda end: None if ended.done() else ended.set_result(end),
             identity=caller,
-            request_id=request_id,
-            component=component,
+            request_id=self._backend.new_request_id(),
+            component=self._component,
         )
         try:
             end = await bridge.carry(ended)
@@ -147,6 +142,17 @@ class HttpActions:
             raise end.refusal
         response = Response(end.body, 500, media_type="application/json")
         await response(scope, receive, send)
+
+
+def _with_cors(router: HttpRouter, routed: ASGIApp, scope: Scope) -> ASGIApp:
+    """Return what answers, with CORS where it was asked for. An OPTIONS route of the application goes first."""
+    method, path = scope["method"], scope["path"]
+    if method == "OPTIONS":
+        if router.find(method, path) is not None:
+            return routed
+        method = Headers(scope=scope).get("access-control-request-method", method)
+    cors: Cors | None = router.cors(method, path)
+    return routed if cors is None else CORSMiddleware(routed, allow_methods=router.methods(path), **cors)
 
 
 def _located(backend: Backend, version: Version, scope: Scope) -> HttpPlace:
