@@ -5,7 +5,7 @@ Owns opening and closing, the beginning of transactions, and the system tables. 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
 from reactor.engine.committer import Committer, Kept
@@ -62,9 +62,8 @@ class Database:
         self.retention = Retention(self.write_log, lambda: publisher.durable_ts, end, limits.history_bytes)
         self.committer = Committer(catalog, self.commit_clock, self.write_log, sessions, self._enqueue)
         self.loading = Loading(persistence, catalog, limits, spawn, clock)
-        self.on_publish: PublishHook = lambda ts, entries: None
-        self.environment_of: Callable[[Transaction], Mapping[str, str]] = lambda transaction: {}  # the runtime sets it
-        self.after_publish: list[Callable[[], None]] = []  # called after each durable batch, when all else is done
+        self.on_publish: list[PublishHook] = []  # told of each durable batch: its last timestamp, and its commits
+        self.after_publish: list[Callable[[], None]] = []  # told of each durable batch, when all else is done
         self._folding = folding
         self._is_open = True
         self._reported_ts = end
@@ -282,7 +281,8 @@ class Database:
         """After each durable batch: report its commits, then drop what no reader needs any more."""
         entries = self.write_log.between(self._reported_ts, ts)
         self._reported_ts = self.write_log.published = ts
-        self.on_publish(ts, entries)
+        for hear in self.on_publish:
+            hear(ts, entries)
         self.retention.published()
         publisher = self.publisher
         self._folding.published(ts, len(entries), publisher.batch_bytes, publisher.has_tail)

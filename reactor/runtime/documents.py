@@ -27,7 +27,6 @@ from reactor.errors import (
     ValidationError,
 )
 from reactor.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
-from reactor.runtime.components import environment_of
 from reactor.runtime.pages import NOT_IN_COMPONENTS, PageOptions, Pager
 from reactor.runtime.scans import Document, Scan, Selection, SystemScan
 from reactor.runtime.scopes import Scope
@@ -87,7 +86,7 @@ class Documents:
 
     def environment(self) -> Mapping[str, str]:
         """Return what the code here sees of the environment, in this transaction; a look at a variable is recorded."""
-        return environment_of(self.scope.instance, self._database.environment_of(self.transaction))
+        return self.scope.environment(self.transaction)
 
     # Documents by id.
 

@@ -10,7 +10,7 @@ run again on the new code (`design.md` §4, 14). Used by the host.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,6 +43,8 @@ from reactor.schema.definition import Schema, schema_from_json
 from reactor.values.types import Value
 
 SETTLED: int = 100  # documents changed during a walk that the switching step itself may look at again
+
+Stage = Callable[[Transaction, Project], None]  # makes a part of the switch
 
 
 class PushReport(msgspec.Struct, frozen=True):
@@ -79,12 +81,22 @@ class _Part(NamedTuple):
 class Pusher:
     """Deploys project versions, one at a time."""
 
-    def __init__(self, database: Database, versions: Versions, queue: RunQueue) -> None:
+    def __init__(
+        self,
+        database: Database,
+        versions: Versions,
+        queue: RunQueue,
+        *,
+        built_in: Mapping[str, str],
+        stages: Sequence[Stage],
+    ) -> None:
+        """`built_in` are environment variables of every version; `stages` stage what else comes with one."""
         self._database = database
         self._versions = versions
         self._queue = queue
+        self._built_in = built_in
+        self._stages = stages
         self._lock = asyncio.Lock()
-        self.on_switch: list[Callable[[Transaction, Project], None]] = []  # stages what else comes with a version
 
     async def push(self, project: Project) -> PushReport:
         """Deploy `project`; returns when the switch is durable.
@@ -216,12 +228,12 @@ class Pusher:
         number = self._stage_deployment(transaction, project.schema)
         if self._versions.newest_defaults() not in (None, project.env):
             touch_defaults(database, transaction)
-        for stage in self.on_switch:
+        for stage in self._stages:
             stage(transaction, project)
         ts = database.committer.commit(transaction, source="", version=number)
         for index in indexes:
             index.valid_from = ts
-        version = Version(database, project, ts, number, database.deployment_key, module_keys, handles)
+        version = Version(database, project, ts, number, database.deployment_key, module_keys, handles, self._built_in)
         self._versions.add(version)
         return version, changed
 

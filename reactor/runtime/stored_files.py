@@ -104,7 +104,7 @@ class Files:
         self.blobs = blobs
         self.tokens = UploadTokens("", rng.token_bytes(32))  # good until closing, unless the owner has a secret
         self.arriving: set[str] = set()  # keys of content whose document is still to come; from any thread
-        self.on_doubtful: Callable[[str], None] = lambda key: None  # called with keys that may have no document
+        self.on_doubtful: list[Callable[[str], None]] = []  # told of each key that may have no document; any thread
         self._database = database
         self._origins = origins
         self._clock = clock
@@ -340,7 +340,8 @@ class _Arrival:
     def doubt(self) -> None:
         """There may be a document, or there may be none: let the collector find out."""
         self.settle()
-        self._files.on_doubtful(self._key)
+        for hear in self._files.on_doubtful:
+            hear(self._key)
 
     def settle(self) -> None:
         """It is known whether there is a document."""

@@ -21,8 +21,6 @@ from reactor.auth.authenticator import Authenticator
 from reactor.auth.config import AuthConfig
 from reactor.auth.fetching import ThreadedFetch
 from reactor.auth.identity import admin_identity
-from reactor.auth.upload_token import UploadTokens
-from reactor.engine.cursor import Cursors
 from reactor.errors import AuthConfigInvalid, Error, InvalidArgument, PushError, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
@@ -169,9 +167,7 @@ class Deployment(Caller):
                 credentials = load_credentials(None, *self._instance, self._rng)
             else:
                 credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
-            secret = bytes.fromhex(credentials.secret)
-            host.database.cursors = Cursors(secret)
-            host.files.tokens = UploadTokens(credentials.name, secret)
+            host.seal_with(credentials.name, bytes.fromhex(credentials.secret))
             if project is not None:
                 self._check_auth(host, project)
                 await host.push(project)
@@ -434,7 +430,7 @@ class Deployment(Caller):
         """
         if project.auth is not None:
             try:
-                project.auth.resolve(host.executor.environment(project))
+                project.auth.resolve(host.environment(project))
             except AuthConfigInvalid as error:
                 file = getattr(project.namespace("auth_config"), "__file__", None)
                 raise PushError(f"functions/auth_config.py: {error.rule}: {error}", file=file) from None
@@ -444,7 +440,7 @@ class Deployment(Caller):
 
     def _environment(self) -> Mapping[str, str]:
         assert self._host is not None
-        return self._host.executor.environment()
+        return self._host.environment()
 
     def _submit_handler(self, handler: Handler, call: Call, done: Done) -> None:
         assert self._host is not None
