@@ -19,7 +19,8 @@ from reactor.engine.writelog import LogEntry
 from reactor.errors import Error, StorageError
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Spawn
-from reactor.runtime.stored_files import FileRow, Files
+from reactor.runtime.file_documents import FileRow
+from reactor.runtime.stored_files import Files
 from reactor.storage.interface import FoundBlob
 
 log = logging.getLogger(__name__)

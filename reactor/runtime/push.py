@@ -28,6 +28,7 @@ from reactor.engine.catalog import (
     id_key,
 )
 from reactor.engine.database import Database
+from reactor.engine.systemdocs import insert_system, put_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import PushError, ValidationError
 from reactor.runtime.components import Instance, child_path
@@ -255,22 +256,23 @@ class Pusher:
                     fields: dict[str, Value] = {"path": module, "digest": digest}
                     if component:
                         fields["component"] = component
-                    document_id = database.insert_system(transaction, MODULES, fields)
+                    document_id = insert_system(database, transaction, table, fields)
                     changed.append(child_path(component, module))
                 else:
                     document_id = str(row["_id"])
                     if row["digest"] != digest:
-                        database.put_system(transaction, table, document_id, {**row, "digest": digest}, row)
+                        put_system(transaction, table, row, {**row, "digest": digest})
                         changed.append(child_path(component, module))
                 keys[component][module] = id_key(document_id)
         for (component, module), row in rows.items():
-            database.put_system(transaction, table, str(row["_id"]), None, row)
+            put_system(transaction, table, row, None)
             changed.append(child_path(component, module))
         return keys, sorted(changed)
 
     def _stage_tables(self, transaction: Transaction, parts: Sequence[_Part], rules: Rules | None) -> None:
         """Touch the rows of `_tables` whose definition or rules change: whoever reads the table depends on it."""
         database = self._database
+        table = database.catalog.by_name[TABLES]
         schemas = {part.instance.path: part.schema for part in parts}
         for row in database.system_documents(TABLES):
             component, _, name = str(row["name"]).rpartition("/")
@@ -286,8 +288,7 @@ class Pusher:
             if rules is not None and row["name"] in rules.tables:
                 text += f" rules={rules.digest}"
             if row.get("definition") != text:
-                table = database.catalog.by_name[TABLES]
-                database.put_system(transaction, table, str(row["_id"]), {**row, "definition": text}, row)
+                put_system(transaction, table, row, {**row, "definition": text})
 
     def _stage_components(self, transaction: Transaction, parts: Sequence[_Part]) -> None:
         """Stage the rows of `_components`: one for each instance that was ever mounted, since its data is kept."""
@@ -306,12 +307,12 @@ class Pusher:
                 "state": "active",
             }
             if row is None:
-                database.insert_system(transaction, COMPONENTS, fields)
+                insert_system(database, transaction, table, fields)
             elif row != row | fields:
-                database.put_system(transaction, table, str(row["_id"]), row | fields, row)
+                put_system(transaction, table, row, row | fields)
         for row in rows.values():
             if row["state"] != "unmounted":
-                database.put_system(transaction, table, str(row["_id"]), row | {"state": "unmounted"}, row)
+                put_system(transaction, table, row, row | {"state": "unmounted"})
 
     def _stage_deployment(self, transaction: Transaction, schema: Schema) -> int:
         database = self._database
@@ -323,7 +324,7 @@ class Pusher:
             "version": version + 1,
             "schema": _canonical(schema.to_json(stored=True)),
         }
-        database.put_system(transaction, database.catalog.by_name[DEPLOYMENT], str(row["_id"]), fields, row)
+        put_system(transaction, database.catalog.by_name[DEPLOYMENT], row, fields)
         return int(version) + 1
 
     def _drop_indexes(self, parts: Sequence[_Part]) -> None:

@@ -13,10 +13,10 @@ import pytest
 from reactor.errors import OutcomeUnknown, StorageError
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Outcome
+from reactor.runtime.file_documents import Incoming
 from reactor.runtime.files import add_file
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
-from reactor.runtime.stored_files import Incoming
 from reactor.storage.blobs_local import LocalBlobs
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import VirtualClock
