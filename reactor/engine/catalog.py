@@ -17,7 +17,7 @@ from reactor.engine.sortedkeys import SortedKeys
 from reactor.engine.unloaded import Unloaded, UnloadedDocuments, UnloadedKeys
 from reactor.errors import DataBytesExceeded, LimitExceeded
 from reactor.limits import FIRST_USER_TABLE, MAX_TABLES
-from reactor.values.keys import IndexKeyEncoder
+from reactor.values.keys import ID_TAG, IndexKeyEncoder
 
 BY_ID: Final[tuple[str, ...]] = ()
 BY_CREATION_TIME: Final = ("_creationTime",)
@@ -114,7 +114,17 @@ class Table:
 
 def id_key(document_id: str) -> bytes:
     """Return the key of a document in the index by id. Ids are base32 text, so nothing needs escaping."""
-    return b"\x10" + document_id.encode("ascii") + b"\x00"
+    return ID_TAG + document_id.encode("ascii") + b"\x00"
+
+
+def document_key(index_key: bytes) -> bytes:
+    """Return the key by id of the document that a key of any index belongs to."""
+    return index_key[index_key.rindex(ID_TAG) :]
+
+
+def document_id(index_key: bytes) -> str:
+    """Return the id of the document that a key of any index belongs to."""
+    return document_key(index_key)[1:-1].decode("ascii")
 
 
 def document_bytes(data: bytes | None) -> int:

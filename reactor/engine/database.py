@@ -5,7 +5,7 @@ Owns opening and closing, the beginning of transactions, and the system tables. 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from reactor.engine.catalog import DEPLOYMENT, TABLES, Catalog, Table, id_key
 from reactor.engine.committer import Committer, Kept
@@ -16,6 +16,7 @@ from reactor.engine.publisher import Publisher
 from reactor.engine.recovery import recover
 from reactor.engine.retention import Retention
 from reactor.engine.sessions import SessionResult, SessionResults
+from reactor.engine.systemdocs import insert_system
 from reactor.engine.timestamps import CommitClock, CreationClock, covering_ts
 from reactor.engine.transaction import Transaction
 from reactor.engine.undo import stage_undo
@@ -25,7 +26,7 @@ from reactor.limits import Limits
 from reactor.ports import Clock, Rng, Spawn
 from reactor.storage.interface import Persistence, Record
 from reactor.values.ids import IdGenerator
-from reactor.values.stored import decode_object, encode_stored, normalise
+from reactor.values.stored import decode_object
 from reactor.values.types import Value
 
 PublishHook = Callable[[int, Sequence[LogEntry]], None]
@@ -62,9 +63,8 @@ class Database:
         self.retention = Retention(self.write_log, lambda: publisher.durable_ts, end, limits.history_bytes)
         self.committer = Committer(catalog, self.commit_clock, self.write_log, sessions, self._enqueue)
         self.loading = Loading(persistence, catalog, limits, spawn, clock)
-        self.on_publish: PublishHook = lambda ts, entries: None
-        self.environment_of: Callable[[Transaction], Mapping[str, str]] = lambda transaction: {}  # the runtime sets it
-        self.after_publish: list[Callable[[], None]] = []  # called after each durable batch, when all else is done
+        self.on_publish: list[PublishHook] = []  # told of each durable batch: its last timestamp, and its commits
+        self.after_publish: list[Callable[[], None]] = []  # told of each durable batch, when all else is done
         self._folding = folding
         self._is_open = True
         self._reported_ts = end
@@ -164,41 +164,13 @@ class Database:
         """
         number = self.catalog.free_number()
         transaction = self.begin_mutation()
-        row = self.insert_system(transaction, TABLES, {"name": name, "number": float(number)})
+        row = insert_system(self, transaction, self.catalog.by_name[TABLES], {"name": name, "number": float(number)})
         commit_ts = self.committer.commit(transaction, source="")
         if asked_by is not None:
             asked_by.own_commits += (commit_ts,)
         table = self.catalog.add_table(number, name)
         table.row_key = id_key(row)
         return table
-
-    def insert_system(self, transaction: Transaction, table_name: str, fields: dict[str, Value]) -> str:
-        """Stage a document of a system table; return its id."""
-        table = self.catalog.by_name[table_name]
-        document_id = self.ids.next(table.number)
-        document: dict[str, Value] = {**fields, "_id": document_id, "_creationTime": self.creation_time(transaction)}
-        self.put_system(transaction, table, document_id, document, None)
-        return document_id
-
-    def put_system(
-        self,
-        transaction: Transaction,
-        table: Table,
-        document_id: str,
-        document: dict[str, Value] | None,
-        before: dict[str, Value] | None,
-    ) -> None:
-        """Stage any change of a system document, which does not count toward the limits of a function."""
-        standing = None if before is None else table.documents.get(id_key(document_id))
-        transaction.documents_written -= 1
-        if document is None:
-            transaction.put(table, document_id, None, None, before, standing)
-            return
-        normal = normalise(document).value
-        assert isinstance(normal, dict)
-        data = b"%b" % encode_stored(normal)  # copied: the encoder's bytes keep half as much again that it had reserved
-        transaction.bytes_written -= len(data)
-        transaction.put(table, document_id, normal, data, before, standing)
 
     def user_tables(self) -> list[Table]:
         """Return every table that a schema can declare, those of components included."""
@@ -248,7 +220,7 @@ class Database:
         """Make the row that names the deployed version, which every execution reads."""
         if not self.system_documents(DEPLOYMENT):
             transaction = self.begin_mutation()
-            self.insert_system(transaction, DEPLOYMENT, {"version": 0.0})
+            insert_system(self, transaction, self.catalog.by_name[DEPLOYMENT], {"version": 0.0})
             self.committer.commit(transaction, source="")
         (row,) = self.system_documents(DEPLOYMENT)
         self.deployment_key = id_key(str(row["_id"]))
@@ -282,7 +254,8 @@ class Database:
         """After each durable batch: report its commits, then drop what no reader needs any more."""
         entries = self.write_log.between(self._reported_ts, ts)
         self._reported_ts = self.write_log.published = ts
-        self.on_publish(ts, entries)
+        for hear in self.on_publish:
+            hear(ts, entries)
         self.retention.published()
         publisher = self.publisher
         self._folding.published(ts, len(entries), publisher.batch_bytes, publisher.has_tail)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reactor.errors import InvalidArgument
+from reactor.runtime.file_documents import FileRow, Incoming, is_content_type
 from reactor.runtime.files import add_file, find_file
-from reactor.runtime.stored_files import PART_BYTES, FileRow, Files, Incoming, is_content_type
+from reactor.runtime.stored_files import PART_BYTES, Files
 
 if TYPE_CHECKING:
     from reactor.runtime.action_ports import ActionCall, AsyncPort

@@ -30,6 +30,7 @@ from reactor.runtime.action_ports import Deliver, Receive, Request
 from reactor.runtime.action_runs import ActionRun, Ended, Task, Work
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import ANONYMOUS, Call, Outcome, Refused, Success, request_id_of
+from reactor.runtime.environment import SnapshotEnvironment
 from reactor.runtime.executor import Executor
 from reactor.runtime.invocation import encode_result, find_action, read_arguments
 from reactor.runtime.line import Line
@@ -56,7 +57,6 @@ class Actions:
         self._loops = ActionLoops(limits.action_stall_seconds, limits.actions)
         self._is_closing = False
         self._quiet = asyncio.Event()
-        executor.act = self.act
 
     # The service.
 
@@ -145,9 +145,8 @@ class Actions:
     def begin(self, run: ActionRun) -> None:
         """Start `run`, which has a place now."""
         run.has_place = True
-        run.variables = self._executor.environment(
-            run.task.version.project, run.task.version.scopes[run.call.component].instance
-        )
+        scope = run.task.version.scopes[run.call.component]
+        run.variables = SnapshotEnvironment(scope.environment(self._database.begin_query()).everything())
         for timer in run.timers:
             timer.cancel()
         if run.parent is None:

@@ -33,9 +33,7 @@ class LiveQueries:
     def __init__(self, database: Database, executor: Executor, queue: RunQueue, clock: Clock, seed: int) -> None:
         self._database = database
         self._queue = queue
-        self.results = Results(database, executor, clock, seed)
-        self.results.on_stale = self._touch
-        self.results.on_split = self._split
+        self.results = Results(database, executor, clock, seed, on_stale=self._touch, on_split=self._split)
         self._places: dict[Observer, Place] = {}
         self._handles: dict[SharedQuery, dict[LiveHandle, None]] = {}
         self._newcomers: dict[Place, None] = {}  # who waits for a first result, first come first

@@ -19,7 +19,8 @@ from reactor.engine.writelog import LogEntry
 from reactor.errors import Error, StorageError
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Spawn
-from reactor.runtime.stored_files import FileRow, Files
+from reactor.runtime.file_documents import FileRow
+from reactor.runtime.stored_files import Files
 from reactor.storage.interface import FoundBlob
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,8 @@ class Collector:
     def start(self) -> None:
         """Begin to follow the commits, and search for what is left of an earlier process."""
         self._loop = asyncio.get_running_loop()
-        self._files.on_doubtful = self._doubt
-        followed_so_far = self._database.on_publish
-
-        def published(ts: int, entries: Sequence[LogEntry]) -> None:
-            followed_so_far(ts, entries)
-            self._published(entries)
-
-        self._database.on_publish = published
+        self._files.on_doubtful.append(self._doubt)
+        self._database.on_publish.append(self._published)
         if self._files.blobs.outlives_process:
             self._begin_sweep()
 
@@ -83,7 +78,7 @@ class Collector:
 
     # Candidates.
 
-    def _published(self, entries: Sequence[LogEntry]) -> None:
+    def _published(self, ts: int, entries: Sequence[LogEntry]) -> None:
         """Take the content of files whose deletion is durable. A batch that changed no file costs one look."""
         known = len(self._database.catalog.by_name)
         if known != self._tables_known:

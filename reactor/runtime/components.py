@@ -180,7 +180,7 @@ class ComponentEnvironment(Environment):
 
     __slots__ = ("_instance", "_outer")
 
-    def __init__(self, instance: Instance, outer: Mapping[str, str]) -> None:
+    def __init__(self, instance: Instance, outer: Environment) -> None:
         """`outer` has the variables of whoever mounts the instance."""
         self._instance = instance
         self._outer = outer
@@ -231,7 +231,7 @@ class ComponentEnvironment(Environment):
         return {name: value for name, value in found if value is not None}
 
 
-def environment_of(instance: Instance, variables: Mapping[str, str]) -> Mapping[str, str]:
+def environment_of(instance: Instance, variables: Environment) -> Environment:
     """Return what the code of an instance sees of the deployment's `variables`."""
     if instance.parent is None:
         return variables

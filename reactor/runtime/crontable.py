@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from reactor.engine.catalog import BY_CRON, CRON_JOB_LOGS, CRON_JOBS
+from reactor.engine.catalog import BY_CRON, CRON_JOB_LOGS, CRON_JOBS, document_key
 from reactor.engine.database import Database
+from reactor.engine.systemdocs import insert_system, put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.limits import MAX_CRON_LOG_CHARACTERS, MAX_CRON_LOGS
 from reactor.runtime.crons import CronSpec, following, needs_minute, next_occurrence
-from reactor.values.keys import ID_TAG, encode_value_key, prefix_bounds
+from reactor.values.keys import encode_value_key, prefix_bounds
 from reactor.values.stored import decode_object
 from reactor.values.types import Int64
 
@@ -41,12 +42,11 @@ class CronTable:
 
     def read(self, transaction: Transaction, cron_id: str) -> Cron | None:
         """Return a cron as `transaction` sees it, recorded as read, or None when there is none any more."""
-        data = transaction.look_up(self._jobs, cron_id)
-        return None if data is None else decode_object(data)
+        return read_system(transaction, self._jobs, cron_id)
 
     def put(self, transaction: Transaction, before: Cron, **fields: Any) -> None:
         """Stage a change of some fields of a cron."""
-        self._database.put_system(transaction, self._jobs, before["_id"], {**before, **fields}, before)
+        put_system(transaction, self._jobs, before, {**before, **fields})
 
     # What a push does.
 
@@ -60,15 +60,14 @@ class CronTable:
             if cron is None:
                 offset_ms = self._offset_ms(spec)
                 next_ms = self._first_ms(spec, offset_ms, now_ms)
-                database.insert_system(
-                    transaction, CRON_JOBS, {**fields, "offsetMs": offset_ms, "nextTime": next_ms, "state": PENDING}
-                )
+                times = {"offsetMs": offset_ms, "nextTime": next_ms}
+                insert_system(database, transaction, self._jobs, {**fields, **times, "state": PENDING})
             elif any(cron[name] != field for name, field in fields.items()):
                 self.put(transaction, cron, **fields, **self._moved(cron, spec, now_ms))
         for cron in standing.values():
-            database.put_system(transaction, self._jobs, cron["_id"], None, cron)
+            put_system(transaction, self._jobs, cron, None)
             for entry in self._entries(cron["name"]):
-                database.put_system(transaction, self._logs, entry["_id"], None, entry)
+                put_system(transaction, self._logs, entry, None)
 
     def _moved(self, cron: Cron, spec: CronSpec, now_ms: float) -> Cron:
         """Return the new times of a cron that is declared otherwise than before: none if it is about to run."""
@@ -119,18 +118,17 @@ class CronTable:
             cancelled = {"type": "canceled", "num_canceled": Int64(skipped)}
             entries.append({"ts": now_ms, "status": cancelled, "logLines": _bounded(()), "executionTime": 0.0})
         same = {name: cron[name] for name in ("name", "path", "args")}
-        database = self._database
         for entry in entries:
-            database.insert_system(transaction, CRON_JOB_LOGS, {**same, **entry})
+            insert_system(self._database, transaction, self._logs, {**same, **entry})
         kept = MAX_CRON_LOGS - len(entries)
         for entry in self._entries(cron["name"])[:-kept]:
-            database.put_system(transaction, self._logs, entry["_id"], None, entry)
+            put_system(transaction, self._logs, entry, None)
         self.put(transaction, cron, nextTime=next_ms, prevTime=due_ms, state=PENDING)
 
     def _entries(self, name: str) -> list[Cron]:
         """Return the log of a cron, oldest first; it changes only together with the cron, which the caller has read."""
         keys = self._logs.indexes[BY_CRON].keys.chunk(*prefix_bounds(encode_value_key(name)), 2 * MAX_CRON_LOGS)
-        return [decode_object(self._logs.documents[key[key.rindex(ID_TAG) :]]) for key in keys]
+        return [decode_object(self._logs.documents[document_key(key)]) for key in keys]
 
 
 def success(value: bytes) -> dict[str, Any]:

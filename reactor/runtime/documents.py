@@ -14,6 +14,7 @@ from reactor.engine.cursor import fingerprint
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
 from reactor.engine.query import compile_range
+from reactor.engine.systemdocs import read_system
 from reactor.engine.transaction import Transaction
 from reactor.engine.unloaded import TableUnloaded
 from reactor.errors import (
@@ -27,7 +28,6 @@ from reactor.errors import (
     ValidationError,
 )
 from reactor.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
-from reactor.runtime.components import environment_of
 from reactor.runtime.pages import NOT_IN_COMPONENTS, PageOptions, Pager
 from reactor.runtime.scans import Document, Scan, Selection, SystemScan
 from reactor.runtime.scopes import Scope
@@ -87,7 +87,7 @@ class Documents:
 
     def environment(self) -> Mapping[str, str]:
         """Return what the code here sees of the environment, in this transaction; a look at a variable is recorded."""
-        return environment_of(self.scope.instance, self._database.environment_of(self.transaction))
+        return self.scope.environment(self.transaction)
 
     # Documents by id.
 
@@ -234,20 +234,12 @@ class Documents:
         if table.local_name not in VISIBLE_SYSTEM_TABLES:
             return None
         assert isinstance(document_id, str)
-        data = self.transaction.look_up(table, document_id)
-        return None if data is None else published(table)(decode_object(data))
+        document = read_system(self.transaction, table, document_id)
+        return None if document is None else published(table)(document)
 
     def system_table(self, name: str) -> Table:
         """Return a system table that applications can see."""
         return self._system_table(name)[0]
-
-    def insert_system(self, table_name: str, fields: Mapping[str, Value]) -> str:
-        """Stage a new document of a system table, on behalf of the server; return its id."""
-        table, database, transaction = self.system_table(table_name), self._database, self.transaction
-        document_id = database.ids.next(table.number)
-        document = {**fields, "_id": document_id, "_creationTime": database.creation_time(transaction)}
-        database.put_system(transaction, table, document_id, document, None)
-        return document_id
 
     def system_normalize_id(self, table_name: str, text: object) -> str | None:
         """Return `text` if it is an id of that system table, whether or not the document exists; otherwise None."""

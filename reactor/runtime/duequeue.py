@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from reactor.engine.catalog import BY_NEXT_TIME
+from reactor.engine.catalog import BY_NEXT_TIME, document_id, document_key
 from reactor.engine.database import Database
 from reactor.engine.snapshot import stands_at
 from reactor.limits import MAX_OUTAGE_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
 from reactor.ports import Alarms, Clock
 from reactor.runtime.runqueue import RunQueue
-from reactor.values.keys import ID_TAG, lower_bound
+from reactor.values.keys import lower_bound
 from reactor.values.stored import decode_object
 
 CHUNK: Final = 16  # keys looked at in one go; those in front may belong to what runs
@@ -153,15 +153,14 @@ class DueQueue:
         after = _FIRST
         while keys := index.keys.chunk(after, None, CHUNK):
             for key in keys:
-                at = key[key.rindex(ID_TAG) :]
-                document_id = at[1:-1].decode("ascii")
-                if document_id in self.running:
+                found_id = document_id(key)
+                if found_id in self.running:
                     continue
                 if not stands_at(index, key, durable_ts):
                     return None
-                time = decode_object(self._table.documents[at])["nextTime"]
+                time = decode_object(self._table.documents[document_key(key)])["nextTime"]
                 assert isinstance(time, float)
-                return document_id, time
+                return found_id, time
             after = keys[-1] + b"\x00"
         return None
 

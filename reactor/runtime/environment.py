@@ -16,6 +16,7 @@ from typing import Final, final
 from reactor.engine.catalog import ENVIRONMENT_VARIABLES, SYSTEM_TABLES, Table
 from reactor.engine.database import Database
 from reactor.engine.keyrange import EVERYTHING
+from reactor.engine.systemdocs import put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import EnvironmentVariableMissing, InvalidArgument
 from reactor.limits import MAX_VARIABLES
@@ -200,8 +201,7 @@ def row_id(name: str) -> str:
 
 def read_row(transaction: Transaction, name: str) -> dict[str, Value] | None:
     """Return the row of a variable, or None."""
-    data = transaction.look_up(_table(transaction), row_id(name))
-    return None if data is None else decode_object(data)
+    return read_system(transaction, _table(transaction), row_id(name))
 
 
 def read_rows(transaction: Transaction) -> Sequence[dict[str, Value]]:
@@ -229,7 +229,7 @@ def put_row(
     if value is not None:
         created = database.creation_time(transaction) if before is None else before["_creationTime"]
         fields = {"_id": row_id(name), "_creationTime": created, "name": name, "value": value}
-    database.put_system(transaction, _table(transaction), row_id(name), fields, before)
+    put_system(transaction, _table(transaction), before, fields)
 
 
 def _table(transaction: Transaction) -> Table:

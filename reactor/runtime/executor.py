@@ -7,22 +7,19 @@ the engine's thread and never from inside `submit_…`. Used by the live queries
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from reactor.engine.database import Database
 from reactor.errors import Error
-from reactor.ports import Clock
 from reactor.runtime.calls import Call, Refused
 from reactor.runtime.decorators import Function
 from reactor.runtime.invocation import RunKind, look_up
 from reactor.runtime.mutations import MutationAttempts
-from reactor.runtime.origins import Origins
 from reactor.runtime.registry import RegisteredFunction, Registry
-from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.runs import Done, QueryAttempt, QueryRun, Runner, nothing
-from reactor.runtime.versions import Versions
+
+Answer = Callable[[Call, int | None, Done], None]  # answers a query, from a kept result if there is one
 
 
 class Act(Protocol):
-    """Runs an action."""
+    """Runs an action; see `Actions.act`."""
 
     def __call__(self, call: Call, done: Done, *, is_patient: bool = False) -> Any: ...
 
@@ -30,20 +27,13 @@ class Act(Protocol):
 class Executor(Runner):
     """Runs the functions of the deployed project."""
 
-    def __init__(
-        self,
-        database: Database,
-        versions: Versions,
-        queue: RunQueue,
-        clock: Clock,
-        *,
-        redact: bool,
-        origins: Origins,
-    ) -> None:
-        super().__init__(database, versions, queue, clock, redact=redact, origins=origins)
-        # Answers a query from a kept result, if there is one; the results take this over.
-        self.answer: Callable[[Call, int | None, Done], None] = self._answer_anew
-        self.act: Act  # set by the actions
+    _answer: Answer
+    _act: Act
+
+    def join(self, answer: Answer, act: Act) -> None:
+        """Take the two parts that run what they need through this one. Once, before the first call."""
+        self._answer = answer
+        self._act = act
 
     def submit_mutation(self, call: Call, done: Done, ran: Callable[[], None] = nothing) -> None:
         """Run a mutation; `done` gets its outcome when everything it rests on is durable.
@@ -56,11 +46,11 @@ class Executor(Runner):
 
     def submit_query(self, call: Call, done: Done, ts: int | None = None) -> None:
         """Run a query once, at `ts` or at the durable timestamp."""
-        self.queue.request(lambda: self.answer(call, ts, done))
+        self.queue.request(lambda: self._answer(call, ts, done))
 
     def submit_action(self, call: Call, done: Done, *, is_patient: bool = False) -> None:
         """Run an action. One that `is_patient` waits for a place as long as it takes, and is never refused for it."""
-        self.queue.request(lambda: self.act(call, done, is_patient=is_patient))
+        self.queue.request(lambda: self._act(call, done, is_patient=is_patient))
 
     def submit_any(self, call: Call, done: Done) -> None:
         """Run a function as the kind it is registered as. For administrators."""
@@ -75,9 +65,9 @@ class Executor(Runner):
             if kind == "mutation":
                 MutationAttempts(self, call, done).begin()
             elif kind == "action":
-                self.act(call, done)
+                self._act(call, done)
             else:
-                self.answer(call, None, done)
+                self._answer(call, None, done)
 
         self.queue.request(begin)
 
@@ -95,9 +85,6 @@ class Executor(Runner):
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
         """Run the first slice of a query now; `finished` may be called before this returns."""
         QueryAttempt(self, call, ts, finished).begin()
-
-    def _answer_anew(self, call: Call, ts: int | None, done: Done) -> None:
-        self.run_query(call, ts, lambda run: done(run.outcome))
 
 
 def _registered(kind: RunKind, handler: Callable[..., Any], component: str) -> RegisteredFunction:

@@ -6,14 +6,14 @@ deleting takes effect with the transaction. Used by `context`.
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from reactor.engine.catalog import BY_UUID, STORED_FILES, Table
+from reactor.engine.systemdocs import Document, find_system, insert_system, put_system, read_system
 from reactor.errors import DeterminismError, InvalidArgument, InvalidStorageId, StoredFileNotFound
 from reactor.runtime.executions import Execution, Operation
-from reactor.runtime.stored_files import FileRow, Incoming, find_row
+from reactor.runtime.file_documents import Incoming
 from reactor.values.ids import decode_id
-from reactor.values.stored import decode_object
 
 if TYPE_CHECKING:
     from reactor.runtime.context import QueryCtx
@@ -104,40 +104,40 @@ class BlockingStorageWriter(BlockingStorageReader):
 def url_of(execution: Execution, storage_id: object) -> str | None:
     """Return the URL of a file as the transaction sees it, or None."""
     table = execution.documents.system_table(STORED_FILES)
-    data = row_of(execution, table, storage_id)
-    return None if data is None else execution.owner.files.url(_component(table), FileRow.of(data).uuid)
+    file = _file(execution, table, storage_id)
+    return None if file is None else execution.owner.files.url(table.component, file["uuid"])
 
 
 def upload_url(execution: Execution) -> str:
     """Return a URL for uploads, good for an hour from the time that the function sees."""
-    component = _component(execution.documents.system_table(STORED_FILES))
-    return execution.owner.files.upload_url(component, execution.ambient.read_clock())
+    table = execution.documents.system_table(STORED_FILES)
+    return execution.owner.files.upload_url(table.component, execution.ambient.read_clock())
 
 
 def delete(execution: Execution, storage_id: object) -> None:
     """Stage the removal of a file's document."""
     table = execution.documents.system_table(STORED_FILES)
-    data = row_of(execution, table, storage_id)
-    if data is None:
+    file = _file(execution, table, storage_id)
+    if file is None:
         raise StoredFileNotFound(f"storage id {storage_id} not found")
-    document: dict[str, Any] = decode_object(data)
-    execution.owner.database.put_system(execution.documents.transaction, table, document["_id"], None, document)
+    put_system(execution.documents.transaction, table, file, None)
 
 
 def add_file(ctx: "QueryCtx", incoming: Incoming) -> str:
     """Stage the document of content that has arrived, in the mutation of `ctx`; return its id."""
-    return ctx._execution.documents.insert_system(STORED_FILES, incoming.fields)
+    documents = ctx._execution.documents
+    table = documents.system_table(STORED_FILES)
+    return insert_system(documents.database, documents.transaction, table, incoming.fields)
 
 
-def find_file(ctx: "QueryCtx", storage_id: object) -> dict[str, Any] | None:
+def find_file(ctx: "QueryCtx", storage_id: object) -> Document | None:
     """Return a file's document with all of its fields, or None."""
     execution = ctx._execution
-    data = row_of(execution, execution.documents.system_table(STORED_FILES), storage_id)
-    return None if data is None else decode_object(data)
+    return _file(execution, execution.documents.system_table(STORED_FILES), storage_id)
 
 
-def row_of(execution: Execution, table: Table, storage_id: object) -> bytes | None:
-    """Return the stored form of a file's document as the transaction sees it, or None.
+def _file(execution: Execution, table: Table, storage_id: object) -> Document | None:
+    """Return a file's document as the transaction sees it, or None.
 
     Raises:
         InvalidStorageId: `storage_id` is neither an id of the table nor a UUID, which old applications have kept.
@@ -145,15 +145,11 @@ def row_of(execution: Execution, table: Table, storage_id: object) -> bytes | No
     transaction = execution.documents.transaction
     if isinstance(storage_id, str):
         if _UUID.fullmatch(storage_id):
-            return find_row(transaction, table, BY_UUID, storage_id.lower())
+            return find_system(transaction, table, BY_UUID, storage_id.lower())
         try:
             number, _ = decode_id(storage_id)
         except InvalidArgument:
             number = -1
         if number == table.number:
-            return transaction.look_up(table, storage_id)
+            return read_system(transaction, table, storage_id)
     raise InvalidStorageId(f"Invalid storage id {storage_id!r}: expected an id of the table {STORED_FILES!r}.")
-
-
-def _component(table: Table) -> str:
-    return table.name.rpartition("/")[0]

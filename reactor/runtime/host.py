@@ -1,15 +1,19 @@
 """The host: one deployment's engine and function runtime, joined and open.
 
-Owns the parts below the server and their life: storage is opened first and closed last. Used by `server/app`, which
-adds sockets, and by tests.
+Owns the parts below the server and their life: storage is opened first and closed last. This is where they are joined,
+and in three ways only. A part gets what it needs by its constructor; the executor, through which results and actions
+run what they need, gets these two by `join`; and who only wants to hear of something adds itself to a list (`on_…`,
+`after_…`) of whoever knows. Used by `server/app`, which adds sockets, and by tests.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import Context
 from typing import Any, Protocol
 
+from reactor.auth.upload_token import UploadTokens
+from reactor.engine.cursor import Cursors
 from reactor.engine.database import Database
 from reactor.errors import AuthConfigInvalid, PushError
 from reactor.limits import Limits
@@ -19,6 +23,7 @@ from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.collector import Collector
 from reactor.runtime.cronrunner import CronRunner
+from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
 from reactor.runtime.executor import Executor
 from reactor.runtime.http_actions import HttpRunner
 from reactor.runtime.loader import Project
@@ -92,18 +97,19 @@ class Host:
         self.alarms = alarms
         self.queue = RunQueue(limits.slice_ms, clock.monotonic)
         self.versions = Versions()
-        self.executor = Executor(database, self.versions, self.queue, clock, redact=redact, origins=origins)
+        self.files = Files(database, blobs, origins, clock, rng, limits)
+        self.executor = Executor(database, self.versions, self.queue, self.files, clock, redact=redact)
         self.live = LiveQueries(database, self.executor, self.queue, clock, int.from_bytes(rng.token_bytes(8), "big"))
         sample = limits.determinism_sample if development else 0
         self.sampler = Sampler(self.executor, sample, clock) if sample else None
-        self._pusher = Pusher(database, self.versions, self.queue)
-        self._tasks = tasks
-        self.files = self.executor.files = Files(database, blobs, origins, clock, rng, limits)
         self.actions = Actions(self.executor, clock, limits)
+        self.executor.join(self.live.results.answer, self.actions.act)
         self.scheduler = Schedulers(self.executor, clock, alarms)
         self.crons = CronRunner(self.executor, clock, alarms, rng)
-        self._pusher.on_switch.append(self.crons.stage)
         self.http = HttpRunner(self.actions, self.executor)
+        self._built_in = built_in_variables(origins)
+        self._pusher = Pusher(database, self.versions, self.queue, built_in=self._built_in, stages=(self.crons.stage,))
+        self._tasks = tasks
         collector = Collector(database, self.files, alarms, clock, limits, tasks.spawn)
         self.services: list[Service] = [  # stopped in the opposite order
             collector,
@@ -181,10 +187,27 @@ class Host:
         if project.auth is None:
             return
         try:
-            project.auth.resolve(self.executor.environment(project))
+            project.auth.resolve(self.environment(project))
         except AuthConfigInvalid as error:
             file = getattr(project.namespace("auth_config"), "__file__", None)
             raise PushError(f"functions/auth_config.py: {error.rule}: {error}", file=file) from None
+
+    def seal_with(self, name: str, secret: bytes) -> None:
+        """Make the cursors and upload URLs of this deployment good beyond its closing; before the first call.
+
+        `name` is that of the instance, `secret` is kept with its data. Without this, both are made up.
+        """
+        self.database.cursors = Cursors(secret)
+        self.files.tokens = UploadTokens(name, secret)
+
+    def environment(self, project: Project | None = None) -> Mapping[str, str]:
+        """Return the application's environment variables in the latest durable state, for code on any thread.
+
+        `project` is whose defaults stand in for those that are not set, by default the deployed one.
+        """
+        transaction = self.database.begin_query()
+        defaults = (self.versions.at(transaction.begin_ts).project if project is None else project).env
+        return SnapshotEnvironment(TransactionEnvironment(transaction, defaults, self._built_in).everything())
 
     async def close(self) -> None:
         """Stop the services, wait until everything applied is durable, then release storage and the loaded project."""

@@ -7,14 +7,14 @@ everything else. Used by the scheduler.
 from collections.abc import Callable
 from typing import Final
 
-from reactor.engine.catalog import BY_COMPLETED_TIME, Table
+from reactor.engine.catalog import BY_COMPLETED_TIME, Table, document_id, document_key
 from reactor.engine.database import Database
+from reactor.engine.systemdocs import put_system, read_system
 from reactor.errors import Unavailable
 from reactor.limits import RETENTION_BATCH_DOCUMENTS, RETENTION_REST_SECONDS, RETENTION_STEP_DOCUMENTS
 from reactor.ports import Alarms, Clock
-from reactor.runtime.jobs import read_job
 from reactor.runtime.runqueue import RunQueue
-from reactor.values.keys import ID_TAG, lower_bound
+from reactor.values.keys import lower_bound
 from reactor.values.stored import decode_object
 
 DAY_MS: Final = 86_400_000.0
@@ -60,7 +60,7 @@ class JobRetention:
         self._seen = newest
         keys = self._index.keys.chunk(_FIRST, None, 1)
         if keys:
-            job = decode_object(self._table.documents[keys[0][keys[0].rindex(ID_TAG) :]])
+            job = decode_object(self._table.documents[document_key(keys[0])])
             completed_ms = job["completedTime"]
             assert isinstance(completed_ms, float)
             self._wait_until(int((completed_ms + self._keep_ms + 1) * 1e6))
@@ -85,10 +85,9 @@ class JobRetention:
         except Unavailable:
             return
         for key in keys:
-            job_id = key[key.rindex(ID_TAG) + 1 : -1].decode("ascii")
-            job = read_job(transaction, self._table, job_id)
+            job = read_system(transaction, self._table, document_id(key))
             if job is not None:
-                database.put_system(transaction, self._table, job_id, None, job)
+                put_system(transaction, self._table, job, None)
         database.committer.commit(transaction, source="")
         self._removed += len(keys)
         if len(keys) < RETENTION_STEP_DOCUMENTS:

@@ -17,12 +17,11 @@ from typing import Any, Final
 
 from reactor.engine.catalog import SCHEDULED_FUNCTIONS, Table
 from reactor.engine.database import Database
+from reactor.engine.systemdocs import insert_system, put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.limits import MAX_SCHEDULED_ERROR_CHARACTERS
 from reactor.values.ids import table_of
 from reactor.values.json import decode_json
-from reactor.values.stored import decode_object
-from reactor.values.types import Value
 
 TRANSIENT: Final = "Transient error while executing action"
 
@@ -36,9 +35,14 @@ def job_table(database: Database, component: str) -> Table:
     return database.catalog.namespace(component).by_name[SCHEDULED_FUNCTIONS]
 
 
-def table_with(database: Database, job_id: str) -> Table:
+def table_with(transaction: Transaction, job_id: str) -> Table:
     """Return the table that a job is in; whose job it is, is in its id."""
-    return database.catalog.by_number[table_of(job_id)]
+    return transaction.catalog.by_number[table_of(job_id)]
+
+
+def read_job(transaction: Transaction, job_id: str) -> Job | None:
+    """Return a job as `transaction` sees it, recorded as read, or None when there is none."""
+    return read_system(transaction, table_with(transaction, job_id), job_id)
 
 
 def public_job(document: Job) -> Job:
@@ -46,12 +50,6 @@ def public_job(document: Job) -> Job:
     shown: Job = {field: document[field] for field in _PUBLIC if field in document}
     shown["args"] = [decode_json(document["args"])]
     return shown
-
-
-def read_job(transaction: Transaction, table: Table, job_id: str) -> Job | None:
-    """Return a job as `transaction` sees it, recorded as read, or None when there is none."""
-    data = transaction.look_up(table, job_id)
-    return None if data is None else decode_object(data)
 
 
 def insert_job(
@@ -67,38 +65,27 @@ def insert_job(
     is_cancelled: bool,
 ) -> str:
     """Stage a new job, pending or cancelled from the start; return its id."""
-    job_id = database.ids.next(table.number)
-    document: dict[str, Value] = {
-        "_id": job_id,
-        "_creationTime": database.creation_time(transaction),
-        "name": name,
-        "args": args,
-        "scheduledTime": scheduled_ms,
-    }
+    job: Job = {"name": name, "args": args, "scheduledTime": scheduled_ms}
     if component:
-        document["component"] = component
+        job["component"] = component
     if is_cancelled:
-        document |= {"state": {"kind": "canceled"}, "completedTime": now_ms}
+        job |= {"state": {"kind": "canceled"}, "completedTime": now_ms}
     else:
-        document |= {"state": {"kind": "pending"}, "nextTime": max(scheduled_ms, now_ms)}
-    transaction.expect_absent(table, job_id)
-    database.put_system(transaction, table, job_id, document, None)
-    return job_id
+        job |= {"state": {"kind": "pending"}, "nextTime": max(scheduled_ms, now_ms)}
+    return insert_system(database, transaction, table, job)
 
 
-def put_job(database: Database, transaction: Transaction, before: Job, **fields: Any) -> None:
+def put_job(transaction: Transaction, before: Job, **fields: Any) -> None:
     """Stage a change of some fields of a job."""
-    database.put_system(transaction, table_with(database, before["_id"]), before["_id"], {**before, **fields}, before)
+    put_system(transaction, table_with(transaction, before["_id"]), before, {**before, **fields})
 
 
-def end_job(
-    database: Database, transaction: Transaction, before: Job, kind: str, now_ms: float, error: str | None = None
-) -> None:
+def end_job(transaction: Transaction, before: Job, kind: str, now_ms: float, error: str | None = None) -> None:
     """Stage the end of a job."""
     state = {"kind": kind} if error is None else {"kind": kind, "error": error[:MAX_SCHEDULED_ERROR_CHARACTERS]}
     after = {name: field for name, field in before.items() if name not in ("nextTime", "failures")}
     after |= {"state": state, "completedTime": now_ms}
-    database.put_system(transaction, table_with(database, before["_id"]), before["_id"], after, before)
+    put_system(transaction, table_with(transaction, before["_id"]), before, after)
 
 
 def is_unfinished(job: Job) -> bool:

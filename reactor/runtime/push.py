@@ -10,7 +10,7 @@ run again on the new code (`design.md` §4, 14). Used by the host.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +28,7 @@ from reactor.engine.catalog import (
     id_key,
 )
 from reactor.engine.database import Database
+from reactor.engine.systemdocs import insert_system, put_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import PushError, ValidationError
 from reactor.runtime.components import Instance, child_path
@@ -43,6 +44,8 @@ from reactor.schema.definition import Schema, schema_from_json
 from reactor.values.types import Value
 
 SETTLED: int = 100  # documents changed during a walk that the switching step itself may look at again
+
+Stage = Callable[[Transaction, Project], None]  # makes a part of the switch
 
 
 class PushReport(msgspec.Struct, frozen=True):
@@ -79,12 +82,22 @@ class _Part(NamedTuple):
 class Pusher:
     """Deploys project versions, one at a time."""
 
-    def __init__(self, database: Database, versions: Versions, queue: RunQueue) -> None:
+    def __init__(
+        self,
+        database: Database,
+        versions: Versions,
+        queue: RunQueue,
+        *,
+        built_in: Mapping[str, str],
+        stages: Sequence[Stage],
+    ) -> None:
+        """`built_in` are environment variables of every version; `stages` stage what else comes with one."""
         self._database = database
         self._versions = versions
         self._queue = queue
+        self._built_in = built_in
+        self._stages = stages
         self._lock = asyncio.Lock()
-        self.on_switch: list[Callable[[Transaction, Project], None]] = []  # stages what else comes with a version
 
     async def push(self, project: Project) -> PushReport:
         """Deploy `project`; returns when the switch is durable.
@@ -216,12 +229,12 @@ class Pusher:
         number = self._stage_deployment(transaction, project.schema)
         if self._versions.newest_defaults() not in (None, project.env):
             touch_defaults(database, transaction)
-        for stage in self.on_switch:
+        for stage in self._stages:
             stage(transaction, project)
         ts = database.committer.commit(transaction, source="", version=number)
         for index in indexes:
             index.valid_from = ts
-        version = Version(database, project, ts, number, database.deployment_key, module_keys, handles)
+        version = Version(database, project, ts, number, database.deployment_key, module_keys, handles, self._built_in)
         self._versions.add(version)
         return version, changed
 
@@ -243,22 +256,23 @@ class Pusher:
                     fields: dict[str, Value] = {"path": module, "digest": digest}
                     if component:
                         fields["component"] = component
-                    document_id = database.insert_system(transaction, MODULES, fields)
+                    document_id = insert_system(database, transaction, table, fields)
                     changed.append(child_path(component, module))
                 else:
                     document_id = str(row["_id"])
                     if row["digest"] != digest:
-                        database.put_system(transaction, table, document_id, {**row, "digest": digest}, row)
+                        put_system(transaction, table, row, {**row, "digest": digest})
                         changed.append(child_path(component, module))
                 keys[component][module] = id_key(document_id)
         for (component, module), row in rows.items():
-            database.put_system(transaction, table, str(row["_id"]), None, row)
+            put_system(transaction, table, row, None)
             changed.append(child_path(component, module))
         return keys, sorted(changed)
 
     def _stage_tables(self, transaction: Transaction, parts: Sequence[_Part], rules: Rules | None) -> None:
         """Touch the rows of `_tables` whose definition or rules change: whoever reads the table depends on it."""
         database = self._database
+        table = database.catalog.by_name[TABLES]
         schemas = {part.instance.path: part.schema for part in parts}
         for row in database.system_documents(TABLES):
             component, _, name = str(row["name"]).rpartition("/")
@@ -274,8 +288,7 @@ class Pusher:
             if rules is not None and row["name"] in rules.tables:
                 text += f" rules={rules.digest}"
             if row.get("definition") != text:
-                table = database.catalog.by_name[TABLES]
-                database.put_system(transaction, table, str(row["_id"]), {**row, "definition": text}, row)
+                put_system(transaction, table, row, {**row, "definition": text})
 
     def _stage_components(self, transaction: Transaction, parts: Sequence[_Part]) -> None:
         """Stage the rows of `_components`: one for each instance that was ever mounted, since its data is kept."""
@@ -294,12 +307,12 @@ class Pusher:
                 "state": "active",
             }
             if row is None:
-                database.insert_system(transaction, COMPONENTS, fields)
+                insert_system(database, transaction, table, fields)
             elif row != row | fields:
-                database.put_system(transaction, table, str(row["_id"]), row | fields, row)
+                put_system(transaction, table, row, row | fields)
         for row in rows.values():
             if row["state"] != "unmounted":
-                database.put_system(transaction, table, str(row["_id"]), row | {"state": "unmounted"}, row)
+                put_system(transaction, table, row, row | {"state": "unmounted"})
 
     def _stage_deployment(self, transaction: Transaction, schema: Schema) -> int:
         database = self._database
@@ -311,7 +324,7 @@ class Pusher:
             "version": version + 1,
             "schema": _canonical(schema.to_json(stored=True)),
         }
-        database.put_system(transaction, database.catalog.by_name[DEPLOYMENT], str(row["_id"]), fields, row)
+        put_system(transaction, database.catalog.by_name[DEPLOYMENT], row, fields)
         return int(version) + 1
 
     def _drop_indexes(self, parts: Sequence[_Part]) -> None:

@@ -108,7 +108,17 @@ class ResultStats(msgspec.Struct):
 class Results:
     """All results that are kept, used or not."""
 
-    def __init__(self, database: Database, executor: Executor, clock: Clock, seed: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        executor: Executor,
+        clock: Clock,
+        seed: int,
+        *,
+        on_stale: Callable[[SharedQuery, int], None],
+        on_split: Callable[[SharedQuery], None],
+    ) -> None:
+        """Keep what `executor` finds out. Told of a query in use: that it went stale, or is split by identity."""
         self._database = database
         self._executor = executor
         self._clock = clock
@@ -119,11 +129,10 @@ class Results:
         self.subscriptions: Subscriptions[SharedQuery] = Subscriptions(seed)
         self._looked: dict[str, int] = {}  # path of a function that looked, in any component -> in which version
         self._reported_ts = database.durable_ts
-        self.on_stale: Callable[[SharedQuery, int], None] = lambda query, ts: None
-        self.on_split: Callable[[SharedQuery], None] = lambda query: None
+        self._on_stale = on_stale
+        self._on_split = on_split
         self.stats = ResultStats()
-        database.on_publish = self._published
-        executor.answer = self.answer
+        database.on_publish.append(self._published)
 
     def __len__(self) -> int:
         """How many results nobody uses at present."""
@@ -339,7 +348,7 @@ class Results:
         own = self.find(msgspec.structs.replace(call, journal=query.key.journal))
         self.hold(own)
         self._accept(own, ts, run)
-        self.on_split(query)
+        self._on_split(query)
         self.release(own)
 
     # Staleness.
@@ -358,7 +367,7 @@ class Results:
         if query.stale_since is None:
             query.stale_since = since
             self._forget_alias(query)
-        self.on_stale(query, ts)
+        self._on_stale(query, ts)
 
 
 def _same(old: QueryResult, new: QueryResult) -> bool:

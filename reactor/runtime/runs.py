@@ -28,18 +28,14 @@ from reactor.ports import Clock
 from reactor.runtime.access import Access
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success, request_id_of
 from reactor.runtime.commitgate import CommitGate
-from reactor.runtime.components import Instance, environment_of
 from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, Source
 from reactor.runtime.documents import Documents
-from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
 from reactor.runtime.executions import AttemptEnded, Execution, FileUrls
 from reactor.runtime.failures import failure_of
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
-from reactor.runtime.loader import Project
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.nested import call_nested
-from reactor.runtime.origins import Origins
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.ruled import RuledDocuments
 from reactor.runtime.runqueue import RunQueue
@@ -86,21 +82,13 @@ class ExecutorStats(msgspec.Struct):
 class Runner:
     """What all runs share: the database, the deployed versions, the run queue, and counters."""
 
-    files: Files  # the host sets it
-
     def __init__(
-        self,
-        database: Database,
-        versions: Versions,
-        queue: RunQueue,
-        clock: Clock,
-        *,
-        redact: bool,
-        origins: Origins,
+        self, database: Database, versions: Versions, queue: RunQueue, files: Files, clock: Clock, *, redact: bool
     ) -> None:
         self.database = database
         self.versions = versions
         self.queue = queue
+        self.files = files
         self.gate = CommitGate(queue, database.limits.exclusive_commit_ms / 1000)
         self.redact = redact
         self.stats = ExecutorStats()
@@ -109,30 +97,10 @@ class Runner:
         self.sample_at = sys.maxsize  # the next of them to be repeated; the sampler takes this over
         self.take_sample: Callable[[Run], None] = no_sample
         self._clock = clock
-        self._built_in = built_in_variables(origins)
-        database.environment_of = self.environment_of
 
     def ambient(self, kind: RunKind, source: Source) -> Ambient:
         """Return the surroundings of one execution: frozen clock, chance of its own, empty log."""
         return Ambient(kind, self._clock.now_ns(), LogBuffer(), source=source)
-
-    def environment_of(self, transaction: Transaction) -> TransactionEnvironment:
-        """Return the deployment's environment variables as `transaction` sees them."""
-        version = self.versions.at(transaction.begin_ts)
-        return TransactionEnvironment(transaction, version.project.env, self._built_in)
-
-    def environment(self, project: Project | None = None, instance: Instance | None = None) -> SnapshotEnvironment:
-        """Return the environment variables of the latest durable state, for code on any thread.
-
-        `project` is whose defaults stand in for those that are not set, by default the deployed one; `instance` is who
-        sees them, by default the application.
-        """
-        transaction = self.database.begin_query()
-        defaults = (self.versions.at(transaction.begin_ts).project if project is None else project).env
-        variables: Mapping[str, str] = TransactionEnvironment(transaction, defaults, self._built_in)
-        if instance is not None:
-            variables = environment_of(instance, variables)
-        return SnapshotEnvironment(dict(variables))
 
     def failure(
         self, call: Call, error: BaseException, ts: int, version: Version | None, log_lines: tuple[str, ...]

@@ -24,7 +24,7 @@ from reactor.runtime.duequeue import DueQueue
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import text_for_owner
 from reactor.runtime.jobretention import JobRetention
-from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job, table_with
+from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job
 from reactor.runtime.markedactions import MarkedAction
 from reactor.storage import failpoints
 
@@ -93,7 +93,7 @@ class Scheduler:
     def _start(self, job_id: str) -> None:
         """Run a job that is due, as the kind its function is of."""
         try:
-            job = read_job(self.database.begin_mutation(), self._table, job_id)
+            job = read_job(self.database.begin_mutation(), job_id)
             if job is None or not is_unfinished(job):
                 self.due.finished(job_id)
                 return
@@ -112,7 +112,7 @@ class Scheduler:
             self._fail(job_id, f"Could not find function for '{job['name']}'.")
         elif function.kind == "mutation":
             self._mutations += 1
-            claim = JobClaim(self.database, self._now_ms, job_id)
+            claim = JobClaim(self._now_ms, job_id)
             ClaimedMutation(self._executor, call, claim, partial(self._mutation_ended, job_id)).begin()
         elif function.kind == "action":
             MarkedAction(
@@ -169,24 +169,24 @@ class Scheduler:
 
     def _mark(self, job_id: str, transaction: Transaction) -> bool:
         """Stage that an action runs, or return False when it is not to."""
-        job = read_job(transaction, self._table, job_id)
+        job = read_job(transaction, job_id)
         if job is None or job["state"]["kind"] != "pending":
             return False
-        put_job(self.database, transaction, job, state={"kind": "inProgress"})
+        put_job(transaction, job, state={"kind": "inProgress"})
         return True
 
     def _record_action(self, job_id: str, transaction: Transaction, outcome: Outcome) -> None:
         """Stage what has become of an action, unless its job was cancelled meanwhile."""
-        job = read_job(transaction, self._table, job_id)
+        job = read_job(transaction, job_id)
         if job is None or job["state"]["kind"] != "inProgress":
             return
         now_ms = self._now_ms()
         if isinstance(outcome, Success):
-            end_job(self.database, transaction, job, "success", now_ms)
+            end_job(transaction, job, "success", now_ms)
             return
         text = text_for_owner(outcome, self._executor.versions) if isinstance(outcome, Failure) else TRANSIENT
         log.warning("scheduled function %s failed: %s", job["name"], text)
-        end_job(self.database, transaction, job, "failed", now_ms, text)
+        end_job(transaction, job, "failed", now_ms, text)
 
     # Changes of a job in a transaction of their own, which nothing can come in between.
 
@@ -197,7 +197,7 @@ class Scheduler:
 
         def end(transaction: Transaction, job: Job) -> None:
             log.warning("scheduled function %s failed: %s", job["name"], error)
-            end_job(self.database, transaction, job, "failed", self._now_ms(), error)
+            end_job(transaction, job, "failed", self._now_ms(), error)
 
         ended_ts = self._change(job_id, end)
         over = partial(self.due.finished, job_id)
@@ -210,7 +210,7 @@ class Scheduler:
             failures = float(job.get("failures", 0.0))
             seconds = min(MIN_JOB_BACKOFF_SECONDS * 2.0**failures, MAX_JOB_BACKOFF_SECONDS)
             next_ms = self._now_ms() + seconds * 1000
-            put_job(self.database, transaction, job, nextTime=next_ms, failures=min(failures + 1, 32.0))
+            put_job(transaction, job, nextTime=next_ms, failures=min(failures + 1, 32.0))
 
         self._change(job_id, put_off)
 
@@ -224,7 +224,7 @@ class Scheduler:
             transaction = database.begin_mutation()
         except Unavailable:
             return 0  # closed: the next process finds it as it is
-        job = read_job(transaction, self._table, job_id)
+        job = read_job(transaction, job_id)
         if job is None or not is_unfinished(job):
             return 0
         stage(transaction, job)
@@ -237,23 +237,20 @@ class Scheduler:
 class JobClaim:
     """The claim of a scheduled mutation on its job."""
 
-    def __init__(self, database: Database, now_ms: Callable[[], float], job_id: str) -> None:
-        self._database = database
+    def __init__(self, now_ms: Callable[[], float], job_id: str) -> None:
         self._now_ms = now_ms
         self._job_id = job_id
-        self._job: Job = {}
 
     def take(self, transaction: Transaction) -> bool:
         """Stage that the job runs, which nobody but its function sees."""
-        table = table_with(self._database, self._job_id)
-        job = read_job(transaction, table, self._job_id)
+        job = read_job(transaction, self._job_id)
         if job is None or job["state"]["kind"] != "pending":
             return False
-        put_job(self._database, transaction, job, state={"kind": "inProgress"})
+        put_job(transaction, job, state={"kind": "inProgress"})
         return True
 
     def complete(self, transaction: Transaction, value: bytes, surroundings: Ambient) -> None:
         """Stage that the job has ended well."""
-        job = read_job(transaction, table_with(self._database, self._job_id), self._job_id)
+        job = read_job(transaction, self._job_id)
         assert job is not None, "only the scheduler removes one, when it has ended"
-        end_job(self._database, transaction, job, "success", self._now_ms())
+        end_job(transaction, job, "success", self._now_ms())

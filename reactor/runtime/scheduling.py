@@ -16,7 +16,7 @@ from reactor.limits import MAX_SCHEDULED_ARGS_BYTES, MAX_SCHEDULED_DAYS, MAX_SCH
 from reactor.runtime.arguments import encode_arguments, shown
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
-from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job, table_with
+from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job
 from reactor.runtime.references import FunctionReference, parse_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.targets import HANDLE, address_of, find_target
@@ -209,7 +209,7 @@ def _schedule(
             f"(limit: {MAX_SCHEDULED_ARGS_BYTES} bytes)",
         )
     call = owner.call
-    parent = None if call.job is None else read_job(transaction, table_with(database, call.job), call.job)
+    parent = None if call.job is None else read_job(transaction, call.job)
     is_cancelled = parent is not None and parent["state"]["kind"] == "canceled"
     job_id = insert_job(
         database,
@@ -265,10 +265,10 @@ def _cancel(execution: Execution, scheduled_id: object) -> None:
             "Invalid scheduled function ID. The ID must be an ID on the '_scheduled_functions' table."
         )
     assert isinstance(scheduled_id, str)
-    job = read_job(transaction, table, scheduled_id)
+    job = read_job(transaction, scheduled_id)
     if job is None or not is_unfinished(job):
         return
     # That it runs stands in the transaction of nobody but itself: an action's was committed before it began.
     if job["state"]["kind"] == "inProgress" and scheduled_id in transaction.writes:
         raise SchedulingError("ScheduledFunctionCancelingItself", "A mutation cannot cancel itself")
-    end_job(database, transaction, job, "canceled", execution.ambient.now_ns / 1_000_000)
+    end_job(transaction, job, "canceled", execution.ambient.now_ns / 1_000_000)

@@ -1,4 +1,4 @@
-"""Stored files: content in a blob store, and one document of `_storage` for each.
+"""Stored files: content in a blob store, and one document of `_storage` for each (`file_documents`).
 
 Owns the way in (bytes first, then a short transaction that inserts the document), the URLs, and the threads in which
 content is read and written. Promises that no document names content that is not durable, that content whose document
@@ -7,92 +7,28 @@ may not have been committed is reported to the collector, and that no disk is wa
 """
 
 import asyncio
-import re
 import uuid
-from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
 from reactor.auth.upload_token import UploadTokens
 from reactor.engine.catalog import BY_BLOB, BY_UUID, STORED_FILES, Table
 from reactor.engine.database import Database
-from reactor.engine.keyrange import KeyRange
-from reactor.engine.transaction import Transaction
+from reactor.engine.systemdocs import find_system
 from reactor.errors import LimitExceeded, StorageError
-from reactor.limits import KIB, MAX_CONTENT_TYPE_LENGTH, Limits
+from reactor.limits import KIB, Limits
 from reactor.ports import Clock, Rng
+from reactor.runtime.file_documents import FileRow, Incoming
 from reactor.runtime.origins import Origins
 from reactor.storage import failpoints
 from reactor.storage.interface import BLOB_KEY_BYTES, BlobReader, BlobStore, BlobWriter, Written
 from reactor.values.keys import encode_key, prefix_bounds
-from reactor.values.stored import decode_object
-from reactor.values.types import Value
 
 T = TypeVar("T")
 
 PART_BYTES: Final = 256 * KIB  # of content in memory for each file that comes or goes
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_CONTENT_TYPE: Final = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[\x20-\x7e]*)?")
-
-
-class FileRow(msgspec.Struct, frozen=True):
-    """One document of `_storage`, with what applications do not see of it."""
-
-    id: str
-    uuid: str
-    key: str
-    sha256: str  # base64
-    size: int
-    content_type: str | None
-
-    @classmethod
-    def of(cls, data: bytes) -> "FileRow":
-        """Return the row whose stored form is `data`."""
-        return cls.from_document(decode_object(data))
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> "FileRow":
-        """Return the row that `document` is."""
-        return cls(
-            document["_id"],
-            document["uuid"],
-            document["blob"],
-            document["sha256"],
-            int(document["size"]),
-            document.get("contentType"),
-        )
-
-
-def public_file(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what applications see of a file's document, which becomes that."""
-    del document["uuid"], document["blob"]
-    return document
-
-
-class Incoming(msgspec.Struct, frozen=True):
-    """Content that is durable and has no document yet."""
-
-    uuid: str
-    key: str
-    written: Written
-    content_type: str | None
-
-    @property
-    def fields(self) -> dict[str, Value]:
-        """The fields of its document."""
-        fields: dict[str, Value] = {
-            "uuid": self.uuid,
-            "blob": self.key,
-            "sha256": b64encode(self.written.sha256).decode(),
-            "size": float(self.written.size),
-        }
-        if self.content_type is not None:
-            fields["contentType"] = self.content_type
-        return fields
 
 
 class Files:
@@ -104,7 +40,7 @@ class Files:
         self.blobs = blobs
         self.tokens = UploadTokens("", rng.token_bytes(32))  # good until closing, unless the owner has a secret
         self.arriving: set[str] = set()  # keys of content whose document is still to come; from any thread
-        self.on_doubtful: Callable[[str], None] = lambda key: None  # called with keys that may have no document
+        self.on_doubtful: list[Callable[[str], None]] = []  # told of each key that may have no document; any thread
         self._database = database
         self._origins = origins
         self._clock = clock
@@ -211,15 +147,15 @@ class Files:
         Raises:
             StorageError, DataBytesExceeded, Unavailable: they can't be brought into memory.
         """
-        table = self._database.table(f"{component}/{STORED_FILES}" if component else STORED_FILES)
+        table = self._database.catalog.namespace(component).by_name.get(STORED_FILES)
         if table is not None and table.unloaded is not None:
             await self._database.loading.load(table)
         return table
 
     def find(self, table: Table, uuid: str) -> FileRow | None:
         """Return the file with this UUID, as of the durable timestamp."""
-        data = find_row(self._database.begin_query(), table, BY_UUID, uuid)
-        return None if data is None else FileRow.of(data)
+        document = find_system(self._database.begin_query(), table, BY_UUID, uuid)
+        return None if document is None else FileRow.from_document(document)
 
     def exists(self, key: str) -> bool:
         """Whether any document names the blob `key`, or may still come to be seen to do so."""
@@ -228,14 +164,13 @@ class Files:
             if table.indexes[BY_BLOB].keys.count(*prefix_bounds(at)):
                 return True
             # What was deleted by a commit that is not durable may come back.
-            if find_row(self._database.begin_query(), table, BY_BLOB, key) is not None:
+            if find_system(self._database.begin_query(), table, BY_BLOB, key) is not None:
                 return True
         return key in self.arriving
 
     def tables(self) -> list[Table]:
         """Return the table of files of each component instance."""
-        tables = self._database.catalog.by_name.items()
-        return [table for name, table in tables if name.rpartition("/")[2] == STORED_FILES]
+        return [table for table in self._database.catalog.by_name.values() if table.local_name == STORED_FILES]
 
     async def open(self, row: FileRow) -> BlobReader:
         """Begin to read the content of a file; close what this returns, in a thread.
@@ -340,27 +275,12 @@ class _Arrival:
     def doubt(self) -> None:
         """There may be a document, or there may be none: let the collector find out."""
         self.settle()
-        self._files.on_doubtful(self._key)
+        for hear in self._files.on_doubtful:
+            hear(self._key)
 
     def settle(self) -> None:
         """It is known whether there is a document."""
         self._files.arriving.discard(self._key)
-
-
-def find_row(transaction: Transaction, table: Table, fields: tuple[str, ...], value: str) -> bytes | None:
-    """Return the stored form of the row that has `value` in the one indexed field, and record the look at it."""
-    index = table.indexes[fields]
-    start, end = prefix_bounds(encode_key([value]))
-    transaction.record_scan(index, KeyRange(start, end, len(start)), False, None)
-    for chunk in transaction.scan(index, start, end, False, 1):
-        for _, data in chunk.rows:
-            return data
-    return None
-
-
-def is_content_type(text: object) -> bool:
-    """Whether `text` can stand in a `Content-Type` header: such as `text/plain; charset=utf-8`."""
-    return isinstance(text, str) and len(text) <= MAX_CONTENT_TYPE_LENGTH and _CONTENT_TYPE.fullmatch(text) is not None
 
 
 def _split(start: int, end: int) -> Iterator[tuple[int, int]]:

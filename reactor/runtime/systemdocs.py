@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from reactor.engine.catalog import SCHEDULED_FUNCTIONS, STORED_FILES, Table
+from reactor.runtime.file_documents import public_file
 from reactor.runtime.jobs import public_job
-from reactor.runtime.stored_files import public_file
 
 Publish = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from reactor.engine.catalog import FUNCTION_HANDLES, SYSTEM_TABLES
 from reactor.engine.database import Database
+from reactor.engine.systemdocs import insert_system, put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import FunctionNotFound, InvalidArgument, ProtocolError
 from reactor.runtime.components import Instance, child_path
@@ -19,7 +20,6 @@ from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.scopes import Scope
 from reactor.runtime.versions import Version
 from reactor.values.ids import decode_id
-from reactor.values.stored import decode_object
 
 HANDLE: Final = "function://"
 
@@ -119,18 +119,16 @@ def resolve_handle(version: Version, transaction: Transaction, handle: str) -> R
     Raises:
         FunctionNotFound: there is no such handle, or the function was deleted.
     """
-    catalog = transaction.catalog
     document_id = handle.removeprefix(HANDLE).partition("#")[0]
     try:
         number, _ = decode_id(document_id)
     except InvalidArgument:
         number = 0
-    data = None
+    row = None
     if number == SYSTEM_TABLES[FUNCTION_HANDLES]:
-        data = transaction.look_up(catalog.by_name[FUNCTION_HANDLES], document_id)
-    if data is None:
+        row = read_system(transaction, transaction.catalog.by_name[FUNCTION_HANDLES], document_id)
+    if row is None:
         raise FunctionNotFound(f"{handle!r} is no function handle of this deployment.")
-    row = decode_object(data)
     component, path = str(row["component"]), str(row["path"])
     scope = version.scopes.get(component)
     target = scope.registry.functions.get(path) if scope is not None else None
@@ -173,13 +171,13 @@ def stage_handles(database: Database, transaction: Transaction, root: Instance) 
             row = rows.pop((instance.path, path), None)
             if row is None:
                 fields = {"component": instance.path, "path": path}
-                handles[instance.path, path] = database.insert_system(transaction, FUNCTION_HANDLES, {**fields})
+                handles[instance.path, path] = insert_system(database, transaction, table, fields)
                 continue
-            handle = handles[instance.path, path] = str(row["_id"])
+            handles[instance.path, path] = str(row["_id"])
             if "deleted" in row:
                 found = {name: value for name, value in row.items() if name != "deleted"}
-                database.put_system(transaction, table, handle, found, row)
+                put_system(transaction, table, row, found)
     for row in rows.values():
         if "deleted" not in row:
-            database.put_system(transaction, table, str(row["_id"]), {**row, "deleted": True}, row)
+            put_system(transaction, table, row, {**row, "deleted": True})
     return handles

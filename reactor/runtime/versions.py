@@ -6,11 +6,13 @@ is not durable yet. Used by the executor; filled by the host when it pushes.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from reactor.engine.catalog import DEPLOYMENT
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import Unavailable
+from reactor.runtime.environment import TransactionEnvironment
 from reactor.runtime.loader import Project
 from reactor.runtime.scopes import Scope
 
@@ -41,12 +43,14 @@ class Version:
         deployment_key: bytes,
         module_keys: Mapping[str, Mapping[str, bytes]],
         handles: Mapping[tuple[str, str], str],
+        built_in: Mapping[str, str],
     ) -> None:
         """Join what was loaded with what was pushed.
 
         Args:
             module_keys: by path of the component instance, the key of each namespace's row in `_modules`.
             handles: by path of the instance and of the function in it, the id of the function's handle.
+            built_in: environment variables that nobody sets.
         """
         self.project = project
         self.ts = ts
@@ -55,9 +59,10 @@ class Version:
         self._deployment_index = database.catalog.by_name[DEPLOYMENT].by_id.id
         self.handles = handles
         self.places = {handle: place for place, handle in handles.items()}
-        instances = project.root.walk()
+        variables = partial(TransactionEnvironment, defaults=project.env, built_in=built_in)
         self.scopes = {
-            instance.path: Scope(database, instance, module_keys.get(instance.path, {})) for instance in instances
+            instance.path: Scope(database, instance, module_keys.get(instance.path, {}), variables)
+            for instance in project.root.walk()
         }
         self.root = self.scopes[""]
         self._holders = 0  # actions under way that run its code

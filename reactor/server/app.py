@@ -17,8 +17,6 @@ from starlette.types import ASGIApp
 
 from reactor.auth.authenticator import Authenticator
 from reactor.auth.fetching import ThreadedFetch
-from reactor.auth.upload_token import UploadTokens
-from reactor.engine.cursor import Cursors
 from reactor.errors import InvalidArgument, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
@@ -162,9 +160,7 @@ class Deployment(Caller):
                 credentials = load_credentials(None, *self._instance, self._rng)
             else:
                 credentials = await asyncio.to_thread(load_credentials, directory, *self._instance, self._rng)
-            secret = bytes.fromhex(credentials.secret)
-            host.database.cursors = Cursors(secret)
-            host.files.tokens = UploadTokens(credentials.name, secret)
+            host.seal_with(credentials.name, bytes.fromhex(credentials.secret))
             if project is not None:
                 await host.push(project)
         except BaseException:
@@ -179,7 +175,7 @@ class Deployment(Caller):
     def _new_authenticator(self, host: Host) -> Authenticator:
         return Authenticator(
             lambda: host.versions.latest().project.auth,
-            host.executor.environment,
+            host.environment,
             ThreadedFetch(self.project_dir, self.limits.auth_fetch_seconds),
             self.clock,
             self.limits,

@@ -14,6 +14,7 @@ from reactor.engine import publisher as publisher_module
 from reactor.engine.catalog import DEPLOYMENT, MODULES, TABLES, VISIBLE_SYSTEM_TABLES
 from reactor.engine.database import Database
 from reactor.engine.keyrange import EVERYTHING
+from reactor.engine.systemdocs import insert_system, put_system
 from reactor.errors import LimitExceeded, OutcomeUnknown, SnapshotTooOld, StorageError, Unavailable, WriteConflict
 from reactor.limits import FIRST_USER_TABLE, Limits
 from reactor.storage.interface import Persistence
@@ -642,8 +643,8 @@ async def test_system_documents_change_and_go(backend: Backend) -> None:
     database = await opened(storage)
     modules = database.catalog.by_name[MODULES]
     made = database.begin_mutation()
-    kept = database.insert_system(made, MODULES, {"path": "kept", "hash": "1"})
-    gone = database.insert_system(made, MODULES, {"path": "gone", "hash": "1"})
+    kept = insert_system(database, made, modules, {"path": "kept", "hash": "1"})
+    insert_system(database, made, modules, {"path": "gone", "hash": "1"})
     database.committer.commit(made, source="")
     await database.publisher.drain()
     await storage.fold(1000)
@@ -651,9 +652,9 @@ async def test_system_documents_change_and_go(backend: Backend) -> None:
     changed = database.begin_mutation()
     for document in database.system_documents(MODULES):
         if document["_id"] == kept:
-            database.put_system(changed, modules, kept, {**document, "hash": "2"}, document)
+            put_system(changed, modules, document, {**document, "hash": "2"})
         else:
-            database.put_system(changed, modules, gone, None, document)
+            put_system(changed, modules, document, None)
     database.committer.commit(changed, source="")
 
     for _ in range(2):
@@ -713,7 +714,7 @@ async def test_a_table_whose_row_is_written_again_is_the_same_table(backend: Bac
     add(database, 3)
     rewriting = database.begin_mutation()
     (row,) = database.system_documents(TABLES)
-    database.put_system(rewriting, database.catalog.by_name[TABLES], str(row["_id"]), dict(row), row)
+    put_system(rewriting, database.catalog.by_name[TABLES], row, dict(row))
     database.committer.commit(rewriting, source="")
     add(database, 2)
     expected = contents(database)

@@ -9,6 +9,7 @@ from reactor.engine import transaction as transaction_module
 from reactor.engine.catalog import Table, id_key
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
+from reactor.engine.systemdocs import put_system
 from reactor.errors import LimitExceeded
 from tests.engine.work import BY_KIND, Work, bound, check_indexes, contents, opened, turns, with_index
 
@@ -180,7 +181,7 @@ async def test_an_id_in_use_is_not_given_to_a_new_document(database: Database) -
     again = Work(database)
 
     with pytest.raises(AssertionError, match="unused"):
-        database.put_system(again.transaction, notes(database), note, document, None)
+        put_system(again.transaction, notes(database), None, document)
     again.drop()
     await turns()
 

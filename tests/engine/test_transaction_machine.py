@@ -186,7 +186,7 @@ class TransactionMachine(RuleBasedStateMachine):
         work.commit()
         await self.database.publisher.drain()
         self.commits = [Committed(self.database.applied_ts, contents(self.database)["notes"], [])]
-        self.database.on_publish = self._on_publish
+        self.database.on_publish.append(self._on_publish)
         self.undo = self.database.publisher._undo
         self.patch.setattr(self.database.publisher, "_undo", self._on_undo)
 

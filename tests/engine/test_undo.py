@@ -104,7 +104,7 @@ async def test_who_reads_the_durable_state_never_sees_what_is_lost(b: Bench) -> 
 
     change(b.database, b.note, 2.0)
     look(0)
-    b.database.on_publish = lambda ts, entries: look(ts)
+    b.database.on_publish.append(lambda ts, entries: look(ts))
     b.storage.failing.add("reopen")
     b.storage.faults.append(Fault.UNKNOWN_LOST)
     await turns(10)

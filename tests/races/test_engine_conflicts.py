@@ -13,6 +13,7 @@ import pytest
 from reactor.engine.committer import Committer
 from reactor.engine.database import Database
 from reactor.engine.query import Bound
+from reactor.engine.systemdocs import put_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import SnapshotTooOld, WriteConflict
 from reactor.limits import Limits
@@ -204,7 +205,7 @@ def an_absent_document_comes_back(database: Database) -> Outcome:
         table = database.table("notes")
         assert table is not None
         work.get("notes", note)
-        database.put_system(work.transaction, table, note, before, None)
+        put_system(work.transaction, table, None, before)
 
     return seal(database, lambda work: work.get("notes", note) is None, restore)
 

@@ -13,10 +13,10 @@ import pytest
 from reactor.errors import OutcomeUnknown, StorageError
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Outcome
+from reactor.runtime.file_documents import Incoming
 from reactor.runtime.files import add_file
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
-from reactor.runtime.stored_files import Incoming
 from reactor.storage.blobs_local import LocalBlobs
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import VirtualClock
@@ -185,7 +185,8 @@ async def test_an_upload_under_way_is_not_touched(tmp_path: Path) -> None:
         for stage in ("writing", "written"):
             assert await stages.get() == stage
             for key in bench.kept:
-                files.on_doubtful(key)
+                for hear in files.on_doubtful:
+                    hear(key)
             await bench.pass_time(SWEEP)
             assert len(bench.kept) == 1
             may_go_on.set()

@@ -22,8 +22,9 @@ from reactor.limits import KIB, Limits
 from reactor.runtime.calls import Call
 from reactor.runtime.context import MutationCtx
 from reactor.runtime.failures import unwrap
+from reactor.runtime.file_documents import FileRow, Incoming
 from reactor.runtime.files import add_file
-from reactor.runtime.stored_files import FileRow, Files, Incoming
+from reactor.runtime.stored_files import Files
 from reactor.server.backend import Backend, OpenBackend, outcome_of
 from reactor.server.http.admission import Admission
 from reactor.server.http.bodies import json_response
