@@ -85,8 +85,10 @@ class CronRunner:
         if cron["state"] != PENDING:
             self._end(run, TRANSIENT)  # of a process that has died
             return
-        call = Call(cron["path"], cron["args"], internal=True)
-        function = self._executor.versions.latest().project.registry.functions.get(cron["path"])
+        component = cron.get("component", "")
+        call = Call(cron["path"], cron["args"], internal=True, component=component)
+        scope = self._executor.versions.latest().scopes.get(component)
+        function = None if scope is None else scope.registry.functions.get(cron["path"])
         if function is not None and function.kind == "action":
             MarkedAction(
                 self._executor,

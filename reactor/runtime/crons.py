@@ -2,25 +2,25 @@
 
 Owns `cron_jobs()` with its checks, and the arithmetic of occurrences. All times are UTC. A schedule is kept as the
 official dashboard shows it: `{"type": "daily", "hourUTC": 17, "minuteUTC": 30}`. Used by the loader, which resolves
-what is declared, and by the crons' runner.
+what the application and its components declare, and by the crons' runner.
 """
 
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, final
 
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from reactor.errors import Error, PushError, ValidationError
+from reactor.errors import Error, InvalidArgument, PushError, ValidationError
 from reactor.limits import MAX_IDENTIFIER_LENGTH
 from reactor.runtime.arguments import encode_arguments
+from reactor.runtime.components import Instance, child_path
 from reactor.runtime.decorators import Function
-from reactor.runtime.references import FunctionReference, function_path
-from reactor.runtime.registry import Registry
+from reactor.runtime.references import FunctionReference, component_function, function_path
 from reactor.values.types import Int64
 
 Reference = str | FunctionReference | Function[..., Any]
@@ -33,12 +33,17 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class CronSpec(msgspec.Struct, frozen=True):
-    """One cron of a loaded project. `path` is canonical, `args` wire JSON."""
+    """One cron of a loaded project. `path` is canonical, `args` wire JSON.
+
+    `name` is below the path of the component instance that declares it, as in `limiter/clean up`; `component` is the
+    instance of the function.
+    """
 
     name: str
     path: str
     args: bytes
     schedule: Schedule
+    component: str = ""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -48,12 +53,13 @@ class Declared(msgspec.Struct, frozen=True):
     function: Any
     args: Mapping[str, Any]
     schedule: Schedule
+    file: str
     line: int
 
 
 @final
 class Crons:
-    """The crons of a project; functions/crons.py exports one of these as `crons`. Times are UTC."""
+    """The crons of a project or component; functions/crons.py exports one of these as `crons`. Times are UTC."""
 
     def __init__(self) -> None:
         self._declared: dict[str, Declared] = {}
@@ -142,13 +148,14 @@ class Crons:
             raise ValueError(f"{expression!r} is no cron string: there is no such day") from None
         self._add(name, function, args, {"type": "cron", "cronExpr": expression})
 
-    def resolve(self, registry: Registry, file: str | None) -> tuple[CronSpec, ...]:
-        """Return the crons with their functions looked up in the project they belong to.
+    def resolve(self, instance: Instance) -> Iterator[CronSpec]:
+        """Yield the crons with their functions looked up as code of `instance` would.
 
         Raises:
             PushError: a function does not exist, can't be run by a cron, or is given what is no value.
         """
-        return tuple(_resolved(declared, registry, file) for declared in self._declared.values())
+        for declared in self._declared.values():
+            yield _resolved(declared, instance)
 
     def _add(self, name: str, function: Reference, args: Mapping[str, Any] | None, schedule: Schedule) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 4 * MAX_IDENTIFIER_LENGTH:
@@ -158,9 +165,9 @@ class Crons:
         if name in self._declared:
             raise ValueError(f"there is a cron {name!r} already: each has a name of its own")
         # The user's line: this method, the one of the schedule, the user.
-        self._declared[name] = Declared(
-            name, function, {} if args is None else args, schedule, sys._getframe(2).f_lineno
-        )
+        frame = sys._getframe(2)
+        place = frame.f_code.co_filename, frame.f_lineno
+        self._declared[name] = Declared(name, function, {} if args is None else args, schedule, *place)
 
     def __repr__(self) -> str:
         return f"<Crons: {', '.join(self._declared) or 'none'}>"
@@ -223,21 +230,39 @@ def _whole(name: str, number: object, low: int, high: int) -> int:
     return int(number)
 
 
-def _resolved(declared: Declared, registry: Registry, file: str | None) -> CronSpec:
+def _place(function: object, instance: Instance) -> tuple[Instance, str]:
+    """Return where the function is that code of `instance` means, and its path there.
+
+    Raises:
+        InvalidArgument: it names no function, or one of what is not mounted.
+    """
+    below = component_function(function)
+    if below is None:
+        return instance, function_path(function)
+    name, path = below
+    if name not in instance.children:
+        mounted = ", ".join(sorted(instance.children)) or "none"
+        raise InvalidArgument(f"{function!r}: there is no component {name!r}. Mounted are: {mounted}.")
+    return instance.children[name], path
+
+
+def _resolved(declared: Declared, instance: Instance) -> CronSpec:
     def problem(text: str) -> PushError:
-        return PushError(f"cron {declared.name!r}: {text}", file=file, line=declared.line)
+        return PushError(f"cron {declared.name!r}: {text}", file=declared.file, line=declared.line)
 
     try:
-        path = function_path(declared.function)
-        target = registry.lookup(path)
+        home, path = _place(declared.function, instance)
+        target = home.registry.lookup(path)
     except Error as error:
         raise problem(str(error)) from None
     if target is None:
         raise problem(f"there is no function {path!r}")
+    if home is not instance and target.visibility == "internal":
+        raise problem(f"{path} is an internal function of component {home.path!r}")
     if target.kind not in ("mutation", "action"):
         raise problem(f"{target.path} is a {target.kind.replace('_', ' ')}; a cron runs a mutation or an action")
     try:
         args = encode_arguments(target, (declared.args,), {})
     except ValidationError as error:
         raise problem(str(error)) from None
-    return CronSpec(declared.name, target.path, args, declared.schedule)
+    return CronSpec(child_path(instance.path, declared.name), target.path, args, declared.schedule, home.path)

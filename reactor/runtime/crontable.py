@@ -4,7 +4,8 @@ Owns the fields of both, what a push does to them, and the step from one occurre
 when its next run is due; while it runs that stays the time it was due at, so that no two runs of one cron overlap.
 Used by the crons' runner, and through it by the push.
 
-    _cron_jobs      name path args schedule offsetMs nextTime prevTime? state {"type": "pending" | "inProgress"}
+    _cron_jobs      name component path args schedule offsetMs nextTime prevTime?
+                    state {"type": "pending" | "inProgress"}
     _cron_job_logs  name path args ts status logLines {logLines isTruncated} executionTime
 """
 
@@ -56,13 +57,14 @@ class CronTable:
         standing: dict[str, Cron] = {str(cron["name"]): dict(cron) for cron in database.system_documents(CRON_JOBS)}
         for spec in specs:
             fields: Cron = {"name": spec.name, "path": spec.path, "args": spec.args, "schedule": spec.schedule}
+            fields["component"] = spec.component
             cron = standing.pop(spec.name, None)
             if cron is None:
                 offset_ms = self._offset_ms(spec)
                 next_ms = self._first_ms(spec, offset_ms, now_ms)
                 times = {"offsetMs": offset_ms, "nextTime": next_ms}
                 insert_system(database, transaction, self._jobs, {**fields, **times, "state": PENDING})
-            elif any(cron[name] != field for name, field in fields.items()):
+            elif any(cron.get(name, "") != field for name, field in fields.items()):
                 self.put(transaction, cron, **fields, **self._moved(cron, spec, now_ms))
         for cron in standing.values():
             put_system(transaction, self._jobs, cron, None)

@@ -101,13 +101,14 @@ class Project:
         functions_prefix: str,
         app: AppDefinition | None,
         env: Mapping[str, str],
-        crons: tuple[CronSpec, ...] = (),
+        crons: Crons | None = None,
     ) -> None:
         self.options, self.schema, self.rules, self.registry = options, schema, rules, registry
         self.http, self.auth = http, auth
         self.modules, self.digests = modules, digests
         self.env = env
-        self.crons = crons
+        self.crons: tuple[CronSpec, ...] = ()  # of the application and of what is mounted
+        self._declared_crons = {"": crons}  # by path of the instance
         self.files = package.sources.files
         self.package = package.name
         self.app = app
@@ -119,11 +120,18 @@ class Project:
         """Return the module of a namespace, such as `http` or `ai/analytics`."""
         return self.modules.get(f"{self._functions_prefix}.{name.replace('/', '.')}")
 
-    def mounted(self, packages: Iterable[PrivatePackage]) -> None:
-        """Take over the packages of the components that were mounted."""
+    def mounted(self, packages: Iterable[PrivatePackage], crons: Mapping[str, Crons | None]) -> None:
+        """Take over the packages of the components that were mounted, and what crons they have, by instance.
+
+        Raises:
+            PushError: a cron can't run what it names.
+        """
         for package in packages:
             self._imported.append(package)
             self.files |= package.sources.files
+        declared = {**self._declared_crons, **crons}
+        found = ((instance, declared.get(instance.path)) for instance in self.root.walk())
+        self.crons = tuple(spec for instance, crons in found if crons is not None for spec in crons.resolve(instance))
 
     def spec(self) -> list[dict[str, Any]]:
         """Return the official `function-spec` entries: functions by identifier, then the routes of HTTP actions."""
@@ -185,7 +193,6 @@ class ProjectLoader:
         rules = self._load_rules(schema_name, part.schema, package)
         if rules is not None:
             rules.digest = part.digests[schema_name]
-        crons = special_export(part.namespaces, "crons", "crons", Crons, "cron_jobs()")
         return Project(
             options=options,
             schema=part.schema,
@@ -199,7 +206,7 @@ class ProjectLoader:
             functions_prefix=prefix,
             app=_app(part.namespaces),
             env=process_defaults(options.env, os.environ),
-            crons=() if crons is None else crons.resolve(part.registry, part.namespaces["crons"].__file__),
+            crons=part.crons,
         )
 
     def _load_auth(self, loaded: Mapping[str, ModuleType]) -> AuthConfig | None:
@@ -264,6 +271,7 @@ class _Part(NamedTuple):
     namespaces: Mapping[str, ModuleType]
     digests: dict[str, str]  # by module
     http: HttpRouter | None
+    crons: Crons | None
 
 
 def _load_part(functions: Path, schema_name: str, prefix: str, package: PrivatePackage) -> _Part:
@@ -281,7 +289,8 @@ def _load_part(functions: Path, schema_name: str, prefix: str, package: PrivateP
         {module.__name__: path for path, module in loaded.items()},
         {path: digests[name] for path, name in names.items()},
     )
-    return _Part(schema, registry, loaded, digests, _load_http(loaded))
+    crons = special_export(loaded, "crons", "crons", Crons, "cron_jobs()")
+    return _Part(schema, registry, loaded, digests, _load_http(loaded), crons)
 
 
 def _load_schema(name: str, package: PrivatePackage) -> Schema:
@@ -309,13 +318,14 @@ class _Components:
     def __init__(self, project: PrivatePackage) -> None:
         self._loaded: dict[Path, tuple[ComponentDefinition, _Part]] = {}
         self._homes: dict[str, PrivatePackage | None] = {project.name: project}  # whose modules a package may import
+        self._crons: dict[str, Crons | None] = {}  # by path of the instance
         self.packages: list[PrivatePackage] = []
 
     def mount_all(self, project: Project) -> None:
         """Mount what the application uses, and what that uses."""
         if project.app is not None:
             self._mount(project.root, project.app, [])
-        project.mounted(self.packages)
+        project.mounted(self.packages, self._crons)
 
     def _mount(self, parent: Instance, user: AppDefinition, above: list[Path]) -> None:
         for mount in user.mounts.values():
@@ -325,6 +335,7 @@ class _Components:
             registry = part.registry.mounted(path)
             child = Instance(path, part.schema, registry, parent, mount, definition.env, part.http)
             parent.children[mount.name] = child
+            self._crons[path] = part.crons
             self._mount(child, definition, [*above, mount.component.folder])
 
     def _load(self, mount: Mount) -> tuple[ComponentDefinition, _Part]:
@@ -348,9 +359,6 @@ class _Components:
             place = str(folder / "__init__.py")
             raise PushError(f"it must export `{EXPORTED}`, made with define_component(__name__)", file=place)
         part = _load_part(folder / "functions", "schema", "functions", package)
-        if special_export(part.namespaces, "crons", "crons", Crons, "cron_jobs()") is not None:
-            text = "a component has no crons of its own; its application can call it from crons.py"
-            raise PushError(text, file=part.namespaces["crons"].__file__)
         schema = package.sources.find("schema")
         if schema is not None and schema.file is not None and hasattr(_import("schema", package), "rules"):
             raise PushError("a component has no row rules: its data is behind its functions", file=str(schema.file))
