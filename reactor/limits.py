@@ -64,6 +64,7 @@ MIN_REPORT_SECONDS: Final = 1.0  # between two reports of functions that gave di
 MAX_RESTART_SECONDS: Final = 30.0  # that `dev` waits before it starts a server again which keeps ending itself
 MAX_SCHEDULED_FUNCTIONS: Final = 1000  # by one mutation
 MAX_SCHEDULED_ARGS_BYTES: Final = 16 * MIB  # of all functions that one mutation schedules
+LARGE_SCHEDULED_ARGS_BYTES: Final = 4 * MIB  # of one function; above it a log line warns
 MAX_SCHEDULED_DAYS: Final = 5 * 366  # ahead or behind
 MAX_SCHEDULED_ERROR_CHARACTERS: Final = 32_768  # kept of what a scheduled function failed with
 MIN_JOB_BACKOFF_SECONDS: Final = 0.5  # before a job that the system has failed is tried again; doubles each time

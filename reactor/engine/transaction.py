@@ -80,7 +80,7 @@ class Staged(NamedTuple):
 
 
 class Inserted:
-    """What one transaction has inserted into one table."""
+    """What one transaction has inserted into the tables of one name."""
 
     __slots__ = ("bytes", "documents")
 
@@ -142,7 +142,7 @@ class Transaction:
         self.begin_ts = begin_ts
         self.reads = ReadSet()
         self.writes: dict[str, PendingWrite] = {}
-        self._inserted: dict[int, Inserted]  # by table number; see `inserted`
+        self._inserted: dict[str, Inserted]  # by local name of the table; see `inserted`
         self._staged: list[Staged] = []
         self._overlays: dict[IndexId, Overlay] = {}
         self.reads_allowed = MAX_READS  # as many may be recorded before they are counted
@@ -288,8 +288,10 @@ class Transaction:
         pending.new = document
         self._staged.append(Staged(table, before, document, data))
 
-    def inserted(self, table: Table) -> "Inserted":
-        """Return how much this transaction has inserted into `table`, for its owner to keep count in.
+    def inserted(self, name: str) -> "Inserted":
+        """Return how much this transaction has inserted into the tables called `name` of all component instances.
+
+        It is for their owner to keep count in.
 
         Costs a walk over what is staged the first time, and after each sub-transaction that was undone.
         """
@@ -297,11 +299,11 @@ class Transaction:
             tables = self._inserted
         except AttributeError:  # few transactions are asked, so the others don't even have the attribute
             tables = self._inserted = {}
-        found = tables.get(table.number)
+        found = tables.get(name)
         if found is None:
-            found = tables[table.number] = Inserted()
+            found = tables[name] = Inserted()
             for pending in self.writes.values():
-                if pending.table is table and pending.before is None and pending.after is not None:
+                if pending.table.local_name == name and pending.before is None and pending.after is not None:
                     found.documents += 1
                     found.bytes += len(pending.after)
         return found

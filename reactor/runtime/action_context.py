@@ -62,6 +62,18 @@ class ActionCtx:
         """Schedules functions to run later, at once and whatever becomes of this action."""
         return ActionScheduler(self._port)
 
+    def function_handle(self, function: AnyReference, /) -> ActionCall[str]:
+        """Return a string that stands for a function wherever one is named, also in other components.
+
+        It stays the same from deploy to deploy, until the function is deleted. Who has it can call the function,
+        whether it is public or not.
+
+        Raises:
+            FunctionNotFound: there is no such function, or it is an internal one of a component mounted here.
+        """
+        call: ActionCall[str] = self._port.query(lambda ctx: ctx.function_handle(function), "ctx.function_handle()")
+        return call
+
     def now(self) -> float:
         """Return the present time in milliseconds since the Unix epoch."""
         return self._now()

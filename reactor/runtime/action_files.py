@@ -6,20 +6,25 @@ goes on. Used by `action_context`.
 """
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+import re
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from reactor.errors import InvalidArgument
 from reactor.runtime.file_documents import FileRow, Incoming, is_content_type
 from reactor.runtime.files import add_file, find_file
 from reactor.runtime.stored_files import PART_BYTES, Files
+from reactor.storage.interface import Written
 
 if TYPE_CHECKING:
     from reactor.runtime.action_ports import ActionCall, AsyncPort
 
 Bytes = bytes | bytearray | memoryview
+
+_SHA256: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
 class _File:
@@ -105,12 +110,22 @@ class ActionStorage:
         return self._port.mutate(lambda ctx: ctx.storage.delete(storage_id), "storage.delete()")
 
     def store(
-        self, data: "Bytes | os.PathLike[str] | AsyncIterable[bytes]", content_type: str | None = None
+        self,
+        data: "Bytes | os.PathLike[str] | AsyncIterable[bytes]",
+        content_type: str | None = None,
+        *,
+        sha256: str | None = None,
     ) -> "ActionCall[str]":
         """Store bytes, the file at a path, or what an async iterator gives; return the id.
 
+        Args:
+            data: the content.
+            content_type: such as `image/png`.
+            sha256: what the content must have, in base64 like `StoredFile.sha256`; nothing is stored otherwise.
+
         Raises:
-            InvalidArgument: `data` is none of these, or `content_type` is not like `image/png`.
+            InvalidArgument: `data` is none of these, `content_type` is not like `image/png`, or `sha256` is not the
+                content's.
             LimitExceeded: it is larger than `REACTOR_FILE_BYTES`.
             StorageError: the disk can't take it.
         """
@@ -121,7 +136,7 @@ class ActionStorage:
 
         async def store() -> str:
             files = port.files
-            return await files.store(_parts(files, data), _checked(content_type), insert)
+            return await files.store(_parts(files, data), _checked(content_type), insert, _check_of(sha256))
 
         call: ActionCall[str] = port.do("storage.store()", store)
         return call
@@ -148,7 +163,11 @@ class BlockingActionStorage(ActionStorage):
     __slots__ = ()
 
     def store(  # type: ignore[override]
-        self, data: Bytes | os.PathLike[str] | Iterable[bytes], content_type: str | None = None
+        self,
+        data: Bytes | os.PathLike[str] | Iterable[bytes],
+        content_type: str | None = None,
+        *,
+        sha256: str | None = None,
     ) -> str:
         """Store bytes, the file at a path, or what an iterator gives; return the id. See `ActionStorage.store`."""
         port = self._port
@@ -157,7 +176,7 @@ class BlockingActionStorage(ActionStorage):
         def insert(incoming: Incoming) -> str:
             return str(port.mutate(partial(add_file, incoming=incoming), "storage.store()"))
 
-        return port.files.store_blocking(_parts_blocking(data), _checked(content_type), insert)
+        return port.files.store_blocking(_parts_blocking(data), _checked(content_type), insert, _check_of(sha256))
 
     def get(self, storage_id: str, /) -> BlockingStoredFile | None:  # type: ignore[override]
         """Return a file, or None when there is no such file (any more). See `ActionStorage.get`."""
@@ -212,6 +231,22 @@ def _not_content(data: object, iterator: str) -> InvalidArgument:
         f"storage.store() takes bytes, a pathlib.Path or {iterator}, not {type(data).__name__}. "
         "Text must be encoded; a path given as text must be made a Path."
     )
+
+
+def _check_of(sha256: str | None) -> Callable[[Written], None]:
+    """Return what raises for content with another SHA-256."""
+    if sha256 is None:
+        return lambda written: None
+    if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
+        raise InvalidArgument(f"sha256= is the base64 of 32 bytes, not {sha256!r:.100}.")
+    expected = b64decode(sha256)
+
+    def check(written: Written) -> None:
+        if written.sha256 != expected:
+            actual = b64encode(written.sha256).decode()
+            raise InvalidArgument(f"Sha256 mismatch. Expected: {sha256} Actual: {actual}")
+
+    return check
 
 
 def _checked(content_type: str | None) -> str | None:

@@ -9,10 +9,11 @@ import asyncio
 import queue
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from reactor.errors import UnawaitedCallError
 from reactor.runtime.action_loops import post
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executions import line_of
@@ -79,6 +80,15 @@ class Port(ABC):
     def files(self) -> Files:
         """The stored files of the deployment."""
         return self._action.files
+
+    def check_awaited(self) -> None:
+        """Raise when a call was made that nobody has awaited so far.
+
+        Raises:
+            UnawaitedCallError: there is one.
+        """
+        if self._action.unawaited:
+            raise unawaited_error(self._action.unawaited)
 
     def mutate(self, handler: Callable[[Any], Any], name: str = "a call on ctx") -> Any:
         """Run `handler(ctx)` on the engine's thread as an internal mutation; give its result.
@@ -214,6 +224,16 @@ class ActionCall(Coroutine[Any, Any, T], Generic[T]):
         else:
             self._work = None
             self._forget()
+
+
+def unawaited_error(calls: Iterable[ActionCall[Any]]) -> UnawaitedCallError:
+    """Return the error for calls that nobody has awaited."""
+    places = sorted((call.where(), call.name) for call in calls)
+    listed = ", ".join(f"{name} at {where}" for where, name in places)
+    return UnawaitedCallError(
+        f"{len(places)} call(s) were made but never awaited: {listed}. Write `await` before each; without it they do "
+        "not run."
+    )
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -16,11 +16,19 @@ from typing import Any, Protocol, final
 
 import msgspec
 
-from reactor.errors import Error, LimitExceeded, Unavailable, UnawaitedCallError
+from reactor.errors import Error, LimitExceeded, Unavailable
 from reactor.limits import MAX_ACTION_CALLS, MAX_ACTION_CALLS_WAITING
 from reactor.runtime.action_context import ActionCtx, BlockingActionCtx
 from reactor.runtime.action_loops import place_in, place_of_waiting, post, tenant
-from reactor.runtime.action_ports import ActionCall, AsyncPort, BlockingPort, Deliver, Receive, Request
+from reactor.runtime.action_ports import (
+    ActionCall,
+    AsyncPort,
+    BlockingPort,
+    Deliver,
+    Receive,
+    Request,
+    unawaited_error,
+)
 from reactor.runtime.calls import Call, Outcome, Refused
 from reactor.runtime.determinism import Ambient, AmbientKind, ambient
 from reactor.runtime.environment import SnapshotEnvironment
@@ -212,12 +220,7 @@ class ActionRun:
     def _settle(self, error: BaseException | None) -> BaseException | None:
         """Leave nothing behind; return the error the action ends with, if any."""
         if error is None and self.unawaited:
-            calls = sorted((call.where(), call.name) for call in self.unawaited)
-            listed = ", ".join(f"{name} at {where}" for where, name in calls)
-            error = UnawaitedCallError(
-                f"{len(calls)} call(s) were made but never awaited: {listed}. Write `await` before each; without it "
-                "they do not run."
-            )
+            error = unawaited_error(self.unawaited)
         self.unawaited.clear()
         left = [task for task in self.tasks if not task.done()]
         for task in left:
@@ -228,7 +231,7 @@ class ActionRun:
         return error
 
     def _now(self) -> float:
-        return self.stage.now_ns() / 1e6
+        return self.stage.now_ns() / 1_000_000
 
     # What its ports use, on any thread.
 

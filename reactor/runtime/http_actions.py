@@ -135,6 +135,8 @@ async def _answer(handler: Callable[[Any, Request], Any], scope: Scope, channels
             response = await handler(ctx, request)
         except HTTPException as error:
             response = _response_of(error)
+        if getattr(response, "body", None) is not None and getattr(response, "background", None) is None:
+            ctx._port.check_awaited()  # a stream may still await what its handler began; its end tells
         await _send(response, scope, channels)
     finally:
         await request.close()

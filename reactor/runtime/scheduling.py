@@ -11,8 +11,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, ParamSpec, overload
 
+from reactor.engine.catalog import SCHEDULED_FUNCTIONS
 from reactor.errors import FunctionNotFound, InvalidArgument, LimitExceeded, ProtocolError, SchedulingError
-from reactor.limits import MAX_SCHEDULED_ARGS_BYTES, MAX_SCHEDULED_DAYS, MAX_SCHEDULED_FUNCTIONS
+from reactor.limits import (
+    LARGE_SCHEDULED_ARGS_BYTES,
+    MAX_SCHEDULED_ARGS_BYTES,
+    MAX_SCHEDULED_DAYS,
+    MAX_SCHEDULED_FUNCTIONS,
+)
 from reactor.runtime.arguments import encode_arguments, shown
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
@@ -196,7 +202,7 @@ def _schedule(
             "InvalidScheduledFunctionDelay", f"{scheduled_ms:.0f} is more than 5 years in the {where}"
         )
     table = job_table(database, execution.documents.scope.path)
-    inserted = transaction.inserted(table)
+    inserted = transaction.inserted(SCHEDULED_FUNCTIONS)
     if inserted.documents >= MAX_SCHEDULED_FUNCTIONS:
         raise LimitExceeded(
             "TooManyFunctionsScheduled",
@@ -222,6 +228,11 @@ def _schedule(
         component=target.component,
         is_cancelled=is_cancelled,
     )
+    if len(data) > LARGE_SCHEDULED_ARGS_BYTES:
+        execution.ambient.log.warn(
+            f"Large arguments of the scheduled function {shown(target)} (actual: {len(data)} bytes, advised: at most "
+            f"{LARGE_SCHEDULED_ARGS_BYTES}). Keep what is large in documents or stored files, and pass its id."
+        )
     inserted.documents += 1
     inserted.bytes += len(data)
     return job_id

@@ -106,7 +106,11 @@ class Files:
         return stored_id
 
     def store_blocking(
-        self, parts: Iterable[bytes], content_type: str | None, insert: Callable[[Incoming], str]
+        self,
+        parts: Iterable[bytes],
+        content_type: str | None,
+        insert: Callable[[Incoming], str],
+        check: Callable[[Written], None] = lambda written: None,
     ) -> str:
         """`store`, for code that may wait for a disk."""
         arrival = _Arrival(self, content_type)
@@ -115,6 +119,7 @@ class Files:
                 arrival.expect(len(part))
                 arrival.write(part)
             incoming = arrival.finish(b"")
+            check(incoming.written)
         except BaseException:
             arrival.abort()
             raise

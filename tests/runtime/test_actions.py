@@ -81,6 +81,21 @@ async def act(bench: Bench, path: str, /, **args: object) -> Any:
     return value_of(await bench.submit("action", path, args))
 
 
+async def test_the_time_is_as_exact_as_that_of_mutations(tmp_path: Path) -> None:
+    clock = """
+@action
+async def now(ctx):
+    return ctx.now()
+
+@mutation
+async def frozen(ctx):
+    return ctx.now()
+"""
+    async with open_bench(tmp_path, project_files(clock=clock)) as bench:
+        bench.clock.wall = 1750000000000000123  # which is another number of milliseconds when it is made a float first
+        assert await act(bench, "clock:now") == await bench.mutation("clock:frozen")
+
+
 # What they may call.
 
 

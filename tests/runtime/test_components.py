@@ -535,6 +535,15 @@ async def run(ctx, name: str):
 def run_blocking(ctx, name: str):
     return ctx.run_action(components.counter.acts.add_here, name=name)
 
+@action
+async def own_handles(ctx):
+    inside = await ctx.run_action(components.counter.acts.handle)
+    return [await ctx.run_query(await ctx.function_handle(components.counter.marks.names)), await ctx.run_query(inside)]
+
+@action
+def own_handles_blocking(ctx):
+    return ctx.run_query(ctx.function_handle(components.counter.marks.names))
+
 @query
 async def handle(ctx):
     return await ctx.function_handle(components.counter.marks.add)
@@ -560,6 +569,10 @@ async def who(ctx):
 async def add_here(ctx, name: str):
     await ctx.run_mutation("marks:add", name=name)
     return [await ctx.run_query(internal.marks.names), await ctx.run_query(internal.marks.hidden)]
+
+@action
+async def handle(ctx):
+    return await ctx.function_handle(internal.marks.hidden)
 """
 )
 
@@ -576,6 +589,9 @@ async def test_actions_cross_the_border_like_mutations(tmp_path: Path) -> None:
         assert value_of(ran) == [["a", "a by handle", "b"], "hidden"]
         handle = await bench.query("actions:handle")
         assert await call(bench, "", handle, "mutation", name="c")
+        names = await call(bench, "counter", "marks:names")
+        assert value_of(await bench.submit("action", "actions:own_handles")) == [names, "hidden"]
+        assert value_of(await bench.submit("action", "actions:own_handles_blocking")) == names
         for path, text in (
             ("hidden", "Could not find public function for 'marks:hidden' in component 'counter'"),
             ("missing", "Could not find component 'nothing'"),
@@ -692,6 +708,26 @@ async def test_each_instance_schedules_by_itself(tmp_path: Path) -> None:
         clock.advance(seconds=2)
         await settled()
         assert await call(bench, "counter", "marks:names") == ["late", "from above"]
+
+
+async def test_what_a_mutation_schedules_is_counted_in_all_instances_together(tmp_path: Path) -> None:
+    many = """
+from reactor.runtime.references import components
+@mutation
+async def many(ctx):
+    for _ in range(500):
+        await ctx.scheduler.run_after(1000, components.counter.marks.add, name="x")
+    for number in range(500):
+        child = components.counter if number % 2 else components.other
+        await ctx.run_mutation(child.jobs.later, name="x", ms=1000, then=None)
+    await ctx.run_mutation(components.other.jobs.later, name="x", ms=1000, then=None)
+"""
+    files = {**app(many=many), "counter/functions/jobs.py": COMPONENT_JOBS}
+    async with open_bench(tmp_path, files, clock=VirtualClock()) as bench:
+        with pytest.raises(LimitExceeded, match=r"Too many functions scheduled by this mutation \(limit: 1000\)"):
+            await bench.mutation("many:many")
+        await bench.push({**files, "functions/many.py": HEAD + many.replace(many.splitlines()[-1], "")})
+        await bench.mutation("many:many")
 
 
 async def test_what_an_instance_has_scheduled_waits_while_it_is_not_mounted(tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ async def write_in_a_query(ctx, name: str):
     return await getattr(ctx.storage, name)()
 
 @action
+async def store_checked(ctx, data: bytes, sha256: str):
+    return await ctx.storage.store(data, sha256=sha256)
+
+@action
+def store_checked_blocking(ctx, data: bytes, sha256: str):
+    return ctx.storage.store(data, sha256=sha256)
+
+@action
 async def round_trip(ctx, text: str, kind: str | None = None):
     id = await ctx.storage.store(text.encode(), kind)
     file = await ctx.storage.get(id)
@@ -360,6 +368,20 @@ async def test_what_is_no_content_type(tmp_path: Path, suffix: str, kind: str) -
         with pytest.raises(InvalidArgument, match="is not a content type such as image/png"):
             await call(bench, f"files:round_trip{suffix}", text="", kind=kind)
         assert blobs(bench) == {}
+
+
+@actions
+async def test_content_that_is_not_what_was_promised_is_not_stored(tmp_path: Path, suffix: str) -> None:
+    async with open_bench(tmp_path, FUNCTIONS) as bench:
+        right = b64encode(sha256(b"abc").digest()).decode()
+        actual = b64encode(sha256(b"abd").digest()).decode()
+        with pytest.raises(InvalidArgument, match=re.escape(f"Sha256 mismatch. Expected: {right} Actual: {actual}")):
+            await call(bench, f"files:store_checked{suffix}", data=b"abd", sha256=right)
+        with pytest.raises(InvalidArgument, match="sha256= is the base64 of 32 bytes, not 'abc'"):
+            await call(bench, f"files:store_checked{suffix}", data=b"abd", sha256="abc")
+        assert (blobs(bench), bench.host.files.arriving) == ({}, set())
+        assert await call(bench, f"files:store_checked{suffix}", data=b"abc", sha256=right)
+        assert list(blobs(bench).values()) == [b"abc"]
 
 
 @actions

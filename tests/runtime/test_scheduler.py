@@ -21,7 +21,7 @@ from reactor.errors import (
 )
 from reactor.limits import Limits
 from reactor.testing.clock import VirtualClock
-from tests.runtime.hosts import Bench, as_coroutine, as_function, open_bench, project_files, value_of
+from tests.runtime.hosts import Bench, as_coroutine, as_function, open_bench, project_files, success, value_of
 from tests.storage.faults import Fault
 
 FORMS: list[Any] = [as_coroutine, as_function]
@@ -295,6 +295,22 @@ async def test_arguments_of_one_mutation_are_bounded_in_total(tmp_path: Path) ->
 
     async with scheduled(tmp_path) as s:
         assert await s.run(as_coroutine(script)) == "ScheduledFunctionsArgumentsTooLarge"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_large_arguments_of_one_function_are_warned_of(tmp_path: Path, is_large: bool) -> None:
+    size = (4 << 20) - len('{"name":""}') + is_large
+
+    def script(ctx: Any) -> Any:
+        yield ctx.scheduler.run_after(1, "jobs:add", name="x" * size)
+
+    async with scheduled(tmp_path) as s:
+        warned = [line for line in success(await s.bench.start(as_coroutine(script))).log_lines if "Large" in line]
+        warning = (
+            "[WARN] Large arguments of the scheduled function jobs.js:add (actual: 4194305 bytes, advised: at most "
+        )
+        assert [line.startswith(warning + "4194304).") for line in warned] == [True] * is_large
 
 
 @pytest.mark.asyncio

@@ -115,6 +115,9 @@ async def fail(ctx, request):
     if how == "unawaited":
         ctx.run_query("messages:list", {"channel": "http"})
         return Response("x")
+    if how == "unawaited_by_stream":
+        ctx.run_query("messages:list", {"channel": "http"})
+        return StreamingResponse(iter("x"))
 
     async def parts():
         yield "begun"

@@ -212,9 +212,19 @@ async def test_a_failure_within_the_response_ends_it_and_is_logged(
 
 
 @pytest.mark.asyncio
-async def test_a_call_that_was_not_awaited_is_logged(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
-    """It may have been meant for a stream, so it is known only when the response is on its way."""
-    assert (await deployment.fetch("/fail/unawaited")).status_code == 200
+async def test_a_call_that_was_not_awaited_fails_the_action(deployment: Deployment) -> None:
+    answer = await deployment.fetch("/fail/unawaited")
+    assert answer.status_code == 500
+    assert "never awaited: ctx.run_query() at" in answer.json()["code"]
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_a_stream_never_awaits_is_logged(
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have been meant for the stream, so it is known only when the response is on its way."""
+    answer = await deployment.fetch("/fail/unawaited_by_stream")
+    assert (answer.status_code, answer.text) == (200, "x")
     assert "never awaited: ctx.run_query() at" in caplog.text
 
 
