@@ -13,6 +13,7 @@ from reactor.runtime.action_ports import ActionCall, Port
 from reactor.runtime.action_scheduling import ActionScheduler
 from reactor.runtime.context import AnyReference
 from reactor.runtime.decorators import Function
+from reactor.runtime.references import PathOrReference
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,7 +93,10 @@ class ActionCtx:
     ) -> ActionCall[T]: ...
 
     @overload
-    def run_query(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+    def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> ActionCall[T]: ...
+
+    @overload
+    def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
 
     def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
         """Run a query at the latest durable state. Two of them may see different states.
@@ -121,7 +125,12 @@ class ActionCtx:
     ) -> ActionCall[T]: ...
 
     @overload
-    def run_mutation(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+    def run_mutation(self, function: Function[..., T], args: Mapping[str, Any], /) -> ActionCall[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
+    ) -> Any: ...
 
     def run_mutation(self, function: Any, /, *args: Any, **named: Any) -> Any:
         """Run a mutation as a transaction of its own; what it did is durable when this returns, whatever comes later.
@@ -149,7 +158,10 @@ class ActionCtx:
     ) -> ActionCall[T]: ...
 
     @overload
-    def run_action(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+    def run_action(self, function: Function[..., T], args: Mapping[str, Any], /) -> ActionCall[T]: ...
+
+    @overload
+    def run_action(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
 
     def run_action(self, function: Any, /, *args: Any, **named: Any) -> Any:
         """Run another action as a part of this one, and within its time.

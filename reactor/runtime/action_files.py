@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reactor.errors import InvalidArgument
 from reactor.runtime.file_documents import FileRow, Incoming, is_content_type
@@ -88,26 +88,31 @@ class ActionStorage:
     def __init__(self, port: "AsyncPort") -> None:
         self._port = port
 
-    def get_url(self, storage_id: str, /) -> Any:
+    def get_url(self, storage_id: str, /) -> "ActionCall[str | None]":
         """Return the URL of a file, or None when there is no such file (any more).
 
         Raises:
             InvalidStorageId: `storage_id` is no id of `_storage`.
         """
-        return self._port.query(lambda ctx: ctx.storage.get_url(storage_id), "storage.get_url()")
+        call: ActionCall[str | None]
+        call = self._port.query(lambda ctx: ctx.storage.get_url(storage_id), "storage.get_url()")
+        return call
 
-    def generate_upload_url(self) -> Any:
+    def generate_upload_url(self) -> "ActionCall[str]":
         """Return a URL that a file can be posted to for an hour; the answer is `{"storageId": …}`."""
-        return self._port.mutate(lambda ctx: ctx.storage.generate_upload_url(), "storage.generate_upload_url()")
+        call: ActionCall[str]
+        call = self._port.mutate(lambda ctx: ctx.storage.generate_upload_url(), "storage.generate_upload_url()")
+        return call
 
-    def delete(self, storage_id: str, /) -> Any:
+    def delete(self, storage_id: str, /) -> "ActionCall[None]":
         """Delete a file, in a transaction of its own.
 
         Raises:
             InvalidStorageId: `storage_id` is no id of `_storage`.
             StoredFileNotFound: there is no such file.
         """
-        return self._port.mutate(lambda ctx: ctx.storage.delete(storage_id), "storage.delete()")
+        call: ActionCall[None] = self._port.mutate(lambda ctx: ctx.storage.delete(storage_id), "storage.delete()")
+        return call
 
     def store(
         self,

@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, overload
 
 from reactor.runtime.action_ports import ActionCall, Port
 from reactor.runtime.decorators import Function
-from reactor.runtime.scheduling import Delay, Moment, Reference, check_delay, check_time
+from reactor.runtime.references import PathOrReference
+from reactor.runtime.scheduling import Delay, Moment, check_delay, check_time
 
 P = ParamSpec("P")
 
@@ -28,8 +29,11 @@ class ActionScheduler:
     ) -> ActionCall[str]: ...
 
     @overload
+    def run_after(self, delay: Delay, function: Function[..., Any], args: Mapping[str, Any], /) -> ActionCall[str]: ...
+
+    @overload
     def run_after(
-        self, delay: Delay, function: Reference, args: Mapping[str, Any] | None = None, /, **named: Any
+        self, delay: Delay, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> ActionCall[str]: ...
 
     def run_after(self, delay: Delay, function: Any, /, *args: Any, **named: Any) -> Any:
@@ -47,8 +51,11 @@ class ActionScheduler:
     ) -> ActionCall[str]: ...
 
     @overload
+    def run_at(self, time: Moment, function: Function[..., Any], args: Mapping[str, Any], /) -> ActionCall[str]: ...
+
+    @overload
     def run_at(
-        self, time: Moment, function: Reference, args: Mapping[str, Any] | None = None, /, **named: Any
+        self, time: Moment, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> ActionCall[str]: ...
 
     def run_at(self, time: Moment, function: Any, /, *args: Any, **named: Any) -> Any:

@@ -16,13 +16,13 @@ from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.files import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
 from reactor.runtime.queries import BlockingQuery, Query
-from reactor.runtime.references import FunctionReference
+from reactor.runtime.references import PathOrReference
 from reactor.runtime.scans import Document
 from reactor.runtime.scheduling import BlockingScheduler, Scheduler
 
 P = ParamSpec("P")
 T = TypeVar("T")
-AnyReference = str | FunctionReference | Function[..., Any]
+AnyReference = PathOrReference | Function[..., Any]
 
 
 def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
@@ -293,7 +293,10 @@ class QueryCtx:
     ) -> Operation[T]: ...
 
     @overload
-    def run_query(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+    def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
 
     def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
         """Run another query on the same snapshot; in a mutation it sees what was written so far.
@@ -374,7 +377,12 @@ class MutationCtx(QueryCtx):
     ) -> Operation[T]: ...
 
     @overload
-    def run_mutation(self, function: AnyReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
+    def run_mutation(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
+    ) -> Any: ...
 
     def run_mutation(self, function: Any, /, *args: Any, **named: Any) -> Any:
         """Run another mutation as a part of this one: when it raises, what it wrote is undone, and this one goes on.

@@ -149,6 +149,8 @@ class FunctionReference:
         raise TypeError(f"{self!r} is a reference; call it with ctx.run_query, ctx.run_mutation or ctx.run_action")
 
 
+PathOrReference = str | FunctionReference  # of a function about which type checkers know nothing
+
 api: Final = FunctionReference("api")
 internal: Final = FunctionReference("internal")
 components: Final = FunctionReference("components")

@@ -23,7 +23,7 @@ from reactor.runtime.arguments import encode_arguments, shown
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
 from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job
-from reactor.runtime.references import FunctionReference, parse_path
+from reactor.runtime.references import PathOrReference, parse_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.targets import HANDLE, address_of, find_target
 from reactor.values.ids import decode_id
@@ -31,7 +31,6 @@ from reactor.values.ids import decode_id
 P = ParamSpec("P")
 Delay = float | timedelta
 Moment = float | datetime
-Reference = str | FunctionReference | Function[..., Any]
 When = Callable[[float], float]  # from the time of the mutation to the one asked for, both in milliseconds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,8 +52,11 @@ class Scheduler:
     ) -> Operation[str]: ...
 
     @overload
+    def run_after(self, delay: Delay, function: Function[..., Any], args: Mapping[str, Any], /) -> Operation[str]: ...
+
+    @overload
     def run_after(
-        self, delay: Delay, function: Reference, args: Mapping[str, Any] | None = None, /, **named: Any
+        self, delay: Delay, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> Operation[str]: ...
 
     def run_after(self, delay: Delay, function: Any, /, *args: Any, **named: Any) -> Operation[str]:
@@ -80,8 +82,11 @@ class Scheduler:
     ) -> Operation[str]: ...
 
     @overload
+    def run_at(self, time: Moment, function: Function[..., Any], args: Mapping[str, Any], /) -> Operation[str]: ...
+
+    @overload
     def run_at(
-        self, time: Moment, function: Reference, args: Mapping[str, Any] | None = None, /, **named: Any
+        self, time: Moment, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> Operation[str]: ...
 
     def run_at(self, time: Moment, function: Any, /, *args: Any, **named: Any) -> Operation[str]:
@@ -121,8 +126,11 @@ class BlockingScheduler:
     def run_after(self, delay: Delay, function: Function[P, Any], /, *args: P.args, **named: P.kwargs) -> str: ...
 
     @overload
+    def run_after(self, delay: Delay, function: Function[..., Any], args: Mapping[str, Any], /) -> str: ...
+
+    @overload
     def run_after(
-        self, delay: Delay, function: Reference, args: Mapping[str, Any] | None = None, /, **named: Any
+        self, delay: Delay, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> str: ...
 
     def run_after(self, delay: Delay, function: Any, /, *args: Any, **named: Any) -> str:
@@ -134,8 +142,11 @@ class BlockingScheduler:
     def run_at(self, time: Moment, function: Function[P, Any], /, *args: P.args, **named: P.kwargs) -> str: ...
 
     @overload
+    def run_at(self, time: Moment, function: Function[..., Any], args: Mapping[str, Any], /) -> str: ...
+
+    @overload
     def run_at(
-        self, time: Moment, function: Reference, args: Mapping[str, Any] | None = None, /, **named: Any
+        self, time: Moment, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> str: ...
 
     def run_at(self, time: Moment, function: Any, /, *args: Any, **named: Any) -> str:

@@ -39,12 +39,13 @@ async def calls(query_ctx: QueryCtx, ctx: MutationCtx) -> None:
     assert_type(await ctx.run_query(api.messages.send, a=1.0), Any)
     assert_type(await ctx.run_mutation("messages:send", {"a": 1.0}), Any)
     query_ctx.run_mutation(send, body="b")  # expect: attr-defined
+    query_ctx.run_query(greet, nam="a")  # expect: call-overload
 
 
 @action
 async def act(ctx: ActionCtx, count: int) -> list[str]:
     assert_type(await ctx.run_query(greet, name="a", times=2), str)
-    assert_type(await ctx.run_mutation(send, {"body": "b"}), Any)
+    assert_type(await ctx.run_mutation(send, {"body": "b"}), int)
     assert_type(await ctx.run_mutation(send, body="b"), int)
     assert_type(await ctx.run_action(act, count=1), list[str])
     assert_type(await asyncio.gather(ctx.run_query(greet, name="a"), ctx.run_mutation(send, body="b")), tuple[str, int])

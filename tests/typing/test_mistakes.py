@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["custom", "functions", "queries"])
+@pytest.mark.parametrize("name", ["custom", "functions", "platform", "queries"])
 def test_exactly_the_marked_lines_are_mistakes(name: str) -> None:
     file = FOLDER / f"{name}.py"
     expected = {
