@@ -61,7 +61,7 @@ def find_scope(version: Version, transaction: Transaction | None, component: str
         mounted = sorted(path for path in version.scopes if path)
         close = difflib.get_close_matches(component, mounted, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Mounted are: {', '.join(mounted) or 'none'}."
-        raise FunctionNotFound(f"Could not find component '{component}'. {hint}")
+        raise FunctionNotFound(f"Component path '{component}' not found. {hint}")
     return scope
 
 

@@ -72,7 +72,7 @@ def test_an_application_with_components(server: Server, project: Path) -> None:
     assert all("Could not find public function for" in text for _, text in texts[:3])
     assert "Could not find public function for 'usage:ids' in component 'quota'" in texts[3][1]
     assert "Table for ID" in texts[4][1]
-    assert "Could not find component 'nowhere'" in texts[5][1]
+    assert "Component path 'nowhere' not found" in texts[5][1]
 
     assert call(server, key, "usage:left", "quota") == {"status": "success", "value": 0}
     assert len(call(server, key, "usage:ids", "quota")["value"]) == 3, "what failed has left nothing"

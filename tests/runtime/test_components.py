@@ -359,13 +359,13 @@ async def test_only_public_functions_of_a_child_can_be_called(tmp_path: Path) ->
             FunctionNotFound, match=r"^Could not find public function for 'marks:hidden' in component 'counter'\.$"
         ):
             await bench.query("main:hidden")
-        with pytest.raises(FunctionNotFound, match=r"^Could not find component 'countr'\. Did you mean 'counter'\?$"):
+        with pytest.raises(FunctionNotFound, match=r"^Component path 'countr' not found\. Did you mean 'counter'\?$"):
             await bench.query("main:misspelt")
         with pytest.raises(
             InvalidArgument, match=r"components\.name\.module\.function, but this one is components\.counter"
         ):
             await bench.query("main:short")
-        with pytest.raises(FunctionNotFound, match=r"Could not find component 'counter/counter'\."):
+        with pytest.raises(FunctionNotFound, match=r"Component path 'counter/counter' not found\."):
             await call(bench, "counter", "probe:reach_up", "mutation")
         for path in ("main:marks", "items:list"):
             with pytest.raises(FunctionNotFound, match=f"Could not find function for '{path}' in component 'counter'"):
@@ -594,7 +594,7 @@ async def test_actions_cross_the_border_like_mutations(tmp_path: Path) -> None:
         assert value_of(await bench.submit("action", "actions:own_handles_blocking")) == names
         for path, text in (
             ("hidden", "Could not find public function for 'marks:hidden' in component 'counter'"),
-            ("missing", "Could not find component 'nothing'"),
+            ("missing", "Component path 'nothing' not found"),
         ):
             with pytest.raises(FunctionNotFound, match=text):
                 value_of(await bench.submit("action", f"actions:{path}"))

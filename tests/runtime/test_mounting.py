@@ -78,9 +78,9 @@ async def test_data_outlives_the_mount(tmp_path: Path) -> None:
         await call(bench, "counter", "marks:add", "mutation", name="a")
         number = bench.host.database.catalog.by_name["counter/marks"].number
         await bench.push({**app(), "functions/app.py": UNMOUNTED})
-        with pytest.raises(FunctionNotFound, match=r"Could not find component 'counter'\. Mounted are: none\."):
+        with pytest.raises(FunctionNotFound, match=r"Component path 'counter' not found\. Mounted are: none\."):
             await call(bench, "counter", "marks:names")
-        with pytest.raises(FunctionNotFound, match="Could not find component 'counter'"):
+        with pytest.raises(FunctionNotFound, match="Component path 'counter' not found"):
             await bench.query("main:marks")
     async with open_bench(tmp_path, app(), storage=FaultyPersistence(storage)) as bench:
         assert await call(bench, "counter", "marks:names") == ["a"]
@@ -112,7 +112,7 @@ async def test_live_queries_follow_the_component_they_call(tmp_path: Path) -> No
 
         await bench.push({**louder, "functions/app.py": UNMOUNTED})
         await bench.settle()
-        assert "Could not find component 'counter'" in watcher.values[0]
+        assert "Component path 'counter' not found" in watcher.values[0]
         await bench.push(louder)
         await bench.settle()
         assert watcher.values[0] == ["a!"]

@@ -289,7 +289,7 @@ async def test_identity_is_given_to_who_calls_it_directly(deployment, limiter):
         lambda ctx: ctx.run_query(components.limiter.notes.who)) is None
 
 async def test_a_wrong_path_is_named(deployment):
-    with pytest.raises(Exception, match="Could not find component 'limitr'. Did you mean 'limiter'?"):
+    with pytest.raises(Exception, match="Component path 'limitr' not found. Did you mean 'limiter'?"):
         await deployment.component("limitr").query("notes:texts")
 
 def test_plain(deployment):
