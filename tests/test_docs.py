@@ -78,6 +78,16 @@ def test_every_conformance_rule_of_this_version_has_a_test() -> None:
     assert all("::" in tests for _, tests in rows)
 
 
+def test_the_index_names_every_page() -> None:
+    """And `docs/design` has one page for each number."""
+    folder = ROOT / "docs"
+    linked = re.findall(r"\]\(([a-z][^)]*\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    pages = {str(page.relative_to(folder)) for page in folder.rglob("*.md")}
+    assert sorted(linked) == sorted(pages - {"README.md"})
+    numbers = [int(page.name[:2]) for page in sorted((folder / "design").iterdir())]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -5,9 +5,10 @@ traceback. Used by every command.
 """
 
 import logging
+import re
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +19,7 @@ from reactor.errors import Error, PushError
 
 _OUT = Console(soft_wrap=True, highlight=False, markup=False)
 _ERR = Console(soft_wrap=True, highlight=False, markup=False, stderr=True)
+_HEAD: Final = re.compile(r"\[Request ID: \S+\] Server Error")  # of use only where the server tells no more
 _EXCERPT_LINES = 2  # shown before and after the line of an error
 
 
@@ -42,10 +44,16 @@ def fail(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def told(message: str) -> str:
+    """Return what a server says of a failed function without the head that clients get, if there is anything else."""
+    head, _, text = message.partition("\n")
+    return text if text and _HEAD.fullmatch(head) else message
+
+
 def show(error: Error, project: Path | None = None) -> None:
     """Print `error`; one in the user's code with its file and line, relative to `project`, and an excerpt."""
     if not isinstance(error, PushError) or error.file is None:
-        _ERR.print(Text("error: ", style="bold red").append(str(error), style="default"))
+        _ERR.print(Text("error: ", style="bold red").append(told(str(error)), style="default"))
         return
     path = Path(error.file)
     place = f"{_relative(path, project)}:{error.line}" if error.line else _relative(path, project)

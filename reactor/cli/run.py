@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 import typer
 
-from reactor.cli.console import fail, say, show, warn
+from reactor.cli.console import fail, say, show, told, warn
 from reactor.cli.remote import ask
 from reactor.cli.target import Target, find_target
 from reactor.client.address import path_of
@@ -71,7 +71,7 @@ def _call(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, 
     for line in response.log_lines:
         warn(line)
     if isinstance(response, UdfFailure):
-        fail(response.error_message)
+        fail(told(response.error_message))
     _print(decode_json(bytes(response.value)))
 
 

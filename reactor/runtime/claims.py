@@ -11,10 +11,12 @@ from typing import ClassVar, Protocol
 
 from reactor.engine.transaction import Transaction
 from reactor.errors import Error
-from reactor.runtime.calls import Call, Outcome, Refused
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.determinism import Ambient
 from reactor.runtime.invocation import RunKind
+from reactor.runtime.logs import log_unheard
 from reactor.runtime.mutations import MutationAttempts
+from reactor.runtime.references import author_path
 from reactor.runtime.runs import Runner
 from reactor.runtime.versions import Version
 from reactor.storage import failpoints
@@ -68,6 +70,8 @@ class ClaimedMutation(MutationAttempts):
         if failpoints.armed is not None:
             failpoints.armed("claim: after the commit")
         self._leave()
+        if isinstance(outcome, Success | Failure) and outcome.log_lines:
+            log_unheard(author_path(self.call.path), outcome.log_lines)
         self._ended(outcome, rests_on)
 
     def _leave(self) -> None:

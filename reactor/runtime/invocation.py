@@ -22,6 +22,7 @@ from reactor.runtime.arguments import shown
 from reactor.runtime.calls import Call
 from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
+from reactor.runtime.references import author_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.system_functions import SYSTEM_FUNCTIONS
 from reactor.runtime.targets import HANDLE, find_by_handle, find_scope, resolve_handle
@@ -94,7 +95,7 @@ def find_action(version: Version, call: Call) -> RegisteredFunction:
 
 def _not_found(call: Call) -> FunctionNotFound:
     where = f" in component '{call.component}'" if call.component else ""
-    return FunctionNotFound(f"Could not find public function for '{_display(call.path)}'{where}.")
+    return FunctionNotFound(f"Could not find public function for '{author_path(call.path)}'{where}.")
 
 
 def wrong_kind(function: RegisteredFunction, kind: str) -> InvalidFunctionCall:
@@ -159,7 +160,3 @@ def encode_in_steps(function: RegisteredFunction, result: object, tables: TableN
             f"Function {shown(function)} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
         )
     return encode_json(normal.value, normal.plain)
-
-
-def _display(path: str) -> str:
-    return path.removesuffix(":default").replace(".js:", ":").removesuffix(".js")

@@ -3,7 +3,8 @@
 Owns the line shape `[LEVEL] 'text'`, the limits on number and length of lines, the `print` given to user modules, and
 the capture of `logging` records. Promises that a line is always valid UTF-8, that nothing a function logs can raise or
 grow memory without bound, and that outside an execution `print` and `logging` behave as always.
-Used by `determinism` (which knows the current execution) and `loader` (which hands `print` to user modules).
+Used by `determinism` (which knows the current execution), `loader` (which hands `print` to user modules) and whatever
+runs functions that no client has called.
 """
 
 import builtins
@@ -20,6 +21,14 @@ TRUNCATED: Final = " (truncated due to length)"
 OVERFLOW: Final = f"[ERROR] Log overflow (maximum {MAX_LOG_LINES}). Remaining log lines omitted."
 
 CurrentLog = Callable[[], "LogBuffer | None"]
+
+_unheard = logging.getLogger("reactor.functions")
+
+
+def log_unheard(what: str, lines: Iterable[str]) -> None:
+    """Write down the lines of a run that no client gets: `what` is called by the outside world, or by the clock."""
+    for line in lines:
+        _unheard.info("%s: %s", what, line)
 
 
 class LogBuffer:

@@ -12,8 +12,10 @@ from reactor.engine.transaction import Transaction
 from reactor.errors import Error, Unavailable
 from reactor.limits import MIN_JOB_BACKOFF_SECONDS
 from reactor.ports import Alarms, Clock
-from reactor.runtime.calls import Call, Outcome
+from reactor.runtime.calls import Call, Failure, Outcome, Success
 from reactor.runtime.executor import Executor
+from reactor.runtime.logs import log_unheard
+from reactor.runtime.references import author_path
 from reactor.storage import failpoints
 
 
@@ -85,6 +87,8 @@ class MarkedAction:
     def _ended(self, outcome: Outcome) -> None:
         if failpoints.armed is not None:
             failpoints.armed("action: ended")
+        if isinstance(outcome, Success | Failure) and outcome.log_lines:
+            log_unheard(author_path(self._call.path), outcome.log_lines)
         self._write_down(outcome)
 
     def _write_down(self, outcome: Outcome) -> None:

@@ -95,6 +95,11 @@ def parse_path(text: str) -> FunctionPath:
     return FunctionPath(module, function)
 
 
+def author_path(path: str) -> str:
+    """Return a path as the author of the function spells it: `messages:send` for `messages.js:send`."""
+    return path.removesuffix(":default").replace(".js:", ":").removesuffix(".js")
+
+
 def _module_problem(module: str) -> str | None:
     if not module:
         return "the module path is empty"

@@ -29,6 +29,7 @@ JOBS = project_files(
     jobs="""
 @internal_mutation
 async def add(ctx, name: str, n: int = 0):
+    print("adding", name)
     await ctx.db.insert("items", {"name": name, "n": n})
 
 @mutation
@@ -86,6 +87,7 @@ reached, go_on = threading.Event(), threading.Event()
 
 @action
 async def act(ctx, name: str):
+    print("acting", name)
     await ctx.run_mutation("jobs:add", name=name)
     return 1
 
@@ -172,6 +174,23 @@ async def test_a_job_runs_when_it_is_due_and_not_before(tmp_path: Path) -> None:
         await s.pass_time(seconds=10)
         assert await s.names() == ["early", "late"]
         assert s.bench.host.scheduler.next_due_ns is None
+
+
+@pytest.mark.asyncio
+async def test_what_a_job_prints_is_in_the_log_of_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No client called it, so nobody else would ever see it."""
+    caplog.set_level("INFO", "reactor.functions")
+    async with scheduled(tmp_path) as s:
+        await s.schedule("jobs:add", name="a")
+        await s.settle()
+        await s.schedule("acts:act", name="b")
+        await s.settle()
+    told = [record.getMessage() for record in caplog.records if record.name == "reactor.functions"]
+    assert told == [
+        "jobs:add: [LOG] 'adding a'",
+        "acts:act: [LOG] 'acting b'",
+        "acts:act: [LOG] [jobs:add] 'adding b'",
+    ]
 
 
 @pytest.mark.asyncio

@@ -445,19 +445,56 @@ async def test_running_as_an_application_of_its_own(project: Path) -> None:
     assert not deployment.is_open
 
 
+SITE = """
+from reactor import Response, action, http_action, internal_mutation
+
+@action
+async def ask(ctx, question: str) -> str:
+    return question
+
+@internal_mutation
+async def tidy(ctx):
+    return None
+
+@http_action
+async def pages(ctx, request):
+    return Response("a page")
+"""
+ROUTES = """
+from functions.site import pages
+from reactor import http_router
+
+http = http_router()
+http.route(path_prefix="/pages/", method="GET", handler=pages)
+"""
+CRONS = """
+from reactor import cron_jobs, internal
+
+crons = cron_jobs()
+crons.daily("tidy up", internal.site.tidy, hour_utc=4)
+"""
+
+
 @pytest.mark.asyncio
-async def test_the_page_lists_public_functions(project: Path) -> None:
+async def test_the_page_lists_what_the_project_has(project: Path) -> None:
+    (project / "functions" / "site.py").write_text(SITE)
+    (project / "functions" / "http.py").write_text(ROUTES)
+    (project / "functions" / "crons.py").write_text(CRONS)
+
     async def body(url: str) -> None:
         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             page = await client.get("/")
             assert page.headers["content-type"].startswith("text/html")
             assert "default-src 'none'" in page.headers["content-security-policy"]
-            listed = (await client.get("/_page/functions")).json()
-            assert [(item["path"], item["kind"]) for item in listed] == [
+            listed = (await client.get("/_page/project")).json()
+            assert [(item["path"], item["kind"]) for item in listed["functions"]] == [
                 ("messages:list", "query"),
                 ("messages:send", "mutation"),
                 ("messages:who", "query"),
+                ("site:ask", "action"),
             ]
+            assert [(route["method"], route["path"]) for route in listed["routes"]] == [("GET", "/pages/*")]
+            assert listed["crons"] == [{"name": "tidy up", "path": "site:tidy"}]
             assert (await client.get("/nothing")).json()["code"] == "NotFound"
 
     await served(Deployment(project, data=":memory:"), body, page=True)

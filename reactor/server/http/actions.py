@@ -22,6 +22,7 @@ from reactor.runtime.calls import Identity
 from reactor.runtime.http_actions import HttpEnd
 from reactor.runtime.http_mounts import HttpPlace
 from reactor.runtime.http_router import Cors, HttpRouter, Route
+from reactor.runtime.logs import log_unheard
 from reactor.runtime.versions import Version
 from reactor.server.backend import Backend, OpenBackend
 from reactor.server.http.admission import Admission
@@ -31,7 +32,6 @@ from reactor.server.http.identity import identity_or_anonymous
 from reactor.server.http.paths import below
 
 logger = logging.getLogger("reactor.http")
-lines_logger = logging.getLogger("reactor.functions")
 
 NOT_ENABLED: Final = "This Convex deployment does not have HTTP actions enabled."
 NO_ROUTE: Final = "No matching routes found"
@@ -125,8 +125,7 @@ class _Routes:
             end = await bridge.carry(ended)
         finally:
             cancel()  # if it still runs: the server takes no answer any more
-        for line in end.log_lines:
-            lines_logger.info("%s %s: %s", scope["method"], scope["path"], line)
+        log_unheard(f"{scope['method']} {scope['path']}", end.log_lines)
         error = end.error
         if error is None or isinstance(error, ClientDisconnect):
             return

@@ -1,6 +1,6 @@
-"""The small page that `dev` serves at `/`: the project's public functions, and a live query to try.
+"""The small page that `dev` serves at `/`: the project's public functions, to be tried, its HTTP routes and its crons.
 
-Promises to show nothing that a client could not call. Needs no build step and no files from elsewhere.
+Promises to call nothing that a client could not call. Needs no build step and no files from elsewhere.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from reactor.runtime.loader import Project
 from reactor.server.http.errors import HttpError, error_body, status_of
 from reactor.server.http.paths import route_path
 
-FUNCTIONS: Final = "/_page/functions"
+PROJECT: Final = "/_page/project"
 _HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -27,7 +27,7 @@ _HEADERS: Final = {
 
 
 class Page:
-    """An ASGI application for HTTP: the page, its list of functions, and 404 for the rest."""
+    """An ASGI application for HTTP: the page, what it lists, and 404 for the rest."""
 
     def __init__(self, project: Callable[[], Project]) -> None:
         """
@@ -44,20 +44,24 @@ class Page:
         if path in ("", "/"):
             return HTMLResponse(_html(), headers=_HEADERS)
         try:
-            if path != FUNCTIONS:
+            if path != PROJECT:
                 raise HttpError(404, "NotFound", f"There is nothing at {path}.")
-            body = msgspec.json.encode(_public(self._project()))
+            body = msgspec.json.encode(_described(self._project()))
         except Error as error:
             return Response(error_body(error), status_of(error), media_type="application/json")
         return Response(body, media_type="application/json", headers=_HEADERS)
 
 
-def _public(project: Project) -> list[dict[str, Any]]:
-    return [
-        {"path": path, "kind": function.kind, "args": function.binder.args.to_json()}
-        for path, function in sorted(project.registry.functions.items())
-        if function.visibility == "public" and function.kind in ("query", "mutation")
-    ]
+def _described(project: Project) -> dict[str, Any]:
+    return {
+        "functions": [
+            {"path": path, "kind": function.kind, "args": function.binder.args.to_json()}
+            for path, function in sorted(project.registry.functions.items())
+            if function.visibility == "public" and function.kind in ("query", "mutation", "action")
+        ],
+        "routes": [] if project.http is None else project.http.spec(),
+        "crons": [{"name": cron.name, "path": cron.path} for cron in project.crons],
+    }
 
 
 @cache
