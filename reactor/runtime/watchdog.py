@@ -244,8 +244,8 @@ class Watchdog:
             found = self._watches.get(thread)
             if found is None:
                 found = Watch(self, thread, self._take_signal())
-                self._watches = {**self._watches, thread: found}
             found.all_limits = [*found.all_limits, limits]
+            self._watches = {**self._watches, thread: found}  # last: the thread looks at what it finds here
             if self._thread is None or not self._thread.is_alive():  # not alive: this is a forked child
                 self._thread = threading.Thread(target=self._run, name=self.NAME, daemon=True)
                 self._thread.start()
