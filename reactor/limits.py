@@ -414,6 +414,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Knob("s", 0.05, 3600, "REACTOR_HTTP_SECONDS", "how long an HTTP call may take to come in and be answered"),
     ] = 300.0
+    http_idle_seconds: Annotated[
+        float,
+        Knob(
+            "s",
+            0.05,
+            3600,
+            "REACTOR_HTTP_IDLE_SECONDS",
+            "time in which the head of a request must come, and 64 KiB of an answer be read, on an HTTP connection",
+        ),
+    ] = 30.0
+    http_unread_bytes: Annotated[
+        int,
+        Knob(
+            "bytes",
+            1 << 16,
+            1 << 40,
+            "REACTOR_HTTP_UNREAD_BYTES",
+            "answers over HTTP that wait for clients to read them; beyond, the longest waiting connections are dropped",
+        ),
+    ] = 256 * MIB
     file_bytes: Annotated[
         int, Knob("bytes", 0, 1 << 50, "REACTOR_FILE_BYTES", "largest file that is stored (0: as the disk allows)")
     ] = 0

@@ -26,6 +26,7 @@ from reactor.auth.verification import (
     verify,
 )
 from reactor.errors import (
+    AuthConfigInvalid,
     AuthProviderFailed,
     AuthProviderUnavailable,
     Error,
@@ -181,6 +182,8 @@ class Authenticator:
             match error:
                 case Unauthenticated():
                     return Unauthenticated(error.rule, error.summary)
+                case AuthConfigInvalid():
+                    return AuthConfigInvalid(error.rule, "The providers of this deployment can't be used")
                 case AuthProviderFailed():
                     return AuthProviderFailed(error.summary)
                 case AuthProviderUnavailable():

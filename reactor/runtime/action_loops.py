@@ -70,7 +70,11 @@ class ActionLoop:
         self.loop.set_default_executor(self._pool)
         self._ended = ended
         self.thread = threading.Thread(target=self._main, name=f"reactor-actions-{number}", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except BaseException:  # the system gives no thread
+            self.loop.close()
+            raise
 
     def take(self, run: Tenant) -> None:
         """Begin `run` as soon as the loop gets to it."""
@@ -169,9 +173,9 @@ class ActionLoops:
 
     def _open(self) -> None:
         engine = self._engine = asyncio.get_running_loop()
+        self._loops.append(ActionLoop(self._count + 1, self._threads, lambda: post(engine, self._ended)))
         self._count += 1
         self._running += 1
-        self._loops.append(ActionLoop(self._count, self._threads, lambda: post(engine, self._ended)))
 
     def _ended(self) -> None:
         self._running -= 1

@@ -112,6 +112,7 @@ class ActionRun:
         self.unawaited: set[ActionCall[Any]] = set()
         self.tasks: set[asyncio.Task[Any]] = set()  # that it has made; of its loop's thread
         self.timers: list[asyncio.TimerHandle] = []
+        self.line: Line | None = None  # in which it takes a place
         self.has_place = False
         self.variables = SnapshotEnvironment({})  # as they were when it began
         self.has_begun = False
@@ -128,9 +129,13 @@ class ActionRun:
     # Beginning and ending, on the engine's thread.
 
     def begin_in_thread(self) -> None:
-        """Begin a plain `def` action."""
-        self.has_begun = True
+        """Begin a plain `def` action.
+
+        Raises:
+            RuntimeError: the system gives no thread.
+        """
         threading.Thread(target=self._run, name=f"reactor-action {self.task.path}", daemon=True).start()
+        self.has_begun = True
 
     def cancel(self, reason: Error) -> None:
         """End it, with all it has started. An `async def` action may still clean up; a plain one is left to itself."""

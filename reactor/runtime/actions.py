@@ -8,6 +8,7 @@ of the host; its loops and threads are made on first use (`docs/design/15-action
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -40,6 +41,8 @@ from reactor.runtime.stored_files import Files
 from reactor.runtime.targets import Address, address_of, find_outside
 from reactor.runtime.versions import Version
 
+log = logging.getLogger(__name__)
+
 CLOSE_SECONDS: Final = 1.0  # that loops which are not blocked take to end, at most
 
 
@@ -53,6 +56,7 @@ class Actions:
         self._limits = limits
         self._engine = asyncio.get_running_loop()
         self._places = Line(limits.actions)
+        self._admitted = Line(limits.actions)  # threads of those that somebody else admits
         self._runs: dict[ActionRun, Callable[[], None]] = {}  # not yet reported, with what takes a place for them
         self._loops = ActionLoops(limits.action_stall_seconds, limits.actions)
         self._is_closing = False
@@ -121,7 +125,8 @@ class Actions:
 
         It waits for a place for `action_wait_seconds`, or when `is_patient` as long as it takes; a part of another
         action (`parent`) shares the place and the time of that one. One that `is_admitted` takes none: its caller
-        bounds how many there are.
+        bounds how many there are. One of these that needs a thread of its own waits for a place all the same, of
+        which there are as many again: threads cost more than whoever admits can know.
 
         Returns what cancels it; doing so late or twice is harmless.
         """
@@ -133,13 +138,13 @@ class Actions:
             begin()
         elif self._is_closing:
             self._engine.call_soon(run.cancel, Unavailable("The deployment is shutting down; no action is begun."))
-        elif is_admitted:
+        elif is_admitted and task.is_async:
             self.begin(run)
-            run.has_place = False
         else:
-            if not is_patient and self._places.running >= self._places.places:
+            line = run.line = self._admitted if is_admitted else self._places
+            if not is_patient and line.running >= line.places:
                 run.timers.append(self._engine.call_later(self._limits.action_wait_seconds, self._refuse, run))
-            self._places.enter(begin)
+            line.enter(begin)
         return lambda: run.cancel(Unavailable("Nobody waits for this action any more."))
 
     def begin(self, run: ActionRun) -> None:
@@ -151,10 +156,15 @@ class Actions:
             timer.cancel()
         if run.parent is None:
             run.timers.append(self._engine.call_later(self._limits.action_seconds, self._time_is_up, run))
-        if run.task.is_async:
-            self._loops.take(run)
-        else:
-            run.begin_in_thread()
+        try:
+            if run.task.is_async:
+                self._loops.take(run)
+            else:
+                run.begin_in_thread()
+        except (OSError, RuntimeError, MemoryError) as error:
+            log.warning("The action %s was not begun: %s", run.task.path, error)
+            full = TooManyRequests(f"The process can't have another thread ({error}), so nothing was begun.")
+            self._engine.call_soon(run.cancel, full)  # later, since its end gives its place to the next
 
     def _refuse(self, run: ActionRun) -> None:
         limit = self._limits.actions
@@ -177,8 +187,8 @@ class Actions:
     def forget(self, run: ActionRun) -> None:
         """Give the place of a run, whose end was reported, to another."""
         begin = self._runs.pop(run)
-        if run.parent is None and not self._places.withdraw(begin) and run.has_place:
-            self._places.leave()
+        if run.line is not None and not run.line.withdraw(begin) and run.has_place:
+            run.line.leave()
         self._quiet.set()
 
     def left(self, run: ActionRun) -> None:

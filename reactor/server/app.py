@@ -275,6 +275,7 @@ class Deployment(Caller):
             name=lambda: self.instance_name,
             version=version(),
             page=Page(self._registered) if page else None,
+            redact=self._redact_logs,
         )
         return WithLifespan(self, http)
 

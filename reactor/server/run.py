@@ -30,7 +30,7 @@ from reactor.limits import Limits
 from reactor.runtime import lastresort
 from reactor.runtime.watchdog import watchdog
 from reactor.server.app import Deployment
-from reactor.server.http.http1 import HttpProtocol
+from reactor.server.http.http1 import http_protocol
 from reactor.server.sync.websocket import websocket_protocol
 
 logger = logging.getLogger("reactor.server")
@@ -189,7 +189,7 @@ def _config(deployment: Deployment, page: bool, site: socket.socket | None) -> u
     return uvicorn.Config(
         app,
         loop="none",
-        http=HttpProtocol,
+        http=http_protocol(limits),
         ws=websocket_protocol(limits),
         ws_max_size=limits.message_bytes,
         # A client that answers no ping for this long is gone; JS clients say nothing else for hours.

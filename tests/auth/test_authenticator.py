@@ -22,13 +22,13 @@ KEYS = "data:;base64," + base64.b64encode(jwks(public_jwk("EdDSA"))).decode()
 class World:
     """An authenticator whose issuers never answer; keys in the configuration are there at once."""
 
-    def __init__(self, config: AuthConfig | None) -> None:
+    def __init__(self, config: AuthConfig | None, *, redact: bool = False) -> None:
         self.clock = VirtualClock()
         self.config = config
         self.environment: dict[str, str] = {}
         self.answers: list[Identity | Error] = []
         self.authenticator = Authenticator(
-            lambda: self.config, lambda: self.environment, self.fetch, self.clock, Limits()
+            lambda: self.config, lambda: self.environment, self.fetch, self.clock, Limits(), redact=redact
         )
 
     async def fetch(self, address: str, /) -> bytes:
@@ -84,6 +84,14 @@ async def test_the_environment_may_change() -> None:
     world.environment = {"ISSUER": "https://b"}
     with pytest.raises(AuthConfigInvalid, match="KEYS, which is not set"):
         await world.subject(world.token("https://b"))
+
+
+async def test_names_of_variables_are_not_for_everybody() -> None:
+    world = World(provider(Variable("ISSUER")), redact=True)
+    with pytest.raises(AuthConfigInvalid) as refused:
+        await world.authenticator.identify(world.token())
+    assert refused.value.rule == "AuthConfigMissingEnvironmentVariable"
+    assert "ISSUER" not in str(refused.value)
 
 
 async def test_the_configuration_may_change() -> None:

@@ -679,6 +679,10 @@ async def quick(ctx):
     return "quick"
 
 @action
+def quick_blocking(ctx):
+    return "quick"
+
+@action
 async def calls(ctx, path: str):
     return await ctx.run_action(path)
 
@@ -782,6 +786,22 @@ async def test_one_that_waits_goes_before_one_that_comes(tmp_path: Path) -> None
         gates(bench).opened.set()
         assert [value_of(await one) for one in (*running, *waiting)] == ["opened"] * 2 + ["quick"] * 5
         assert len(bench.host.actions) == 0
+
+
+@pytest.mark.parametrize("path", ["slow:quick", "slow:quick_blocking"])
+async def test_without_a_thread_nothing_is_begun_and_no_place_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with slow_bench(tmp_path, actions=2) as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            for outcome in await asyncio.gather(*[bench.submit("action", path) for _ in range(50)]):
+                assert isinstance(refusal(outcome).error, TooManyRequests)
+        assert len(bench.host.actions) == 0
+        assert await act(bench, path) == "quick"
 
 
 # Nobody waits for them.

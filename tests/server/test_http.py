@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from reactor.errors import Error, OutcomeUnknown, SnapshotTooOld, Unavailable, WriteConflict
+from reactor.errors import Error, OutcomeUnknown, SnapshotTooOld, StorageError, Unavailable, WriteConflict
 from reactor.limits import MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, Limits
 from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
@@ -94,7 +94,7 @@ class FakeFunctions:
 class Site:
     """An HTTP client in front of the application."""
 
-    def __init__(self, prefix: str = "", **limits: Any) -> None:
+    def __init__(self, prefix: str = "", *, redact: bool = False, **limits: Any) -> None:
         self.functions = FakeFunctions()
         self.pins: list[int] = []
         self.is_open = True
@@ -137,6 +137,7 @@ class Site:
             name=lambda: "my-instance",
             version="1.2.3",
             page=None,
+            redact=redact,
         )
         if prefix:
             app = Starlette(routes=[Mount(prefix, app=app)])
@@ -566,3 +567,24 @@ async def test_http_actions_see_paths_without_what_is_above_them(prefix: str, pa
 
 async def test_what_only_looks_like_their_path_is_not_theirs() -> None:
     assert (await Site().client.get("/https")).status_code == 404
+
+
+@pytest.mark.parametrize("error", [StorageError("/srv/data: full"), WriteConflict("notes j57…"), OutcomeUnknown("a b")])
+async def test_what_only_developers_should_know_can_be_hidden(error: Error, caplog: pytest.LogCaptureFixture) -> None:
+    for redact in (False, True):
+        site = Site(redact=redact)
+        site.functions.outcome = Refused(error)
+        told = await failure(await site.post("/api/mutation", {"path": "m:f", "args": {}}), 503, error.code)
+        assert told == ("Your request couldn't be completed. Try again later." if redact else str(error))
+    assert str(error) in caplog.text, "the operator finds it"
+
+
+async def test_an_echo_waits_for_a_place_like_a_call() -> None:
+    site = Site(http_requests=1, http_wait_seconds=0)
+    site.functions.outcome = None
+    waiting = asyncio.ensure_future(site.post("/api/mutation", {"path": "m:f", "args": {}}))
+    await site.functions.waiting(1)
+    await failure(await site.post("/echo", {}), 429, "TooManyConcurrentRequests")
+    site.functions.unanswered[0](Success(value=INT64, ts=5))
+    assert (await waiting).status_code == 200
+    assert (await site.post("/echo", {})).status_code == 200

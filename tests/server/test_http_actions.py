@@ -14,8 +14,12 @@ import pytest_asyncio
 from reactor.errors import ConnectionLost, InvalidArgument, Unavailable
 from reactor.limits import Limits
 from reactor.server.app import Deployment
+from reactor.server.credentials import load_credentials
+from reactor.server.system import SystemClock, SystemRng
 from tests.server.http_project import write_http_project
 from tests.server.projects import write_project
+
+CREDENTIALS = ("served", "ab" * 32)
 
 
 @pytest.fixture
@@ -25,7 +29,8 @@ def project(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture
 async def deployment(project: Path) -> AsyncIterator[Deployment]:
-    async with Deployment(project, data=":memory:") as opened:
+    name, secret = CREDENTIALS
+    async with Deployment(project, data=":memory:", instance_name=name, instance_secret=secret) as opened:
         yield opened
 
 
@@ -134,6 +139,26 @@ async def test_an_admin_acts_as_a_user(deployment: Deployment) -> None:
     user = base64.b64encode(json.dumps({"tokenIdentifier": "i|s", "name": "Ann"}).encode()).decode()
     answer = await deployment.fetch("/info/", headers={"Authorization": f"Convex {deployment.admin_key}:{user}"})
     assert answer.json()["user"] == "Ann"
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_may_only_read_runs_no_action(deployment: Deployment) -> None:
+    """Not even as a user: it would write in that user's name."""
+    key = load_credentials(None, *CREDENTIALS, SystemRng()).admin_key(SystemClock(), SystemRng(), read_only=True)
+    user = base64.b64encode(json.dumps({"tokenIdentifier": "i|s", "name": "Ann"}).encode()).decode()
+    for header in (f"Convex {key}", f"Convex {key}:{user}"):
+        answer = await deployment.fetch("/store", method="POST", json={"body": "x"}, headers={"Authorization": header})
+        assert (answer.status_code, answer.json()["code"]) == (403, "BadDeployKey")
+    assert await deployment.query("messages:list", channel="http") == []
+
+
+@pytest.mark.asyncio
+async def test_a_path_forges_no_line_of_the_log(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(ConnectionLost):
+        await deployment.fetch("/fail/late%0Aforged")
+    assert caplog.records
+    assert not [line for message in caplog.messages for line in message.splitlines() if line.startswith("forged")]
 
 
 @pytest.mark.asyncio

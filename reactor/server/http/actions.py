@@ -9,6 +9,7 @@ by the router for `/http`, by the site port, and by `fetch`.
 import asyncio
 import logging
 from typing import Final
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reactor.errors import Error, LimitExceeded
+from reactor.errors import Error, Forbidden, LimitExceeded
 from reactor.limits import Limits
 from reactor.runtime.calls import Identity
 from reactor.runtime.http_actions import HttpEnd
@@ -30,6 +31,7 @@ from reactor.server.http.bridge import TOO_LARGE, Bridge, too_large
 from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.identity import identity_or_anonymous
 from reactor.server.http.paths import below
+from reactor.server.permissions import NO_PERMISSION
 
 logger = logging.getLogger("reactor.http")
 
@@ -125,16 +127,17 @@ class _Routes:
             end = await bridge.carry(ended)
         finally:
             cancel()  # if it still runs: the server takes no answer any more
-        log_unheard(f"{scope['method']} {scope['path']}", end.log_lines)
+        path = quote(scope["path"])  # as it came: a line break would forge a line of the log
+        log_unheard(f"{scope['method']} {path}", end.log_lines)
         error = end.error
         if error is None or isinstance(error, ClientDisconnect):
             return
         if isinstance(error, LimitExceeded) and error.rule == TOO_LARGE and not bridge.has_started:
             raise _http_error(error)
         if end.refusal is not None:
-            logger.warning("The HTTP action for %s %s was stopped: %s", scope["method"], scope["path"], end.refusal)
+            logger.warning("The HTTP action for %s %s was stopped: %s", scope["method"], path, end.refusal)
         else:
-            logger.error("The HTTP action for %s %s failed: %s", scope["method"], scope["path"], end.detail)
+            logger.error("The HTTP action for %s %s failed: %s", scope["method"], path, end.detail)
         if bridge.has_started:
             return
         if end.refusal is not None:
@@ -169,12 +172,16 @@ async def _caller(scope: Scope, backend: Backend) -> Identity:
 
     Raises:
         AuthProviderUnavailable, Overloaded: a token may be good, but can't be checked now.
+        Forbidden: `BadDeployKey`, an admin key that may only read.
     """
     known = scope.get(IDENTITY)
     if isinstance(known, Identity):
         return known
     authorization = Headers(scope=scope).get("authorization")
-    return await identity_or_anonymous(authorization, backend.check_admin, backend.identify)
+    caller = await identity_or_anonymous(authorization, backend.check_admin, backend.identify)
+    if caller.read_only:  # an action may write, in the name of whoever the key acts as
+        raise Forbidden("BadDeployKey", f"{NO_PERMISSION} The admin key is read-only.")
+    return caller
 
 
 def _as_seen(scope: Scope) -> Scope:

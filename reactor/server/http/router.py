@@ -21,7 +21,7 @@ from reactor.server.http.admission import Admission
 from reactor.server.http.bodies import read_body
 from reactor.server.http.client_version import client_version
 from reactor.server.http.environment import EnvironmentApi
-from reactor.server.http.errors import HttpError, error_response, status_of
+from reactor.server.http.errors import INTERNAL, HttpError, error_response, status_of
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
 from reactor.server.http.paths import below, collapsed, route_path
@@ -52,6 +52,7 @@ class HttpApp:
         name: Callable[[], str],
         version: str,
         page: ASGIApp | None,
+        redact: bool = False,
     ) -> None:
         """
         Args:
@@ -59,6 +60,7 @@ class HttpApp:
             actions: answers what is below `/http`, and sees paths without that.
             name: gives the instance name.
             page: serves `/` and what it needs, in place of a line of text.
+            redact: keep texts from clients that only the developers should see.
         """
 
         admission = Admission(limits)
@@ -98,12 +100,13 @@ class HttpApp:
             Route("/version", say_version),
             Route("/instance_version", say_version),
             Route("/instance_name", say_name),
-            Route("/echo", _echo, methods=["POST"]),
+            call("/echo", _echo, "POST"),
             *([] if page is not None else [Route("/", _running)]),
             WebSocketRoute("/api/sync", sync),
             WebSocketRoute("/api/{version}/sync", sync),
         ]
         self._page = page
+        self._redact = redact
         self._actions = actions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +146,9 @@ class HttpApp:
                 except Error as error:
                     if status_of(error) == 500:
                         logger.exception("A request failed inside the server")
-                    await error_response(error)(scope, receive, send)
+                    elif self._redact and isinstance(error, INTERNAL):
+                        logger.warning("A request failed: %s", error)
+                    await error_response(error, redact=self._redact)(scope, receive, send)
                 except ClientDisconnect:
                     pass
                 except Exception:
