@@ -38,7 +38,7 @@ from reactor.runtime.line import Line
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done
 from reactor.runtime.stored_files import Files
-from reactor.runtime.targets import Address, address_of, find_outside
+from reactor.runtime.targets import Address, address_of, find_outside, find_scope
 from reactor.runtime.versions import Version
 
 log = logging.getLogger(__name__)
@@ -88,14 +88,24 @@ class Actions:
     # Running.
 
     def act(
-        self, call: Call, done: Done, *, is_patient: bool = False, parent: ActionRun | None = None
+        self,
+        call: Call,
+        done: Done,
+        *,
+        is_patient: bool = False,
+        parent: ActionRun | None = None,
+        handler: RegisteredFunction | None = None,
     ) -> Callable[[], None] | None:
-        """Run an action of the project; `done` gets its outcome. See `perform`."""
+        """Run an action of the project, or `handler` instead; `done` gets its outcome. See `perform`."""
         executor, database = self._executor, self._database
         version: Version | None = None
         try:
             version = executor.versions.at(database.durable_ts)
-            function = find_action(version, call)
+            if handler is None:
+                function = find_action(version, call)
+            else:
+                function = handler
+                find_scope(version, None, call.component)
             if function.component != call.component:  # named by a handle
                 call = msgspec.structs.replace(call, component=function.component)
             if parent is not None and parent.depth >= MAX_CALL_DEPTH:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from reactor.errors import Error
 from reactor.runtime.calls import Call, Refused
-from reactor.runtime.decorators import Function
-from reactor.runtime.invocation import RunKind, look_up
+from reactor.runtime.decorators import Function, Kind
+from reactor.runtime.invocation import look_up
 from reactor.runtime.mutations import MutationAttempts
 from reactor.runtime.registry import RegisteredFunction, Registry
 from reactor.runtime.runs import Done, QueryAttempt, QueryRun, Runner, nothing
@@ -21,7 +21,9 @@ Answer = Callable[[Call, int | None, Done], None]  # answers a query, from a kep
 class Act(Protocol):
     """Runs an action; see `Actions.act`."""
 
-    def __call__(self, call: Call, done: Done, *, is_patient: bool = False) -> Any: ...
+    def __call__(
+        self, call: Call, done: Done, *, is_patient: bool = False, handler: RegisteredFunction | None = None
+    ) -> Any: ...
 
 
 class Executor(Runner):
@@ -82,12 +84,22 @@ class Executor(Runner):
         attempt.handler = _registered("query", handler, call.component)
         self.queue.request(attempt.begin)
 
+    def submit_handler_as(self, kind: Kind, handler: Callable[..., Any], call: Call, done: Done) -> None:
+        """Run a handler that is no function of the project as a query, mutation or action."""
+        if kind == "query":
+            self.submit_query_handler(handler, call, done)
+        elif kind == "mutation":
+            self.submit_handler(handler, call, done)
+        else:
+            registered = _registered("action", handler, call.component)
+            self.queue.request(lambda: self._act(call, done, handler=registered))
+
     def run_query(self, call: Call, ts: int | None, finished: Callable[[QueryRun], None]) -> None:
         """Run the first slice of a query now; `finished` may be called before this returns."""
         QueryAttempt(self, call, ts, finished).begin()
 
 
-def _registered(kind: RunKind, handler: Callable[..., Any], component: str) -> RegisteredFunction:
+def _registered(kind: Kind, handler: Callable[..., Any], component: str) -> RegisteredFunction:
     registry = Registry()
     registry.register("run", "handler", Function(kind, "internal", handler), "")
     (function,) = registry.functions.values()

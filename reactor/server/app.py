@@ -199,7 +199,7 @@ class Deployment(Caller):
             check_admin=credentials.check_admin,
             check_token=authenticator.submit,
             identify=authenticator.identify,
-            submit_handler=host.executor.submit_handler,
+            submit_handler=host.executor.submit_handler_as,
             rng=self._rng,
             files=host.files,
         )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from reactor.ports import Rng
 from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.runtime.decorators import Kind
 from reactor.runtime.http_actions import Channels, HttpEnd
 from reactor.runtime.http_mounts import HttpPlace
 from reactor.runtime.http_router import Route
@@ -65,7 +66,7 @@ class Backend(msgspec.Struct, frozen=True):
     check_admin: CheckAdmin
     check_token: CheckToken
     identify: Callable[[str], Awaitable[Identity]]  # the same as `check_token`, for who can wait
-    submit_handler: Callable[[Handler, Call, Done], None]
+    submit_handler: Callable[[Kind, Handler, Call, Done], None]
     rng: Rng
     files: Files
 

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from reactor.auth.identity import user_identity
 from reactor.client.subscription import Subscription
-from reactor.errors import Unavailable
+from reactor.errors import InvalidArgument, Unavailable
 from reactor.runtime.calls import ANONYMOUS, Call, Identity
+from reactor.runtime.decorators import Function, Kind
 from reactor.runtime.failures import exception_of, unwrap
-from reactor.runtime.references import parse_path
+from reactor.runtime.references import FunctionReference, parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle
 from reactor.runtime.targets import HANDLE, address_of
@@ -61,11 +62,16 @@ class Caller:
     async def query(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run a query once and return its result. Arguments are one dict, or keywords.
 
+        `function` may be a plain function instead, which gets the `ctx` of a query:
+        `query(lambda ctx: ctx.db.get(id))`.
+
         Raises:
             ReactorError: the function raised the application's own error.
             Exception: whatever else it raised, or what kept it from running.
             Unavailable: the deployment is not open.
         """
+        if _is_inline(function):
+            return await self._run_inline("query", function, args or fields)
         backend = self._open_backend()
         call = self.call(backend, function, args or {}, fields)
         return unwrap(await outcome_of(backend.functions.submit_query, call))
@@ -73,12 +79,16 @@ class Caller:
     async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run a mutation and return its result, once it is durable. Arguments are one dict, or keywords.
 
+        `function` may be a plain function instead; see `run`.
+
         Raises:
             ReactorError: the function raised the application's own error; nothing was written.
             Exception: whatever else it raised, or what kept it from running; nothing was written.
             OutcomeUnknown: it may or may not have become durable.
             Unavailable: the deployment is not open.
         """
+        if _is_inline(function):
+            return await self._run_inline("mutation", function, args or fields)
         backend = self._open_backend()
         call = self.call(backend, function, args or {}, fields)
         return unwrap(await outcome_of(backend.functions.submit_mutation, call))
@@ -86,7 +96,8 @@ class Caller:
     async def action(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run an action and return its result. Arguments are one dict, or keywords.
 
-        It runs on whether or not anybody waits for it.
+        It runs on whether or not anybody waits for it. `function` may be a plain function instead, which gets the
+        `ctx` of an action, on the thread where actions run: `action(lambda ctx: ctx.storage.store(b"..."))`.
 
         Raises:
             ReactorError: the function raised the application's own error. What it did before stays.
@@ -94,6 +105,8 @@ class Caller:
             TooManyRequests: as many actions run as may.
             Unavailable: the deployment is not open, or closes.
         """
+        if _is_inline(function):
+            return await self._run_inline("action", function, args or fields)
         backend = self._open_backend()
         call = self.call(backend, function, args or {}, fields)
         return unwrap(await outcome_of(backend.functions.submit_action, call))
@@ -107,6 +120,13 @@ class Caller:
             Exception: whatever `handler` raised; nothing was written.
             Unavailable: the deployment is not open.
         """
+        return await self._run_inline("mutation", handler, NONE)
+
+    async def _run_inline(self, kind: Kind, handler: Callable[[Any], Any], args: Mapping[str, Any]) -> Value:
+        if args:
+            raise InvalidArgument(
+                f"A plain function takes ctx and nothing else: let it use {', '.join(args)} directly."
+            )
         backend = self._open_backend()
 
         async def run_handler(ctx: Any) -> Any:
@@ -121,7 +141,7 @@ class Caller:
             internal=True,
             component=self._component,
         )
-        return unwrap(await outcome_of(partial(backend.submit_handler, run_handler), call))
+        return unwrap(await outcome_of(partial(backend.submit_handler, kind, run_handler), call))
 
     async def fetch(
         self,
@@ -267,3 +287,8 @@ class Feed:
         for _, future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("The subscription was closed."))
+
+
+def _is_inline(function: object) -> bool:
+    """Whether this is a function itself, and not the name of one."""
+    return callable(function) and not isinstance(function, Function | FunctionReference)

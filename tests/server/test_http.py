@@ -114,7 +114,7 @@ class Site:
             check_admin=check_admin,
             check_token=refuse_token,
             identify=refuse_every_token,
-            submit_handler=lambda handler, call, done: None,
+            submit_handler=lambda kind, handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here
         )

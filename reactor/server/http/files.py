@@ -244,7 +244,7 @@ async def _insert(backend: Backend, component: str, incoming: Incoming) -> str:
     async def insert(ctx: MutationCtx) -> str:
         return add_file(ctx, incoming)
 
-    return str(unwrap(await outcome_of(partial(backend.submit_handler, insert), call)))
+    return str(unwrap(await outcome_of(partial(backend.submit_handler, "mutation", insert), call)))
 
 
 def _headers(row: FileRow) -> dict[str, str]:
