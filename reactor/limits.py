@@ -76,6 +76,8 @@ RETENTION_REST_SECONDS: Final = 10.0
 MAX_CRON_LOGS: Final = 5  # runs of one cron that are remembered
 MAX_CRON_LOG_CHARACTERS: Final = 1000  # of a result, and of all log lines of one run
 MAX_LOG_LINES: Final = 256
+MAX_FINISH_ROUNDS: Final = 100  # of scheduled functions that schedule others, in one wait of a test
+FINISH_SECONDS: Final = 30.0  # of real time that a test waits for scheduled functions
 MAX_LOG_LINE_BYTES: Final = 32_768
 
 # Tokens and the keys of issuers.

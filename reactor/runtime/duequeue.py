@@ -8,7 +8,8 @@ the scheduler and the crons.
 """
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from reactor.engine.catalog import BY_NEXT_TIME, document_id, document_key
@@ -91,6 +92,12 @@ class DueQueue:
         found = self._first()
         return None if found is None else _nanoseconds(found[1])
 
+    def due_ids(self) -> list[str]:
+        """Return the ids of what runs and of what is due."""
+        now_ns = self._clock.now_ns()
+        due = itertools.takewhile(lambda found: _nanoseconds(found[1]) <= now_ns, self._in_order())
+        return [*self.running, *(document_id for document_id, _ in due)]
+
     @property
     def is_settled(self) -> bool:
         """Whether nothing runs, nothing is due, and nothing has changed that is not known to stay."""
@@ -144,7 +151,11 @@ class DueQueue:
             self.finished(document_id)
 
     def _first(self) -> tuple[str, float] | None:
-        """Return the id and the time of the first document that does not run.
+        """Return the id and the time of the first document that does not run."""
+        return next(self._in_order(), None)
+
+    def _in_order(self) -> Iterator[tuple[str, float]]:
+        """Iterate over the ids and times of the documents that do not run, as long as nothing else changes.
 
         One that is not durable yet hides those behind it: nothing may rest on it, and they are not to overtake it.
         Publishing it is a reason to look again.
@@ -157,12 +168,11 @@ class DueQueue:
                 if found_id in self.running:
                     continue
                 if not stands_at(index, key, durable_ts):
-                    return None
+                    return
                 time = decode_object(self._table.documents[document_key(key)])["nextTime"]
                 assert isinstance(time, float)
-                return found_id, time
+                yield found_id, time
             after = keys[-1] + b"\x00"
-        return None
 
     def _has_due(self) -> bool:
         found = self._first()

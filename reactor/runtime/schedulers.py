@@ -61,6 +61,10 @@ class Schedulers:
             if all(scheduler.is_settled for scheduler in self._open):
                 return
 
+    def due_ids(self) -> list[str]:
+        """Return the ids of the scheduled functions that run or are due."""
+        return [job_id for scheduler in self._open for job_id in scheduler.due.due_ids()]
+
     @property
     def next_due_ns(self) -> int | None:
         """When the next scheduled function is due, in nanoseconds since the Unix epoch, or None."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from reactor.client.portal import LoopThread
 from reactor.client.subscription import BlockingSubscription
 from reactor.runtime.push import PushReport
-from reactor.server.callers import Caller
+from reactor.server.callers import Caller, LocalSubscription
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.fetch import FetchResponse
 from reactor.values.types import Value
@@ -95,9 +95,26 @@ class BlockingCaller:
 
         return self._thread.call(send, timeout=timeout)
 
-    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> BlockingSubscription:
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> "BlockingLocalSubscription":
         """See `Caller.subscribe`."""
-        return BlockingSubscription(self._thread.run(self._caller.subscribe, function, args), self._thread)
+        return BlockingLocalSubscription(self._thread.run(self._caller.subscribe, function, args), self._thread)
+
+
+class BlockingLocalSubscription(BlockingSubscription):
+    """`LocalSubscription`, waited for."""
+
+    def __init__(self, subscription: LocalSubscription, thread: LoopThread) -> None:
+        super().__init__(subscription, thread)
+        self._local = subscription
+        self._thread = thread
+
+    def settled(self) -> Any:
+        """See `LocalSubscription.settled`."""
+        return self._thread.call(self._local.settled)
+
+    def is_unchanged(self) -> bool:
+        """See `LocalSubscription.is_unchanged`."""
+        return self._thread.call(self._local.is_unchanged)
 
 
 class BlockingEnvironmentControl:

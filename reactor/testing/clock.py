@@ -71,14 +71,15 @@ class VirtualClock:
     ) -> None:
         """Move the clock forward, by a `timedelta` or by named units: `advance(minutes=5)`.
 
+        What becomes due runs when the test next awaits something; `deployment.advance` waits for it.
+
         Raises:
             InvalidArgument: the step is negative; a server that sees time step back is another test.
         """
-        step = _nanoseconds(
-            by + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
-        )
-        if step < 0:
-            raise InvalidArgument(f"A clock advances; {timedelta(microseconds=step / 1000)} would set it back.")
+        by += timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        if by < timedelta():
+            raise InvalidArgument(f"A clock advances; {by} would set it back.")
+        step = _nanoseconds(by)
         self._now_ns += step
         self._advanced_ns += step
         self._ring()

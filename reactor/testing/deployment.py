@@ -5,16 +5,21 @@ not imported again, and that a fork of a prepared one starts with its data, of w
 later. Used by the pytest plugin.
 """
 
+import difflib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from reactor.errors import Unavailable
-from reactor.limits import Limits
+from reactor.errors import InvalidArgument, Unavailable
+from reactor.limits import FINISH_SECONDS, MAX_FINISH_ROUNDS, Limits
+from reactor.runtime.failures import unwrap
 from reactor.runtime.loader import Project
 from reactor.server.app import NOT_OPEN, Deployment
+from reactor.server.backend import outcome_of
 from reactor.server.blocking import BlockingCaller, BlockingDeployment
 from reactor.server.callers import Caller
 from reactor.server.data import MEMORY
@@ -23,6 +28,8 @@ from reactor.storage.interface import BlobStore, Persistence
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import START, VirtualClock
 from reactor.testing.interleaving import BlockingHeldMutation, HeldMutation
+from reactor.testing.timeline import Timeline
+from reactor.values.types import Value
 
 
 class SharedProject(Project):
@@ -66,6 +73,118 @@ class MemoryDeployment(Deployment):
         await super().open(load=False)
         if load:
             await self.push(SharedProject(self._project))
+
+    # What runs by itself.
+
+    async def advance(
+        self,
+        by: timedelta = timedelta(),
+        /,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        milliseconds: float = 0,
+        timeout: float | None = FINISH_SECONDS,  # noqa: ASYNC109 - real seconds, and what still runs is named
+    ) -> None:
+        """Let time pass: `advance(minutes=5)`. Scheduled functions and crons run on the way, each at its own time.
+
+        When this returns, everything that was due has ended. `clock.advance` is the step of a clock in one go, with
+        nobody running meanwhile, as on a server that was down.
+
+        Args:
+            by: how long, or by named units.
+            timeout: real seconds to wait, or None for as long as it takes.
+
+        Raises:
+            InvalidArgument: the span is negative.
+            LimitExceeded: functions at one moment go on scheduling others for that same moment.
+            TimeoutError: a function did not end; the text names it.
+            Unavailable: the deployment is not open.
+        """
+        by = by + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        await self._timeline().advance(by, MAX_FINISH_ROUNDS, timeout)
+
+    async def finish_in_progress_scheduled_functions(
+        self,
+        *,
+        max_iterations: int = MAX_FINISH_ROUNDS,
+        timeout: float | None = FINISH_SECONDS,  # noqa: ASYNC109 - real seconds, and what still runs is named
+    ) -> None:
+        """Wait until every scheduled function and cron that is due has ended, and those it has scheduled for now, too.
+
+        The clock stands still. What they did is durable then, and what has failed says so in its `state`.
+
+        Args:
+            max_iterations: how often what is scheduled may schedule others for now.
+            timeout: real seconds to wait, or None for as long as it takes.
+
+        Raises:
+            LimitExceeded: more iterations were needed.
+            TimeoutError: a function did not end; the text names it.
+            Unavailable: the deployment is not open.
+        """
+        await self._timeline().finish_in_progress(max_iterations, timeout)
+
+    async def finish_all_scheduled_functions(
+        self,
+        *,
+        max_iterations: int = MAX_FINISH_ROUNDS,
+        timeout: float | None = FINISH_SECONDS,  # noqa: ASYNC109 - real seconds, and what still runs is named
+    ) -> None:
+        """Let time pass until no scheduled function is left, those that were scheduled meanwhile included.
+
+        The clock goes from one to the next. Crons that become due on the way run, too.
+
+        Args:
+            max_iterations: how often what is scheduled may schedule others, and the clock go on.
+            timeout: real seconds to wait, or None for as long as it takes.
+
+        Raises:
+            LimitExceeded: more iterations were needed: a function that schedules itself has no end.
+            TimeoutError: a function did not end; the text names it.
+            Unavailable: the deployment is not open.
+        """
+        await self._timeline().finish_all(max_iterations, timeout)
+
+    async def run_cron(self, name: str, /) -> Value:
+        """Run a cron's function now, with its arguments, as nobody; return its result. Its schedule stays as it is.
+
+        Raises:
+            InvalidArgument: there is no cron of this name.
+            Exception: whatever the function raised.
+            Unavailable: the deployment is not open.
+        """
+        backend = self.backend()
+        return unwrap(await outcome_of(backend.functions.submit_any, self._timeline().cron(name)))
+
+    # Other deployments, and what is inside of this one.
+
+    def module(self, name: str, /) -> ModuleType:
+        """Return a module of the project as it runs here, for `monkeypatch.setattr(module, ...)`.
+
+        An `import` in a test makes another one, which the deployment knows nothing of. The project is shared by all
+        tests of a run, so what is changed in it must be put back, as `monkeypatch` does.
+
+        Args:
+            name: as in an import: `functions.messages`, or that of a helper that functions import.
+
+        Raises:
+            InvalidArgument: the project has not imported such a module.
+            Unavailable: the deployment is not open.
+        """
+        modules = self._registered().modules
+        if name not in modules:
+            close = difflib.get_close_matches(name, modules, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(modules))}."
+            raise InvalidArgument(f"The project has no module {name!r}. {hint}")
+        return modules[name]
+
+    def _timeline(self) -> Timeline:
+        self.backend()
+        assert self._host is not None
+        return Timeline(self._host, self.clock)
 
     def blocking(self) -> "BlockingMemoryDeployment":
         """Open on an event loop in a thread of its own, for plain tests. Close what this returns."""
@@ -163,6 +282,44 @@ class BlockingMemoryDeployment(BlockingDeployment):
     def snapshot(self) -> Snapshot:
         """See `MemoryDeployment.snapshot`."""
         return self._thread.run(self._memory_deployment.snapshot)
+
+    def advance(
+        self,
+        by: timedelta = timedelta(),
+        /,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        milliseconds: float = 0,
+        timeout: float | None = FINISH_SECONDS,
+    ) -> None:
+        """See `MemoryDeployment.advance`."""
+        by = by + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        self._thread.call(partial(self._memory_deployment.advance, by, timeout=timeout))
+
+    def finish_in_progress_scheduled_functions(
+        self, *, max_iterations: int = MAX_FINISH_ROUNDS, timeout: float | None = FINISH_SECONDS
+    ) -> None:
+        """See `MemoryDeployment.finish_in_progress_scheduled_functions`."""
+        finish = self._memory_deployment.finish_in_progress_scheduled_functions
+        self._thread.call(partial(finish, max_iterations=max_iterations, timeout=timeout))
+
+    def finish_all_scheduled_functions(
+        self, *, max_iterations: int = MAX_FINISH_ROUNDS, timeout: float | None = FINISH_SECONDS
+    ) -> None:
+        """See `MemoryDeployment.finish_all_scheduled_functions`."""
+        finish = self._memory_deployment.finish_all_scheduled_functions
+        self._thread.call(partial(finish, max_iterations=max_iterations, timeout=timeout))
+
+    def module(self, name: str, /) -> ModuleType:
+        """See `MemoryDeployment.module`."""
+        return self._thread.run(self._memory_deployment.module, name)
+
+    def run_cron(self, name: str, /) -> Value:
+        """See `MemoryDeployment.run_cron`."""
+        return self._thread.call(self._memory_deployment.run_cron, name)
 
     @contextmanager
     def hold(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import respx
 
-from reactor.errors import ReactorError, Unavailable
+from reactor.errors import InvalidArgument, ReactorError, Unavailable
 from reactor.runtime.loader import ProjectLoader
 from reactor.testing.deployment import MemoryDeployment
 from tests.runtime.projects import write
@@ -34,6 +35,15 @@ FILES = {
                 text = (await http.get(url)).text
             await ctx.run_mutation(keep, text=text)
             return text
+
+        @action
+        def fetch_plainly(ctx: ActionCtx, url: str) -> str:
+            with httpx.Client() as http:
+                text = http.get(url).text
+            ctx.run_mutation(keep, text=text + TAIL)
+            return text
+
+        TAIL = "!"
 
         @action
         def refuse(ctx: ActionCtx, code: int):
@@ -72,6 +82,37 @@ async def test_actions_run_in_the_process_of_the_test(tmp_path: Path, monkeypatc
         virtual, real = await deployment.action("notes:times")
         assert virtual == deployment.clock.now_ns() / 1e6
         assert virtual != real
+    project.release()
+
+
+@pytest.mark.asyncio
+async def test_a_library_that_mocks_http_applies_to_both_forms(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
+    project = ProjectLoader(write(tmp_path, FILES)).load()
+    service = respx_mock.get("https://example.com/text").respond(text="mocked")
+    async with MemoryDeployment(project, tmp_path) as deployment:
+        assert await deployment.action("notes:fetch", url="https://example.com/text") == "mocked"
+        assert await deployment.action("notes:fetch_plainly", url="https://example.com/text") == "mocked"
+        scheduled = {"url": "https://example.com/text"}
+        await deployment.run(lambda ctx: ctx.scheduler.run_after(1000, "notes:fetch", scheduled))
+        await deployment.finish_all_scheduled_functions()
+    assert service.call_count == 3
+    project.release()
+
+
+@pytest.mark.asyncio
+async def test_a_module_of_the_project_can_be_patched(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
+    project = ProjectLoader(write(tmp_path, FILES)).load()
+    respx_mock.get("https://example.com/text").respond(text="mocked")
+    async with MemoryDeployment(project, tmp_path) as deployment:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(deployment.module("functions.notes"), "TAIL", "?")
+            await deployment.action("notes:fetch_plainly", url="https://example.com/text")
+        await deployment.action("notes:fetch_plainly", url="https://example.com/text")
+        assert await deployment.query("notes:notes") == [["mocked?", None], ["mocked!", None]]
+        with pytest.raises(InvalidArgument, match=r"no module 'functions\.note'. Did you mean 'functions\.notes'"):
+            deployment.module("functions.note")
+    with MemoryDeployment(project, tmp_path).blocking() as blocking:
+        assert blocking.module("functions.notes").TAIL == "!"
     project.release()
 
 

@@ -239,13 +239,15 @@ def test_without_pytest_asyncio_plain_tests_work(pytester: pytest.Pytester) -> N
 
 
 def test_the_examples_of_the_guide_run(pytester: pytest.Pytester) -> None:
-    """Each code block of the guide is a test file of the project that `reactor init` makes."""
+    """Each code block of the guide is a test file of the project that `reactor init` makes, or the file it names."""
     assert pytester.run(*REACTOR, "init").ret == 0
     guide = (ROOT / "docs/howto/testing.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    for number, block in enumerate(blocks):
-        (pytester.path / "tests" / f"test_guide{number}.py").write_text(block, encoding="utf-8")
-    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1 + len(blocks))
+    blocks = re.findall(r"```python *(\S*)\n(.*?)```", guide, re.DOTALL)
+    tests = 1  # of the template
+    for number, (name, block) in enumerate(blocks):
+        (pytester.path / (name or f"tests/test_guide{number}.py")).write_text(block, encoding="utf-8")
+        tests += 0 if name else len(re.findall(r"^(?:async )?def test_", block, re.MULTILINE))
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=tests)
 
 
 def test_the_test_of_a_new_project_passes(pytester: pytest.Pytester) -> None:
