@@ -88,6 +88,21 @@ def test_the_index_names_every_page() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_every_part_of_the_function_platform_has_a_test_and_a_page() -> None:
+    text = (ROOT / "docs" / "design" / "12-conformance.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+)\. [^|]+ \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == [*range(1, 11)]
+    assert all("::" in tests and ".md" in pages for _, tests, pages in rows)
+
+
+def test_every_area_of_convex_test_is_asserted() -> None:
+    """Each file of the folder is in the table."""
+    text = (ROOT / "docs" / "design" / "12-conformance.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`tests/behaviours/(\w+\.py)::(\w+)`", text))
+    files = {file for file, _ in named}
+    assert files == {path.name for path in (ROOT / "tests" / "behaviours").glob("test_*.py")}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
