@@ -56,7 +56,7 @@ def test_they_go_on_follow_edits_and_survive_a_crash(tmp_path: Path) -> None:
     with running(server):
         live = javascript("js_live", server.url, "ticks:counts", "{}")
         with running(live):
-            wait_for(live, mutation=2, action=2)
+            wait_for(live, mutation=2, action=1)
 
             crons = project / "functions" / "crons.py"
             crons.write_text(crons.read_text().replace('{"kind": "mutation"}', '{"kind": "edited"}'))
@@ -65,5 +65,5 @@ def test_they_go_on_follow_edits_and_survive_a_crash(tmp_path: Path) -> None:
 
             server.end(signal.SIGKILL)
             with running(start_dev(project, port=port)):
-                wait_for(live, edited=before["edited"] + 2, action=before["action"] + 2)
+                wait_for(live, edited=before["edited"] + 1, action=before["action"] + 1)
                 assert newest(live)["mutation"] <= before["mutation"], "what it was before does not run any more"
