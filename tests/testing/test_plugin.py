@@ -261,6 +261,10 @@ LIMITER = {
     "schema.py": SCHEMA,
     "functions/notes.py": NOTES,
 }
+USES_SCHEMA = """
+from reactor import define_schema, define_table, v
+schema = define_schema({"uses": define_table({"key": v.string()}).index("by_key", ["key"])})
+"""
 USES_COMPONENT = """
 import pytest
 from reactor import components
@@ -308,6 +312,19 @@ def test_a_component_is_tested_by_itself(pytester: pytest.Pytester) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     run_tests(pytester, USES_COMPONENT, ini="reactor_component = limiter\npythonpath = .").assert_outcomes(passed=6)
+
+
+def test_the_component_of_the_guide_passes_its_test(pytester: pytest.Pytester) -> None:
+    guide = (ROOT / "docs/howto/writing-a-component.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    files = {block.split()[1]: block for block in blocks if block.startswith("# rate_limiter/")}
+    files["rate_limiter/schema.py"] = USES_SCHEMA
+    for name, text in files.items():
+        file = pytester.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (tests,) = (block for block in blocks if "async def test_" in block)
+    run_tests(pytester, tests, ini="reactor_component = rate_limiter\npythonpath = .").assert_outcomes(passed=1)
 
 
 def test_a_component_that_can_not_be_imported_is_named(pytester: pytest.Pytester) -> None:
