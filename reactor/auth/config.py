@@ -204,7 +204,7 @@ def _resolved(name: str, value: Text, environment: Mapping[str, str]) -> str:
         raise AuthConfigInvalid(
             MISSING_VARIABLE,
             f"{name}= needs the environment variable {variable}, which is not set. "
-            f"Set it with: reactor env set {variable}=…",
+            f"Set it with: reactor env set {variable}=… (or in the server's process, listed in [tool.reactor] env)",
         ) from None
     if not isinstance(found, str):
         raise AuthConfigInvalid(WRONG_SHAPE, f"{name}= must give a string, not {type(found).__name__}.")

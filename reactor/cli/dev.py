@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,6 +24,8 @@ from reactor.errors import Error, PushError
 if TYPE_CHECKING:
     from reactor.runtime.push import PushReport
     from reactor.server.app import Deployment
+
+_VARIABLES_SECONDS: Final = 0.5  # between two looks at the variables that a broken project may need
 
 
 def dev(
@@ -97,6 +99,7 @@ class DevSession:
         self._watch = watch
         self._functions = functions  # an edit of pyproject.toml may change it
         self._is_loaded = False  # by the last push
+        self._variables: dict[str, str] = {}  # that the last push found
         self.url = self.site_url = ""
 
     async def push_once(self) -> bool:
@@ -109,6 +112,8 @@ class DevSession:
 
     async def begin(self) -> None:
         """Push the project for the first time: a client of the last server should not find an empty one."""
+        # First its address, for what the push may need: `reactor env set`.
+        write_dev_file(self._project, self._target)
         self._is_loaded = await self._push()
 
     async def follow(self) -> None:
@@ -118,11 +123,24 @@ class DevSession:
             if self._is_loaded and not is_announced:
                 self._announce()
                 is_announced = True
-            await self._watch.changed()
+            await self._news()
             self._is_loaded = await self._push()
+
+    async def _news(self) -> None:
+        """Return at an edit, or when something is broken and the variables have changed that it may need."""
+        edit = asyncio.create_task(self._watch.changed())
+        try:
+            while not edit.done():
+                await asyncio.wait({edit}, timeout=None if self._is_loaded else _VARIABLES_SECONDS)
+                if not self._is_loaded and await self._deployment.env.all() != self._variables:
+                    return
+            edit.result()
+        finally:
+            edit.cancel()
 
     async def _push(self) -> bool:
         """Push what is on disk; return whether that is what runs now."""
+        self._variables = await self._deployment.env.all()
         await asyncio.to_thread(self._watch.before_load)
         began = time.monotonic()
         try:
@@ -137,9 +155,12 @@ class DevSession:
         say(_described(report, time.monotonic() - began))
         return True
 
+    @property
+    def _target(self) -> Target:
+        return Target(self.url, self._deployment.admin_key, os.getpid(), self.site_url)
+
     def _announce(self) -> None:
-        target = Target(self.url, self._deployment.admin_key, os.getpid(), self.site_url)
-        write_dev_file(self._project, target)
+        target = self._target
         write_env_local(self._project, target)
         say(f"Admin key: {target.admin_key}")
         say(f"HTTP actions: {self.site_url}")

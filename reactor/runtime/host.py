@@ -23,7 +23,7 @@ from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.collector import Collector
 from reactor.runtime.cronrunner import CronRunner
-from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
+from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables, read_rows
 from reactor.runtime.executor import Executor
 from reactor.runtime.http_actions import HttpRunner
 from reactor.runtime.loader import Project
@@ -33,6 +33,7 @@ from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
 from reactor.runtime.schedulers import Schedulers
 from reactor.runtime.stored_files import Files
+from reactor.runtime.variables import change_variables
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
 from reactor.storage.blobs_memory import MemoryBlobs
@@ -208,6 +209,25 @@ class Host:
         transaction = self.database.begin_query()
         defaults = (self.versions.at(transaction.begin_ts).project if project is None else project).env
         return SnapshotEnvironment(TransactionEnvironment(transaction, defaults, self._built_in).everything())
+
+    @property
+    def has_version(self) -> bool:
+        """Whether a project was pushed, so that functions can run."""
+        return not self.versions.is_empty
+
+    async def change_variables(self, changes: Mapping[str, str | None]) -> None:
+        """Change environment variables while no function can: what is pushed first may need them.
+
+        Raises:
+            LimitExceeded, ValidationError: see `variables.change_variables`.
+        """
+        transaction = self.database.begin_mutation()
+        change_variables(self.database, transaction, changes)
+        await self.database.durable(self.database.committer.commit(transaction, source=""))
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that are set, while no function can."""
+        return {str(row["name"]): str(row["value"]) for row in read_rows(self.database.begin_query())}
 
     async def close(self) -> None:
         """Stop the services, wait until everything applied is durable, then release storage and the loaded project."""

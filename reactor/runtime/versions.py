@@ -99,6 +99,11 @@ class Versions:
         """Make `version` the one for everything from its timestamp on."""
         self._versions.append(version)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was pushed yet."""
+        return not self._versions
+
     def latest(self) -> Version:
         """Return the version that mutations run.
 

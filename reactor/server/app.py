@@ -114,7 +114,7 @@ class Deployment(Caller):
         self.http_actions = HttpActions(self.backend, self.limits)
         self.sockets = SyncEndpoint(self._new_session, self.clock, self.limits)
         super().__init__(self.backend, self._live_feeds)
-        self.env = EnvironmentControl(self)
+        self.env = EnvironmentControl(self.backend, self)
 
     # Opening and closing.
 
@@ -202,6 +202,7 @@ class Deployment(Caller):
             submit_handler=host.executor.submit_handler_as,
             rng=self._rng,
             files=host.files,
+            before_push=lambda: None if host.has_version else host,
         )
 
     async def quiesce(self) -> None:

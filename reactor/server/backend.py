@@ -4,7 +4,7 @@ They ask for it anew each time: a deployment that is not open has none.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -54,6 +54,16 @@ class Http(Protocol):
     ) -> Callable[[], None]: ...
 
 
+class Unpushed(Protocol):
+    """A deployment whose first project is still to come: its environment can be made ready for that."""
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that are set."""
+
+    async def change_variables(self, changes: Mapping[str, str | None]) -> None:
+        """Set or unset some, all or none."""
+
+
 class Backend(msgspec.Struct, frozen=True):
     """The running parts."""
 
@@ -69,6 +79,7 @@ class Backend(msgspec.Struct, frozen=True):
     submit_handler: Callable[[Kind, Handler, Call, Done], None]
     rng: Rng
     files: Files
+    before_push: Callable[[], Unpushed | None]  # None once functions can run
 
     def new_request_id(self) -> str:
         """Return 16 hex digits for a request that brought none."""

@@ -6,14 +6,17 @@ Promises that a change is durable when it is reported, and whole. Used by `http/
 from collections.abc import Mapping
 from typing import Any
 
+from reactor.errors import ValidationError
 from reactor.runtime.system_functions import CHANGE_VARIABLES, LIST_VARIABLES
+from reactor.server.backend import OpenBackend
 from reactor.server.callers import Caller
 
 
 class EnvironmentControl:
     """`deployment.env`: reads and changes the environment variables of an open deployment."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, backend: OpenBackend, caller: Caller) -> None:
+        self._backend = backend
         self._caller = caller
 
     async def all(self) -> dict[str, str]:
@@ -22,6 +25,9 @@ class EnvironmentControl:
         Raises:
             Unavailable: the deployment is not open.
         """
+        first = self._backend().before_push()
+        if first is not None:
+            return first.variables()
         rows: Any = await self._caller.query(LIST_VARIABLES)
         return {row["name"]: row["value"] for row in rows}
 
@@ -49,5 +55,12 @@ class EnvironmentControl:
             ValidationError: a value is no text.
             Unavailable: the deployment is not open.
         """
+        first = self._backend().before_push()
+        if first is not None:
+            for name, value in changes.items():
+                if value is not None and not isinstance(value, str):
+                    raise ValidationError(f"Environment variable {name} is text, not {type(value).__name__}.")
+            await first.change_variables(changes)
+            return
         listed = [{"name": name, "value": value} for name, value in changes.items()]
         await self._caller.mutation(CHANGE_VARIABLES, {"changes": listed})

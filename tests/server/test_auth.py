@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from websockets.exceptions import ConnectionClosed
 
-from reactor.errors import PushError
+from reactor.errors import LimitExceeded, PushError, ValidationError
 from reactor.limits import Limits
 from reactor.server.app import Deployment
 from reactor.server.run import bind, url_of
@@ -380,6 +380,26 @@ auth = auth_config([oidc(domain=Variable(), application_id="app")])
 async def test_a_variable_that_is_not_set_refuses_the_push(tmp_path: Path) -> None:
     with pytest.raises(PushError, match=r"AuthConfigMissingEnvironmentVariable: domain= needs .* AUTH_DOMAIN"):
         await Deployment(write(tmp_path / "app", "", LATER), data=":memory:").open()
+
+
+async def test_a_variable_that_the_first_push_needs_can_be_set_before(tmp_path: Path) -> None:
+    deployment = Deployment(write(tmp_path / "app", "", LATER), data=":memory:")
+    await deployment.open(load=False)
+    try:
+        with pytest.raises(ValidationError, match="AUTH_DOMAIN is text, not int"):
+            await deployment.env.update({"AUTH_DOMAIN": 1})  # type: ignore[dict-item]
+        with pytest.raises(LimitExceeded, match="'1X' can't be the name"):
+            await deployment.env.update({"AUTH_DOMAIN": "https://issuer.example", "1X": "y"})
+        assert await deployment.env.all() == {}
+        with pytest.raises(PushError, match="AuthConfigMissingEnvironmentVariable"):
+            await deployment.reload()
+        await deployment.env.set("AUTH_DOMAIN", "https://issuer.example")
+        assert await deployment.env.all() == {"AUTH_DOMAIN": "https://issuer.example"}
+        await deployment.reload()
+        await deployment.env.unset("AUTH_DOMAIN")
+        assert await deployment.env.all() == {}
+    finally:
+        await deployment.close()
 
 
 @asynccontextmanager

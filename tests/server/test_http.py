@@ -117,6 +117,7 @@ class Site:
             submit_handler=lambda kind, handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here
+            before_push=lambda: None,
         )
 
         def opened() -> Backend:

@@ -35,4 +35,4 @@ class EnvironmentApi:
         return Response()
 
     def _control(self, caller: Identity) -> EnvironmentControl:
-        return EnvironmentControl(Caller(self._backend, set(), caller))
+        return EnvironmentControl(self._backend, Caller(self._backend, set(), caller))
