@@ -225,9 +225,11 @@ def _minute(minute: int | None) -> Schedule:
 
 
 def _whole(name: str, number: object, low: int, high: int) -> int:
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
         raise ValueError(f"{name} is a whole number from {low} to {high}, not {number!r}")
-    return int(number)
+    return number
 
 
 def _place(function: object, instance: Instance) -> tuple[Instance, str]:

@@ -335,6 +335,12 @@ async def test_what_can_not_be_declared(tmp_path: Path, declared: str, text: str
         assert text in str(failure.value)
 
 
+@pytest.mark.asyncio
+async def test_whole_numbers_may_be_floats(tmp_path: Path) -> None:
+    async with crons(tmp_path, 'daily("x", "jobs:add", hour_utc=7.0, minute_utc=0.0)') as c:
+        assert c.cron()["schedule"] == {"type": "daily", "hourUTC": Int64(7), "minuteUTC": Int64(0)}
+
+
 def test_each_cron_has_a_name_of_its_own() -> None:
     jobs = cron_jobs()
     jobs.interval("x", "jobs:add", seconds=1)

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from reactor.errors import Error
+from reactor.runtime.components import child_path
 from reactor.runtime.loader import Project
 from reactor.server.http.errors import HttpError, error_body, status_of
 from reactor.server.http.paths import route_path
@@ -60,7 +61,7 @@ def _described(project: Project) -> dict[str, Any]:
             if function.visibility == "public" and function.kind in ("query", "mutation", "action")
         ],
         "routes": [] if project.http is None else project.http.spec(),
-        "crons": [{"name": cron.name, "path": cron.path} for cron in project.crons],
+        "crons": [{"name": cron.name, "path": child_path(cron.component, cron.path)} for cron in project.crons],
     }
 
 
