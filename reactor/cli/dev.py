@@ -9,7 +9,7 @@ which `cli/supervisor` starts again when a function that can't be stopped has en
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -45,7 +45,6 @@ def dev(
     # Here, since the engine takes a moment to import and no other command needs it.
     from reactor.cli.settings import find_project, read_settings
     from reactor.cli.supervisor import supervised
-    from reactor.runtime.loader import read_options
     from reactor.server import run as server
 
     settings = read_settings(os.environ)
@@ -57,7 +56,7 @@ def dev(
         address, site_address = map(server.url_of, listeners)
         deployment = settings.deployment(folder, data, development=True, address=address, site_address=site_address)
     watch = ProjectWatch(folder, settings.limits.reload_debounce_ms)
-    session = DevSession(deployment, folder, watch, lambda: read_options(folder).functions)
+    session = DevSession(deployment, folder, watch)
     if listeners is None:
         server.run(_ending_with_exit_code(session.push_once()))
         return
@@ -91,13 +90,10 @@ async def _ending_with_exit_code(work: "Coroutine[Any, Any, bool]") -> None:
 class DevSession:
     """One run of `dev`: a deployment and the project folder it follows."""
 
-    def __init__(
-        self, deployment: "Deployment", project: Path, watch: ProjectWatch, functions: Callable[[], str]
-    ) -> None:
+    def __init__(self, deployment: "Deployment", project: Path, watch: ProjectWatch) -> None:
         self._deployment = deployment
         self._project = project
         self._watch = watch
-        self._functions = functions  # an edit of pyproject.toml may change it
         self._is_loaded = False  # by the last push
         self._variables: dict[str, str] = {}  # that the last push found
         self.url = self.site_url = ""
@@ -151,7 +147,7 @@ class DevSession:
             if isinstance(error, PushError):
                 say("The last good version keeps serving." if self._watch.has_loaded else "Waiting for an edit.")
             return False
-        self._watch.after_load(self._deployment.files, self._functions())
+        self._watch.after_load(self._deployment.files, self._deployment.function_folders)
         say(_described(report, time.monotonic() - began))
         return True
 

@@ -77,7 +77,7 @@ class ProjectWatch:
 
     def __init__(self, project: Path, debounce_ms: float) -> None:
         self._project = project
-        self._functions = project / "functions"
+        self._folders = frozenset({project / "functions"})  # each file in them counts, also a new one
         self._debounce_ms = max(1, int(debounce_ms))
         self._sources: frozenset[Path] | None = None
         self.has_loaded = False
@@ -89,10 +89,10 @@ class ProjectWatch:
         # Every file, since what the load will import is not known before it ran.
         self._seen = look({*python_files(self._project), self._project / "pyproject.toml"}, self._seen)
 
-    def after_load(self, sources: Iterable[Path], functions: str) -> None:
-        """Say what the load that began with `before_load` was made from, and which folder holds the functions."""
+    def after_load(self, sources: Iterable[Path], folders: Iterable[Path]) -> None:
+        """Say what the load that began with `before_load` was made from, and which folders hold functions."""
         self.has_loaded = True
-        self._functions = self._project / functions
+        self._folders = frozenset(folders)
         self._end_load(frozenset(sources))
 
     def after_failure(self) -> None:
@@ -125,7 +125,8 @@ class ProjectWatch:
     def _files(self) -> set[Path]:
         if self._sources is None:
             return {*python_files(self._project), self._project / "pyproject.toml"}
-        return {*self._sources, *python_files(self._functions), self._project / "pyproject.toml"}
+        functions = (file for folder in self._folders for file in python_files(folder))
+        return {*self._sources, *functions, self._project / "pyproject.toml"}
 
     async def _is_quiet(self) -> bool:
         files = self._files()
@@ -134,7 +135,7 @@ class ProjectWatch:
         return not differs(before, await asyncio.to_thread(look, self._files(), {}))
 
     async def _events(self) -> AsyncIterator[object]:
-        folders = {file.parent for file in self._files()} | {self._project, self._functions}
+        folders = {file.parent for file in self._files()} | {self._project, *self._folders}
         notifier = awatch(
             *sorted(folder for folder in folders if folder.is_dir()),
             watch_filter=None,

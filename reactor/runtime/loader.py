@@ -149,12 +149,16 @@ class Project:
 
 
 class ProjectLoader:
-    """Loads the project in one directory, again and again. `seen` is what the last load read, also when it failed."""
+    """Loads the project in one directory, again and again.
+
+    `seen` is what the last load read, also when it failed; `function_folders` are those of the last one that did not.
+    """
 
     def __init__(self, project_dir: str | Path, options: ProjectOptions | None = None) -> None:
         self.root = Path(project_dir).resolve()
         self._options = options
         self.seen: frozenset[Path] = frozenset()
+        self.function_folders: frozenset[Path] = frozenset()
 
     def load(self) -> Project:
         """Import the project as it is on disk now, under a name of its own.
@@ -175,6 +179,7 @@ class ProjectLoader:
         try:
             project = self._load(options, *names, package)
             components.mount_all(project)
+            self.function_folders = frozenset({self.root / options.functions, *components.function_folders})
             return project
         except BaseException as error:
             components.forget()
@@ -364,6 +369,11 @@ class _Components:
             raise PushError("a component has no row rules: its data is behind its functions", file=str(schema.file))
         found = self._loaded[folder] = definition, part
         return found
+
+    @property
+    def function_folders(self) -> list[Path]:
+        """Where each component that is mounted has its functions."""
+        return [folder / "functions" for folder in self._loaded]
 
     @property
     def files(self) -> frozenset[Path]:

@@ -320,6 +320,11 @@ class Deployment(Caller):
         """The project's files that the last load read, also when it failed."""
         return self._loader.seen
 
+    @property
+    def function_folders(self) -> frozenset[Path]:
+        """The folders of the functions that the last load gave: the project's, and those of its components."""
+        return self._loader.function_folders
+
     # What others need to know.
 
     @property

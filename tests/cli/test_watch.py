@@ -20,7 +20,10 @@ def project(tmp_path: Path) -> Path:
 def loaded(project: Path, *sources: str) -> ProjectWatch:
     watch = ProjectWatch(project, debounce_ms=1)
     watch.before_load()
-    watch.after_load([project / name for name in sources or ("schema.py", "helper.py", "functions/a.py")], "functions")
+    watch.after_load(
+        [project / name for name in sources or ("schema.py", "helper.py", "functions/a.py")],
+        [project / "functions", project / "part" / "functions"],
+    )
     return watch
 
 
@@ -35,7 +38,7 @@ def test_an_edit_of_an_imported_file_counts(project: Path, name: str) -> None:
     assert not watch.is_current()
 
 
-@pytest.mark.parametrize("name", ["functions/b.py", "functions/deep/er/c.py", "pyproject.toml"])
+@pytest.mark.parametrize("name", ["functions/b.py", "functions/deep/er/c.py", "part/functions/d.py", "pyproject.toml"])
 def test_a_new_file_that_a_load_would_read_counts(project: Path, name: str) -> None:
     watch = loaded(project)
     (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ def test_an_edit_during_a_load_counts(project: Path) -> None:
     watch = ProjectWatch(project, debounce_ms=1)
     watch.before_load()
     (project / "helper.py").write_text("edited while loading")
-    watch.after_load([project / "helper.py"], "functions")
+    watch.after_load([project / "helper.py"], [project / "functions"])
     assert not watch.is_current()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reactor.client import BlockingClient
 from tests.servers import FIXTURE, Server, copy_project, javascript, running, start_dev
 
 
@@ -86,3 +87,22 @@ def test_an_edit_of_a_component_reaches_its_callers(server: Server, project: Pat
     settings.write_text(settings.read_text().replace('"10"', '"20"'))
     server.wait_for_line("changed: guests/usage", after=ready)
     assert call(server, key, "signups:left", "")["value"] == [3, 20]
+
+
+CRONS = """
+from reactor import cron_jobs
+
+crons = cron_jobs()
+crons.interval("spend", "usage:spend", {"name": "nobody"}, hours=1)
+"""
+
+
+def test_crons_of_a_component_run_for_each_instance(server: Server, project: Path) -> None:
+    """From the moment of the push that brings them; a client of the application sees what they do."""
+    with BlockingClient(server.url) as client, client.subscribe("signups:left") as live:
+        assert live.next(timeout=20) == [3, 10]
+        (project / "quota" / "functions" / "crons.py").write_text(CRONS)
+        seen = live.next(timeout=20)
+        while seen != [2, 9]:  # one runs after the other
+            assert seen in ([3, 9], [2, 10])
+            seen = live.next(timeout=20)
