@@ -149,6 +149,8 @@ async def test_looking_at_the_threads_keeps_none_of_their_frames(garbage: list[o
 
 ACTIONS = project_files(
     app="""
+import anyio
+
 @internal_mutation
 async def add(ctx) -> str:
     return await ctx.db.insert("counters", {"value": 0})
@@ -180,6 +182,21 @@ async def fails(ctx):
 def fails_plainly(ctx):
     ctx.run_query("app:nothing")
 
+class Part:
+    pass
+
+async def sends():
+    part = Part()
+    await asyncio.sleep(30)
+    return part
+
+@action
+async def streams(ctx):  # as Starlette does for a client that goes away
+    async with anyio.create_task_group() as group:
+        group.start_soon(sends)
+        await asyncio.sleep(0)
+        group.cancel_scope.cancel()
+
 @action
 async def leaves_a_task(ctx):
     asyncio.create_task(asyncio.sleep(30))
@@ -205,3 +222,10 @@ async def test_nor_does_an_action(tmp_path: Path, garbage: list[object], name: s
 
         ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
         assert not ours
+
+
+async def test_a_stream_that_is_cut_off_leaves_nothing_of_its_parts(tmp_path: Path, garbage: list[object]) -> None:
+    async with open_bench(tmp_path, ACTIONS) as bench:
+        await bench.submit("action", "app:streams")
+        gc.collect()
+        assert not [found for found in garbage if type(found).__name__ == "Part"]
