@@ -13,7 +13,9 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import Any, Final, Protocol
 
 from reactor.runtime.determinism import is_user_code
@@ -42,8 +44,17 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> as
     owner = tenant.get()
     if owner is not None:
         owner.tasks.add(task)
-        task.add_done_callback(owner.tasks.discard)
+        task.add_done_callback(partial(_done, owner.tasks))
     return task
+
+
+def _done(tasks: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> None:
+    tasks.discard(task)
+    if task.cancelled():
+        # Who asks first gets the error with its traceback. anyio, which asks next, would keep that in a cycle, with
+        # what the frames hold: for a stream whose client is gone, the part that was on its way.
+        with suppress(asyncio.CancelledError):
+            task.exception()
 
 
 def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> bool:

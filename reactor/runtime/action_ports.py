@@ -158,11 +158,13 @@ class AsyncPort(Port):
             future: asyncio.Future[Outcome] = loop.create_future()
             withdraw = action.send(request, lambda outcome: _deliver(loop, future, outcome))
             try:
-                outcome = await future
+                await future
             except BaseException:
                 withdraw()
                 raise
-            return receive(unwrap(outcome))
+            settled = [future.result()]
+            del future, withdraw  # the traceback of an error refers to this frame, which must not refer to the error
+            return receive(unwrap(settled.pop()))
 
         return ActionCall(action, name, asked)
 

@@ -166,6 +166,7 @@ class ActionRun:
             error = self.stopped.with_traceback(trace)
         if not self.is_over:
             self._report(result, error)
+        self._main = self._loop = None  # the task's context refers to the run
         self.stage.left(self)
 
     def _report(self, result: Any, error: BaseException | None) -> None:
@@ -208,6 +209,7 @@ class ActionRun:
         except BaseException as error:
             failure = error
         self.stage.post(self.ended, result, self._settle(failure))
+        del failure  # whose traceback refers to this frame: only a collection would free the run, and its log lines
 
     def _run(self) -> None:
         result, failure = None, None
@@ -218,6 +220,7 @@ class ActionRun:
         except BaseException as error:
             failure = error
         self.stage.post(self.ended, result, self._settle(failure))
+        del failure  # whose traceback refers to this frame: only a collection would free the run, and its log lines
 
     def _enter(self) -> None:
         ambient.set(Ambient(self.task.kind, self.stage.now_ns(), self.log, source=self.variables))

@@ -25,7 +25,7 @@ from reactor.errors import (
     SystemTimeout,
     ValidationError,
 )
-from reactor.runtime.calls import Failure, Outcome, Refused
+from reactor.runtime.calls import Failure, Outcome, Refused, Success
 from reactor.runtime.versions import Versions
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
@@ -107,11 +107,14 @@ def text_for_owner(failure: Failure, versions: Versions) -> str:
 
 def unwrap(outcome: Outcome) -> Value:
     """Return the value of an outcome, or raise what went wrong."""
-    if isinstance(outcome, Refused):
-        raise outcome.error
-    if isinstance(outcome, Failure):
-        raise exception_of(outcome)
-    return decode_json(outcome.value)
+    if isinstance(outcome, Success):
+        return decode_json(outcome.value)
+    error = outcome.error if isinstance(outcome, Refused) else exception_of(outcome)
+    del outcome
+    try:
+        raise error
+    finally:
+        del error  # whose traceback refers to this frame
 
 
 def exception_of(failure: Failure) -> BaseException:

@@ -305,6 +305,7 @@ class Watchdog:
         for watch in watches.values():
             watch.tick(frames.get(watch.thread))
             self._arm(watch)
+        frames.clear()  # this frame is among them: only a collection would free them all, and what their functions held
         if self.feed is not None:
             self.feed()
 

@@ -4,11 +4,13 @@ Cycles cost more than the calls themselves: a collection walks over them all whi
 """
 
 import gc
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from reactor.runtime.watchdog import watchdog
 from tests.runtime.hosts import open_bench, project_files
 
 pytestmark = pytest.mark.asyncio
@@ -135,3 +137,95 @@ async def test_nor_does_one_under_row_rules(tmp_path: Path, garbage: list[object
 
         ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
         assert not ours
+
+
+async def test_looking_at_the_threads_keeps_none_of_their_frames(garbage: list[object]) -> None:
+    gc.collect()
+    garbage.clear()
+    watchdog._look()
+    gc.collect()
+    assert not [found for found in garbage if isinstance(found, types.FrameType)]
+
+
+ACTIONS = project_files(
+    app="""
+import anyio
+
+@internal_mutation
+async def add(ctx) -> str:
+    return await ctx.db.insert("counters", {"value": 0})
+
+@query
+async def read(ctx) -> int:
+    return await ctx.db.query("counters").count()
+
+@action
+async def calls(ctx) -> int:
+    await asyncio.gather(ctx.run_mutation(add), asyncio.sleep(0))
+    print(await ctx.auth.get_user_identity())
+    return await ctx.run_query(read)
+
+@action
+def calls_plainly(ctx) -> int:
+    ctx.run_mutation(add)
+    return ctx.run_query(read)
+
+@action
+async def calls_actions(ctx) -> int:
+    return await ctx.run_action(calls) + await ctx.run_action(calls_plainly)
+
+@action
+async def fails(ctx):
+    await ctx.run_query("app:nothing")
+
+@action
+def fails_plainly(ctx):
+    ctx.run_query("app:nothing")
+
+class Part:
+    pass
+
+async def sends():
+    part = Part()
+    await asyncio.sleep(30)
+    return part
+
+@action
+async def streams(ctx):  # as Starlette does for a client that goes away
+    async with anyio.create_task_group() as group:
+        group.start_soon(sends)
+        await asyncio.sleep(0)
+        group.cancel_scope.cancel()
+
+@action
+async def leaves_a_task(ctx):
+    asyncio.create_task(asyncio.sleep(30))
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["calls", "calls_plainly", "calls_actions", "fails", "fails_plainly", "leaves_a_task"]
+)
+async def test_nor_does_an_action(tmp_path: Path, garbage: list[object], name: str) -> None:
+    """Its log lines alone may be megabytes."""
+    async with open_bench(tmp_path, ACTIONS) as bench:
+        await bench.submit("action", f"app:{name}")
+        await bench.settle()
+        gc.collect()
+        garbage.clear()
+
+        for _ in range(5):
+            await bench.submit("action", f"app:{name}")
+            await bench.settle()
+        gc.collect()
+
+        ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
+        assert not ours
+
+
+async def test_a_stream_that_is_cut_off_leaves_nothing_of_its_parts(tmp_path: Path, garbage: list[object]) -> None:
+    async with open_bench(tmp_path, ACTIONS) as bench:
+        await bench.submit("action", "app:streams")
+        gc.collect()
+        assert not [found for found in garbage if type(found).__name__ == "Part"]

@@ -70,6 +70,7 @@ class Bridge:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
             self._is_over = True
+            del self._near_receive, self._near_send  # whoever keeps the bridge must not keep the connection
             self._post(self._lost)
             for taken in self._untaken:  # a thread may have been left to itself, and should come to its end
                 self._post(_settle, taken, None)
@@ -188,6 +189,7 @@ class Bridge:
             return
         taken: asyncio.Future[None] = self._far.create_future()
         self._near.call_soon_threadsafe(self._offered, message, taken)
+        del message  # Starlette cancels this in a way that leaves the frame to the garbage collection
         await taken
 
     def _arrived(self, message: Message) -> None:
