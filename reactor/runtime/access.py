@@ -24,7 +24,6 @@ from reactor.errors import (
     SnapshotTooOld,
     SystemTimeout,
     Unavailable,
-    UnawaitedCallError,
 )
 from reactor.runtime.calls import Identity
 from reactor.runtime.conjunctions import Conjunction, Trial
@@ -38,7 +37,7 @@ from reactor.runtime.context import (
 )
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
-from reactor.runtime.executions import Execution, Operation, Owner, run_to_end
+from reactor.runtime.executions import Execution, Operation, Owner, never_awaited, run_to_end
 from reactor.runtime.guard import outside
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.queries import QueryChain
@@ -199,9 +198,9 @@ def call_rule(rule: Rule, args: tuple[Any, ...], ctx_of: Callable[[bool], RuleCt
             result = run_to_end(result.__await__())
         unawaited = ctx.unawaited
         if unawaited:
-            calls = ", ".join(sorted(f"{call.name} at {call.where()}" for call in unawaited))
+            error = never_awaited(unawaited, "a row rule that fails denies.")
             unawaited.clear()
-            raise UnawaitedCallError(f"A row rule made calls that it never awaited: {calls}.")
+            raise error
     if isinstance(result, QueryChain | Awaitable | Generator | AsyncGenerator):
         raise TypeError(f"A row rule returned a {type(result).__name__}, which is neither true nor false.")
     return result

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
 from reactor.errors import InvalidFunctionCall
 from reactor.runtime.calls import Identity
-from reactor.runtime.decorators import Function
+from reactor.runtime.decorators import KINDS, Function
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.files import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
@@ -334,11 +334,8 @@ class QueryCtx:
 
         def __getattr__(self, name):
             if name in ("run_mutation", "run_action"):
-                caller, callee = self._execution.ambient.kind, name.removeprefix("run_")
-                article = "an" if callee == "action" else "a"
-                raise InvalidFunctionCall(
-                    f"Cannot call {article} {callee.capitalize()} function from a {caller.capitalize()} function"
-                )
+                caller, callee = KINDS[self._execution.ambient.kind], KINDS[name.removeprefix("run_")]
+                raise InvalidFunctionCall(f"Cannot call {callee} function from {caller} function")
             if name == "scheduler":
                 raise InvalidFunctionCall(
                     "A query can't schedule functions: ctx.scheduler is for mutations and actions"

@@ -23,6 +23,8 @@ D = TypeVar("D")
 Kind = Literal["query", "mutation", "action", "http_action"]
 Visibility = Literal["public", "internal"]
 
+KINDS: Final = {"query": "a Query", "mutation": "a Mutation", "action": "an Action", "http_action": "an HttpAction"}
+
 
 @final
 class Function(Generic[P, R]):

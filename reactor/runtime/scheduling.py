@@ -19,7 +19,7 @@ from reactor.limits import (
     MAX_SCHEDULED_DAYS,
     MAX_SCHEDULED_FUNCTIONS,
 )
-from reactor.runtime.arguments import encode_arguments, shown
+from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
 from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job
@@ -232,7 +232,7 @@ def _schedule(
         database,
         transaction,
         table,
-        name=shown(target),
+        name=target.shown,
         args=data,
         scheduled_ms=scheduled_ms,
         now_ms=now_ms,
@@ -241,7 +241,7 @@ def _schedule(
     )
     if len(data) > LARGE_SCHEDULED_ARGS_BYTES:
         execution.ambient.log.warn(
-            f"Large arguments of the scheduled function {shown(target)} (actual: {len(data)} bytes, advised: at most "
+            f"Large arguments of the scheduled function {target.shown} (actual: {len(data)} bytes, advised: at most "
             f"{LARGE_SCHEDULED_ARGS_BYTES}). Keep what is large in documents or stored files, and pass its id."
         )
     inserted.documents += 1
