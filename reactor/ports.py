@@ -39,3 +39,13 @@ class Spawn(Protocol):
 
     def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run `work` until it ends; the owner of this port awaits or cancels what is left at shutdown."""
+
+
+def wall_ms(clock: Clock) -> float:
+    """Return the wall clock in milliseconds since the Unix epoch, as documents and applications have it."""
+    return clock.now_ns() / 1_000_000
+
+
+def after(clock: Clock, seconds: float) -> int:
+    """Return the time of the wall clock `seconds` from now, for an alarm."""
+    return clock.now_ns() + int(seconds * 1e9)

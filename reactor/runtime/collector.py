@@ -18,7 +18,7 @@ from reactor.engine.database import Database
 from reactor.engine.writelog import LogEntry
 from reactor.errors import Error, StorageError
 from reactor.limits import Limits
-from reactor.ports import Alarms, Clock, Spawn
+from reactor.ports import Alarms, Clock, Spawn, after
 from reactor.runtime.file_documents import FileRow
 from reactor.runtime.stored_files import Files
 from reactor.storage.interface import FoundBlob
@@ -46,8 +46,8 @@ class Collector:
         self._files = files
         self._alarms = alarms
         self._clock = clock
-        self._grace_ns = int(limits.file_grace_seconds * 1e9)
-        self._sweep_ns = int(limits.file_sweep_seconds * 1e9)
+        self._grace_seconds = limits.file_grace_seconds
+        self._sweep_seconds = limits.file_sweep_seconds
         self._spawn = spawn
         self._candidates: deque[Candidate] = deque()  # in the order in which they are due
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,7 +99,7 @@ class Collector:
 
     def _add(self, key: str) -> None:
         if len(self._candidates) < MOST_CANDIDATES and not self._is_stopping:
-            self._candidates.append(Candidate(self._clock.now_ns() + self._grace_ns, key))
+            self._candidates.append(Candidate(after(self._clock, self._grace_seconds), key))
             self._wait()
 
     def _wait(self) -> None:
@@ -176,8 +176,8 @@ class Collector:
         if found:
             log.info("deleted the content of %d files that were deleted, or never stored to the end", found)
         if not self._is_stopping:
-            self._cancel_sweep = self._alarms.call_at(self._clock.now_ns() + self._sweep_ns, self._begin_sweep)
+            self._cancel_sweep = self._alarms.call_at(after(self._clock, self._sweep_seconds), self._begin_sweep)
 
     def _old(self, part: Sequence[FoundBlob]) -> list[str]:
-        latest_ns = self._clock.now_ns() - self._grace_ns
+        latest_ns = after(self._clock, -self._grace_seconds)
         return [blob.key for blob in part if blob.modified_ns <= latest_ns]

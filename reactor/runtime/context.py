@@ -275,9 +275,7 @@ class QueryCtx:
 
     def now(self) -> float:
         """Return the time at which this execution began, in milliseconds since the Unix epoch."""
-        surroundings = self._execution.ambient
-        surroundings.looked_at_clock = True
-        return surroundings.now_ns / 1_000_000
+        return self._execution.ambient.read_clock() / 1_000_000
 
     @overload
     def run_query(

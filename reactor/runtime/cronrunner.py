@@ -14,7 +14,7 @@ from reactor.engine.catalog import CRON_JOBS
 from reactor.engine.transaction import Transaction
 from reactor.errors import Unavailable
 from reactor.limits import MAX_OUTAGE_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
-from reactor.ports import Alarms, Clock, Rng
+from reactor.ports import Alarms, Clock, Rng, after, wall_ms
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.claims import ClaimedMutation
 from reactor.runtime.crontable import PENDING, Cron, CronTable, failure, success
@@ -59,7 +59,7 @@ class CronRunner:
 
     def stage(self, transaction: Transaction, project: Project) -> None:
         """Stage the crons of a project that is being pushed."""
-        self.table.stage(transaction, project.crons, self._now_ms())
+        self.table.stage(transaction, project.crons, wall_ms(self._clock))
 
     async def settled(self) -> None:
         """Wait until no cron runs or is due, and everything is durable."""
@@ -123,7 +123,7 @@ class CronRunner:
         count = self._refusals[run.id] = self._refusals.get(run.id, -1) + 1
         log.warning("cron %s is tried again: %s", run.cron["name"], outcome.error)
         seconds = min(MIN_JOB_BACKOFF_SECONDS * 2.0 ** min(count, 32), MAX_OUTAGE_BACKOFF_SECONDS)
-        self._alarms.call_at(self._clock.now_ns() + int(seconds * 1e9), partial(self.due.finished, run.id))
+        self._alarms.call_at(after(self._clock, seconds), partial(self.due.finished, run.id))
 
     def _record_action(self, run: "CronRun", transaction: Transaction, outcome: Outcome) -> None:
         if isinstance(outcome, Success):
@@ -150,9 +150,6 @@ class CronRunner:
     def _over(self, cron_id: str) -> None:
         self._refusals.pop(cron_id, None)
         self.due.finished(cron_id)
-
-    def _now_ms(self) -> float:
-        return self._clock.now_ns() / 1_000_000
 
 
 class CronRun:
@@ -187,7 +184,7 @@ class CronRun:
         cron = self._standing(transaction)
         if cron is not None:
             seconds = self._clock.monotonic() - self._began
-            self._table.advance(transaction, cron, status, log_lines, seconds, self._clock.now_ns() / 1_000_000)
+            self._table.advance(transaction, cron, status, log_lines, seconds, wall_ms(self._clock))
 
     def _standing(self, transaction: Transaction) -> Cron | None:
         cron = self._table.read(transaction, self.id)

@@ -16,7 +16,7 @@ from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import Error, OutcomeUnknown, Overloaded, ProtocolError, StorageError, Unavailable
 from reactor.limits import MAX_JOB_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
-from reactor.ports import Alarms, Clock
+from reactor.ports import Alarms, Clock, wall_ms
 from reactor.runtime.calls import Call, Failure, Outcome, Success
 from reactor.runtime.claims import ClaimedMutation
 from reactor.runtime.determinism import Ambient
@@ -112,7 +112,7 @@ class Scheduler:
             self._fail(job_id, f"Could not find function for '{job['name']}'.")
         elif function.kind == "mutation":
             self._mutations += 1
-            claim = JobClaim(self._now_ms, job_id)
+            claim = JobClaim(self._clock, job_id)
             ClaimedMutation(self._executor, call, claim, partial(self._mutation_ended, job_id)).begin()
         elif function.kind == "action":
             MarkedAction(
@@ -180,7 +180,7 @@ class Scheduler:
         job = read_job(transaction, job_id)
         if job is None or job["state"]["kind"] != "inProgress":
             return
-        now_ms = self._now_ms()
+        now_ms = wall_ms(self._clock)
         if isinstance(outcome, Success):
             end_job(transaction, job, "success", now_ms)
             return
@@ -197,7 +197,7 @@ class Scheduler:
 
         def end(transaction: Transaction, job: Job) -> None:
             log.warning("scheduled function %s failed: %s", job["name"], error)
-            end_job(transaction, job, "failed", self._now_ms(), error)
+            end_job(transaction, job, "failed", wall_ms(self._clock), error)
 
         ended_ts = self._change(job_id, end)
         over = partial(self.due.finished, job_id)
@@ -209,7 +209,7 @@ class Scheduler:
         def put_off(transaction: Transaction, job: Job) -> None:
             failures = float(job.get("failures", 0.0))
             seconds = min(MIN_JOB_BACKOFF_SECONDS * 2.0**failures, MAX_JOB_BACKOFF_SECONDS)
-            next_ms = self._now_ms() + seconds * 1000
+            next_ms = wall_ms(self._clock) + seconds * 1000
             put_job(transaction, job, nextTime=next_ms, failures=min(failures + 1, 32.0))
 
         self._change(job_id, put_off)
@@ -230,15 +230,12 @@ class Scheduler:
         stage(transaction, job)
         return database.committer.commit(transaction, source="")
 
-    def _now_ms(self) -> float:
-        return self._clock.now_ns() / 1_000_000
-
 
 class JobClaim:
     """The claim of a scheduled mutation on its job."""
 
-    def __init__(self, now_ms: Callable[[], float], job_id: str) -> None:
-        self._now_ms = now_ms
+    def __init__(self, clock: Clock, job_id: str) -> None:
+        self._clock = clock
         self._job_id = job_id
 
     def take(self, transaction: Transaction) -> bool:
@@ -253,4 +250,4 @@ class JobClaim:
         """Stage that the job has ended well."""
         job = read_job(transaction, self._job_id)
         assert job is not None, "only the scheduler removes one, when it has ended"
-        end_job(transaction, job, "success", self._now_ms())
+        end_job(transaction, job, "success", wall_ms(self._clock))

@@ -205,7 +205,7 @@ def _schedule(
     data = encode_arguments(target, args, named)
     owner, transaction = execution.owner, execution.documents.transaction
     database = owner.database
-    now_ms = execution.ambient.now_ns / 1_000_000
+    now_ms = execution.ambient.now_ms
     scheduled_ms = when(now_ms)
     if abs(scheduled_ms - now_ms) > _FURTHEST_MS:
         where = "future" if scheduled_ms > now_ms else "past"
@@ -293,4 +293,4 @@ def _cancel(execution: Execution, scheduled_id: object) -> None:
     # That it runs stands in the transaction of nobody but itself: an action's was committed before it began.
     if job["state"]["kind"] == "inProgress" and scheduled_id in transaction.writes:
         raise SchedulingError("ScheduledFunctionCancelingItself", "A mutation cannot cancel itself")
-    end_job(transaction, job, "canceled", execution.ambient.now_ns / 1_000_000)
+    end_job(transaction, job, "canceled", execution.ambient.now_ms)
