@@ -27,20 +27,14 @@ from reactor.errors import (
 )
 from reactor.runtime.calls import Identity
 from reactor.runtime.conjunctions import Conjunction, Trial
-from reactor.runtime.context import (
-    Auth,
-    BlockingAuth,
-    BlockingDatabaseReader,
-    BlockingQueryCtx,
-    DatabaseReader,
-    QueryCtx,
-)
+from reactor.runtime.context import Auth, BlockingAuth, BlockingQueryCtx, QueryCtx
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution, Operation, Owner, never_awaited, run_to_end
 from reactor.runtime.guard import outside
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.queries import QueryChain
+from reactor.runtime.readers import BlockingDatabaseReader, DatabaseReader
 from reactor.runtime.rules import Rule, Rules
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.scopes import Scope

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, final, overload
 
 from reactor.runtime.extensions import Extension, MakeMembers, OnSuccess, wrapped
-from reactor.runtime.references import identifier_problem
+from reactor.runtime.references import PathOrReference, identifier_problem
 from reactor.schema.validator import Validator
 
 P = ParamSpec("P")
@@ -81,6 +81,9 @@ class Function(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<{self.visibility} {self.kind.replace('_', ' ')} {self.path}>"
+
+
+AnyReference = PathOrReference | Function[..., Any]  # what names a function
 
 
 class Decorator(Protocol[C]):
