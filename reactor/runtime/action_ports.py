@@ -70,6 +70,10 @@ class Port(ABC):
         """The action's own call: who calls, in which component, as part of which job."""
         return self._action.call
 
+    def check_alive(self) -> None:
+        """Raise when the action has ended."""
+        self._action.check_alive()
+
     @property
     def environment(self) -> Mapping[str, str]:
         """The environment variables as they were when the action began."""
