@@ -21,6 +21,7 @@ from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Spawn, after
 from reactor.runtime.file_documents import FileRow
 from reactor.runtime.stored_files import Files
+from reactor.runtime.underway import Underway
 from reactor.storage.interface import FoundBlob
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,7 @@ class Collector:
         self._cancel_collect: Callable[[], None] | None = None
         self._cancel_sweep: Callable[[], None] = lambda: None
         self._is_stopping = False
-        self._at_rest = asyncio.Event()
-        self._at_rest.set()
-        self._running = 0  # collections and searches
+        self._running = Underway()  # collections and searches
         self._tables: list[Table] = []  # of files, of every component instance
         self._tables_known = 0  # how many tables of all kinds there were when these were looked for
 
@@ -74,7 +73,7 @@ class Collector:
         self._cancel_sweep()
         if self._cancel_collect is not None:
             self._cancel_collect()
-        await self._at_rest.wait()
+        await self._running.none()
 
     # Candidates.
 
@@ -138,17 +137,14 @@ class Collector:
         return len(garbage)
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        self._running += 1
-        self._at_rest.clear()
+        self._running.begin()
         self._spawn(self._run(work), name=name)
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
         finally:
-            self._running -= 1
-            if not self._running:
-                self._at_rest.set()
+            self._running.end()
 
     # Searching.
 

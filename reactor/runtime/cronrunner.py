@@ -6,7 +6,6 @@ at most once per occurrence; and that after a time in which nothing ran, what wa
 by the host.
 """
 
-import asyncio
 import logging
 from functools import partial
 
@@ -25,6 +24,7 @@ from reactor.runtime.failures import text_for_owner
 from reactor.runtime.jobs import TRANSIENT
 from reactor.runtime.loader import Project
 from reactor.runtime.markedactions import MarkedAction
+from reactor.runtime.underway import Underway
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ class CronRunner:
         self._clock = clock
         self._alarms = alarms
         self._refusals: dict[str, int] = {}  # by cron: how often the system has failed its run
-        self._mutations = 0  # that run
-        self._stopped: asyncio.Future[None] | None = None
+        self._mutations = Underway()
 
     def start(self) -> None:
         """Begin to run what is due."""
@@ -53,9 +52,7 @@ class CronRunner:
     async def stop(self) -> None:
         """Begin nothing more, and wait for the mutations that run. Actions are ended by who runs them."""
         self.due.close()
-        if self._mutations:
-            self._stopped = asyncio.get_running_loop().create_future()
-            await self._stopped
+        await self._mutations.none()
 
     def stage(self, transaction: Transaction, project: Project) -> None:
         """Stage the crons of a project that is being pushed."""
@@ -101,12 +98,11 @@ class CronRunner:
                 outage=self.due.pause,
             ).begin()
             return
-        self._mutations += 1
+        self._mutations.begin()
         mutation = ClaimedMutation(self._executor, call, run, lambda outcome, ts: self._ended(run, mutation, outcome))
         mutation.begin()
 
     def _ended(self, run: "CronRun", mutation: ClaimedMutation, outcome: Outcome | None) -> None:
-        self._mutations -= 1
         if isinstance(outcome, Failure):
             self._end(run, text_for_owner(outcome, self._executor.versions), mutation.surroundings.log.lines)
         elif isinstance(outcome, Refused):
@@ -115,8 +111,7 @@ class CronRunner:
             if outcome is not None:
                 self.due.works()
             self._over(run.id)
-        if self._stopped is not None and not self._mutations and not self._stopped.done():
-            self._stopped.set_result(None)
+        self._mutations.end()
 
     def _refused(self, run: "CronRun", outcome: Refused) -> None:
         """The system could not run it: the whole run is repeated, after a while."""

@@ -7,7 +7,6 @@ step at a time. What the function itself fails with ends the job; what the syste
 `docs/design/16-scheduled.md`. Used by the host.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from reactor.runtime.failures import text_for_owner
 from reactor.runtime.jobretention import JobRetention
 from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job
 from reactor.runtime.markedactions import MarkedAction
+from reactor.runtime.underway import Underway
 from reactor.storage import failpoints
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ class Scheduler:
         self._clock = clock
         self._alarms = alarms
         self._retention = JobRetention(database, executor.queue, clock, alarms, self._table)
-        self._mutations = 0  # that run
-        self._stopped: asyncio.Future[None] | None = None
+        self._mutations = Underway()
 
     def start(self) -> None:
         """Begin to run what is due."""
@@ -70,9 +69,7 @@ class Scheduler:
     async def stop(self) -> None:
         """Begin nothing more, and wait for the mutations that run. Actions are ended by who runs them."""
         self.close()
-        if self._mutations:
-            self._stopped = asyncio.get_running_loop().create_future()
-            await self._stopped
+        await self._mutations.none()
 
     async def settled(self) -> None:
         """Wait until no scheduled function runs or is due, and everything is durable."""
@@ -111,7 +108,7 @@ class Scheduler:
         elif function is None:
             self._fail(job_id, f"Could not find function for '{job['name']}'.")
         elif function.kind == "mutation":
-            self._mutations += 1
+            self._mutations.begin()
             claim = JobClaim(self._clock, job_id)
             ClaimedMutation(self._executor, call, claim, partial(self._mutation_ended, job_id)).begin()
         elif function.kind == "action":
@@ -133,7 +130,6 @@ class Scheduler:
             )
 
     def _mutation_ended(self, job_id: str, outcome: Outcome | None, rests_on: int) -> None:
-        self._mutations -= 1
         if isinstance(outcome, Success):
             self.due.works()
             # Its place is taken only now: jobs that ran ahead of the disk would keep everybody's answers waiting.
@@ -147,8 +143,7 @@ class Scheduler:
             self.due.finished(job_id)
         else:
             self._refused(job_id, outcome.error)
-        if self._stopped is not None and not self._mutations and not self._stopped.done():
-            self._stopped.set_result(None)
+        self._mutations.end()
 
     def _lost(self, job_id: str, error: Error) -> None:
         """What was committed was undone, the end of the job with it."""
