@@ -1,6 +1,7 @@
 """What tests must control: time, chance, and the starting of background work.
 
-The core takes these as parameters; only `server/app` and `testing` choose the real or the virtual form.
+The core takes these as parameters; only `server/app` and `testing` choose the real or the virtual form. A wall clock
+counts nanoseconds; documents and applications have milliseconds, durations are seconds.
 """
 
 from collections.abc import Callable, Coroutine

@@ -3,7 +3,7 @@
 Owns the `ctx` that rules are given, the caller's `ctx.user`, and what a rule that fails means. Promises that a rule
 reads in the transaction it is asked for, past all rules, and never writes; that the user is loaded at most once in a
 transaction, and only when a rule looks; that whatever a rule prints or raises about a document stays in the server's
-log; and that a rule which does not plainly allow denies. Used by `runtime/ruled`.
+log; and that a rule which does not plainly allow denies. Used by `ruled`; runs and nested calls make it.
 """
 
 import logging

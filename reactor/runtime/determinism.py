@@ -6,8 +6,8 @@ behave like the query itself. Promises that outside queries and mutations all of
 Durations (`time.monotonic`, `time.perf_counter`) are left alone: schedulers of the process depend on them.
 
 This protects from accidents, not from hostile code. Host code that may run inside an execution and needs the real time
-uses `host_time_ns`. `datetimes` does the same for `datetime.now`, and `guard` refuses the rest. Used by `executor`,
-`context` and `guard`.
+uses `host_time_ns`. `datetimes` does the same for `datetime.now`, and `guard` refuses the rest. Used by whatever runs
+functions, by `environment` and by `guard`.
 """
 
 import contextvars

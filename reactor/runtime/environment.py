@@ -3,7 +3,7 @@
 Owns the mapping that user code sees, and what a look at it depends on: the document of that name, whether or not there
 is one (`variables`), and where there is none what stands in for it. So a change of one variable reruns exactly what has
 read it, and a mutation that has read it conflicts. A variable comes from the table `_environment_variables`, else from
-the process (`[tool.reactor] env`, read when the project is loaded); two are built in. Used by versions, actions,
+the process (`[tool.reactor] env`, read when the project is loaded); two are built in. Used by scopes, actions,
 components and the loader.
 """
 

@@ -3,8 +3,8 @@
 Owns the coroutine of an async handler and the `ctx` calls it has made. Promises that the first slice runs without a
 current task and in a context of its own, so that nothing in user code can reach the connection that asked; that a
 handler which only uses `ctx` never costs a task; that operations issued side by side run one after the other, in the
-order in which they were issued; and that a call which was never awaited fails the function. Used by the executor
-(`design.md` §4, 1 and 2).
+order in which they were issued; and that a call which was never awaited fails the function. Used by runs and nested
+calls (`design.md` §4, 1 and 2).
 """
 
 import asyncio

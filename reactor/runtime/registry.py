@@ -2,7 +2,7 @@
 
 Owns which functions a module exports, under which names, and how a typed path finds one: exactly, else folded. Promises
 that no two functions answer to one spelling, and that lookups cost a dict probe once a spelling has been seen.
-Used by `loader` (which fills it), `executor`, `cache` and `server`.
+Used by `loader` (which fills it), and by `scopes` for whoever runs functions.
 """
 
 from collections.abc import Iterable, Mapping

@@ -4,7 +4,7 @@ Owns the life of a job after it was scheduled. Promises that a mutation takes ef
 of the job is committed together with it; that an action begins at most once, since that it runs is durable before; that
 jobs begin in the order of their times, so many at a time; and that they stand in the run queue behind requests, one
 step at a time. What the function itself fails with ends the job; what the system fails with puts it off. Why:
-`docs/design/16-scheduled.md`. Used by the host.
+`docs/design/16-scheduled.md`. Used by `schedulers`.
 """
 
 import logging

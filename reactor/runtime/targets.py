@@ -2,7 +2,8 @@
 
 Owns the way across components: `components.name.…` leads down to the public functions of a child, a function handle
 (`function://<id>#<name>`) to any function it was made for, and everything else stays in the instance of the caller.
-Promises that whatever the answer depends on is in the read set. Used by `invocation`, `nested` and actions.
+Promises that whatever the answer depends on is in the read set. Used wherever server code names a function, and by the
+push, which makes the handles.
 """
 
 from collections.abc import Mapping
