@@ -58,6 +58,14 @@ class Error(Exception):
     retryable: ClassVar[bool] = False
 
 
+class WithRule(Exception):
+    """What errors of many causes have: `rule`, the official code of this one, as stable as `code` and finer."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
 @final
 class ReactorError(Error):
     """The application's own error: `data`, any Convex value, reaches the calling client unredacted.
@@ -101,14 +109,10 @@ class DocumentInvalid(ValidationError):
     code = "SchemaEnforcementError"
 
 
-class SchemaInvalid(ValidationError):
+class SchemaInvalid(WithRule, ValidationError):
     """The schema itself breaks a rule. `rule` is the official code, such as `IndexNotUnique`."""
 
     code = "SchemaDefinitionError"
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class InvalidArgument(Error):
@@ -146,15 +150,11 @@ class SystemTimeout(Error):
     status = 503
 
 
-class LimitExceeded(Error):
+class LimitExceeded(WithRule, Error):
     """A documented limit was exceeded. `rule` is the official code, such as `TooManyDocumentsRead`."""
 
     code = "LimitExceeded"
     status = 400
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class DataBytesExceeded(Error):
@@ -185,15 +185,11 @@ class InvalidStorageId(Error):
     status = 400
 
 
-class InvalidUploadToken(Error):
+class InvalidUploadToken(WithRule, Error):
     """An upload URL is not good here, or not any more. `rule` is the official code, such as `StorageTokenExpired`."""
 
     code = "StorageTokenInvalid"
     status = 401
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class NotUnique(Error):
@@ -220,15 +216,11 @@ class InvalidCursor(Error):
         )
 
 
-class InvalidPage(Error):
+class InvalidPage(WithRule, Error):
     """A page can't be read as asked. `rule` is the official code, such as `PageSizeTooLarge`."""
 
     code = "InvalidPage"
     status = 400
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class FilterError(Error):
@@ -303,7 +295,7 @@ class InvalidFunctionCall(Error):
     status = 400
 
 
-class SchedulingError(Error):
+class SchedulingError(WithRule, Error):
     """A function can't be scheduled like that, or a scheduled one can't be cancelled from there.
 
     `rule` is the official code: `InvalidScheduledFunction`, `InvalidScheduledFunctionDelay`, or
@@ -312,10 +304,6 @@ class SchedulingError(Error):
 
     code = "SchedulingError"
     status = 400
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class NotSupported(Error):
@@ -350,16 +338,12 @@ class SnapshotTooOld(Error):
     retryable = True
 
 
-class Overloaded(Error):
+class Overloaded(WithRule, Error):
     """A bounded queue is full. `rule` is the official code, such as `CommitterFullError`."""
 
     code = "Overloaded"
     status = 503
     retryable = True
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class TooManyRequests(Error):
@@ -404,26 +388,18 @@ class StorageError(Error):
     status = 503
 
 
-class ProtocolError(Error):
+class ProtocolError(WithRule, Error):
     """A client broke the protocol. `rule` is the official code, such as `BaseVersionMismatch`."""
 
     code = "ProtocolError"
     status = 400
 
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
-
-class Forbidden(Error):
+class Forbidden(WithRule, Error):
     """The identity of the caller may not do this. `rule` is the official code, such as `BadDeployKey`."""
 
     code = "Forbidden"
     status = 403
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class Unauthenticated(Error):
@@ -440,14 +416,10 @@ class Unauthenticated(Error):
         super().__init__(summary + detail)
 
 
-class AuthConfigInvalid(ValidationError):
+class AuthConfigInvalid(WithRule, ValidationError):
     """Providers are not declared as they must be. `rule` is the official code, such as `InsecureConfiguration`."""
 
     code = "AuthConfigError"
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
 
 
 class AuthProviderFailed(Error):

@@ -1,6 +1,7 @@
 """What tests must control: time, chance, and the starting of background work.
 
-The core takes these as parameters; only `server/app` and `testing` choose the real or the virtual form.
+The core takes these as parameters; only `server/app` and `testing` choose the real or the virtual form. A wall clock
+counts nanoseconds; documents and applications have milliseconds, durations are seconds.
 """
 
 from collections.abc import Callable, Coroutine
@@ -39,3 +40,13 @@ class Spawn(Protocol):
 
     def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run `work` until it ends; the owner of this port awaits or cancels what is left at shutdown."""
+
+
+def wall_ms(clock: Clock) -> float:
+    """Return the wall clock in milliseconds since the Unix epoch, as documents and applications have it."""
+    return clock.now_ns() / 1_000_000
+
+
+def after(clock: Clock, seconds: float) -> int:
+    """Return the time of the wall clock `seconds` from now, for an alarm."""
+    return clock.now_ns() + int(seconds * 1e9)

@@ -55,7 +55,9 @@ def insert_system(source: Source, transaction: Transaction, table: Table, fields
 
 def put_system(transaction: Transaction, table: Table, before: Document | None, after: Document | None) -> None:
     """Stage any change: from `before`, which the caller has read, to `after`. None is no document."""
-    document_id: str = (before or after or {})["_id"]
+    document = after if before is None else before
+    assert document is not None, "there is something to change"
+    document_id: str = document["_id"]
     standing = None if before is None else table.documents.get(id_key(document_id))
     transaction.documents_written -= 1
     if after is None:

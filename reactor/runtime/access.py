@@ -3,7 +3,7 @@
 Owns the `ctx` that rules are given, the caller's `ctx.user`, and what a rule that fails means. Promises that a rule
 reads in the transaction it is asked for, past all rules, and never writes; that the user is loaded at most once in a
 transaction, and only when a rule looks; that whatever a rule prints or raises about a document stays in the server's
-log; and that a rule which does not plainly allow denies. Used by `runtime/ruled`.
+log; and that a rule which does not plainly allow denies. Used by `ruled`; runs and nested calls make it.
 """
 
 import logging
@@ -24,24 +24,17 @@ from reactor.errors import (
     SnapshotTooOld,
     SystemTimeout,
     Unavailable,
-    UnawaitedCallError,
 )
 from reactor.runtime.calls import Identity
 from reactor.runtime.conjunctions import Conjunction, Trial
-from reactor.runtime.context import (
-    Auth,
-    BlockingAuth,
-    BlockingDatabaseReader,
-    BlockingQueryCtx,
-    DatabaseReader,
-    QueryCtx,
-)
+from reactor.runtime.context import Auth, BlockingAuth, BlockingQueryCtx, QueryCtx
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
-from reactor.runtime.executions import Execution, Operation, Owner, run_to_end
+from reactor.runtime.executions import Execution, Operation, Owner, never_awaited, run_to_end
 from reactor.runtime.guard import outside
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.queries import QueryChain
+from reactor.runtime.readers import BlockingDatabaseReader, DatabaseReader
 from reactor.runtime.rules import Rule, Rules
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.scopes import Scope
@@ -199,9 +192,9 @@ def call_rule(rule: Rule, args: tuple[Any, ...], ctx_of: Callable[[bool], RuleCt
             result = run_to_end(result.__await__())
         unawaited = ctx.unawaited
         if unawaited:
-            calls = ", ".join(sorted(f"{call.name} at {call.where()}" for call in unawaited))
+            error = never_awaited(unawaited, "a row rule that fails denies.")
             unawaited.clear()
-            raise UnawaitedCallError(f"A row rule made calls that it never awaited: {calls}.")
+            raise error
     if isinstance(result, QueryChain | Awaitable | Generator | AsyncGenerator):
         raise TypeError(f"A row rule returned a {type(result).__name__}, which is neither true nor false.")
     return result

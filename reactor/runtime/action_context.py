@@ -11,8 +11,7 @@ from reactor.errors import NotSupported
 from reactor.runtime.action_files import ActionStorage, BlockingActionStorage
 from reactor.runtime.action_ports import ActionCall, Port
 from reactor.runtime.action_scheduling import ActionScheduler
-from reactor.runtime.context import AnyReference
-from reactor.runtime.decorators import Function
+from reactor.runtime.decorators import AnyReference, Function
 from reactor.runtime.references import PathOrReference
 
 P = ParamSpec("P")

@@ -11,16 +11,14 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from reactor.errors import InvalidArgument
+from reactor.runtime.action_ports import ActionCall, AsyncPort
 from reactor.runtime.file_documents import FileRow, Incoming, is_content_type
 from reactor.runtime.files import add_file, find_file
 from reactor.runtime.stored_files import PART_BYTES, Files
 from reactor.storage.interface import Written
-
-if TYPE_CHECKING:
-    from reactor.runtime.action_ports import ActionCall, AsyncPort
 
 Bytes = bytes | bytearray | memoryview
 
@@ -85,10 +83,10 @@ class ActionStorage:
 
     __slots__ = ("_port",)
 
-    def __init__(self, port: "AsyncPort") -> None:
+    def __init__(self, port: AsyncPort) -> None:
         self._port = port
 
-    def get_url(self, storage_id: str, /) -> "ActionCall[str | None]":
+    def get_url(self, storage_id: str, /) -> ActionCall[str | None]:
         """Return the URL of a file, or None when there is no such file (any more).
 
         Raises:
@@ -98,13 +96,13 @@ class ActionStorage:
         call = self._port.query(lambda ctx: ctx.storage.get_url(storage_id), "storage.get_url()")
         return call
 
-    def generate_upload_url(self) -> "ActionCall[str]":
+    def generate_upload_url(self) -> ActionCall[str]:
         """Return a URL that a file can be posted to for an hour; the answer is `{"storageId": …}`."""
         call: ActionCall[str]
         call = self._port.mutate(lambda ctx: ctx.storage.generate_upload_url(), "storage.generate_upload_url()")
         return call
 
-    def delete(self, storage_id: str, /) -> "ActionCall[None]":
+    def delete(self, storage_id: str, /) -> ActionCall[None]:
         """Delete a file, in a transaction of its own.
 
         Raises:
@@ -116,11 +114,11 @@ class ActionStorage:
 
     def store(
         self,
-        data: "Bytes | os.PathLike[str] | AsyncIterable[bytes]",
+        data: Bytes | os.PathLike[str] | AsyncIterable[bytes],
         content_type: str | None = None,
         *,
         sha256: str | None = None,
-    ) -> "ActionCall[str]":
+    ) -> ActionCall[str]:
         """Store bytes, the file at a path, or what an async iterator gives; return the id.
 
         Args:
@@ -143,10 +141,9 @@ class ActionStorage:
             files = port.files
             return await files.store(_parts(files, data), _checked(content_type), insert, _check_of(sha256))
 
-        call: ActionCall[str] = port.do("storage.store()", store)
-        return call
+        return port.do("storage.store()", store)
 
-    def get(self, storage_id: str, /) -> "ActionCall[StoredFile | None]":
+    def get(self, storage_id: str, /) -> ActionCall[StoredFile | None]:
         """Return a file, or None when there is no such file (any more).
 
         Raises:
@@ -158,8 +155,7 @@ class ActionStorage:
             found = await port.query(partial(find_file, storage_id=storage_id), "storage.get()")
             return None if found is None else StoredFile(port.files, FileRow.from_document(found))
 
-        call: ActionCall[StoredFile | None] = port.do("storage.get()", get)
-        return call
+        return port.do("storage.get()", get)
 
 
 class BlockingActionStorage(ActionStorage):
@@ -176,7 +172,7 @@ class BlockingActionStorage(ActionStorage):
     ) -> str:
         """Store bytes, the file at a path, or what an iterator gives; return the id. See `ActionStorage.store`."""
         port = self._port
-        port.give("storage.store()", None)
+        port.check_alive()
 
         def insert(incoming: Incoming) -> str:
             return str(port.mutate(partial(add_file, incoming=incoming), "storage.store()"))

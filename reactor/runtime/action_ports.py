@@ -9,14 +9,14 @@ import asyncio
 import queue
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from reactor.errors import UnawaitedCallError
 from reactor.runtime.action_loops import post
 from reactor.runtime.calls import Call, Outcome
-from reactor.runtime.executions import line_of
+from reactor.runtime.executions import line_of, never_awaited
 from reactor.runtime.failures import unwrap
 from reactor.runtime.stored_files import Files
 
@@ -69,6 +69,10 @@ class Port(ABC):
     def call(self) -> Call:
         """The action's own call: who calls, in which component, as part of which job."""
         return self._action.call
+
+    def check_alive(self) -> None:
+        """Raise when the action has ended."""
+        self._action.check_alive()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -228,14 +232,9 @@ class ActionCall(Coroutine[Any, Any, T], Generic[T]):
             self._forget()
 
 
-def unawaited_error(calls: Iterable[ActionCall[Any]]) -> UnawaitedCallError:
+def unawaited_error(calls: Collection[ActionCall[Any]]) -> UnawaitedCallError:
     """Return the error for calls that nobody has awaited."""
-    places = sorted((call.where(), call.name) for call in calls)
-    listed = ", ".join(f"{name} at {where}" for where, name in places)
-    return UnawaitedCallError(
-        f"{len(places)} call(s) were made but never awaited: {listed}. Write `await` before each; without it they do "
-        "not run."
-    )
+    return never_awaited(calls, "without it they do not run.")
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], outcome: Outcome) -> None:

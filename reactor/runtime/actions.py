@@ -19,12 +19,11 @@ from reactor.errors import (
     Error,
     FunctionNotFound,
     FunctionTimeout,
-    LimitExceeded,
     ProtocolError,
     TooManyRequests,
     Unavailable,
 )
-from reactor.limits import MAX_CALL_DEPTH, Limits
+from reactor.limits import Limits
 from reactor.ports import Clock
 from reactor.runtime.action_loops import ActionLoops, post
 from reactor.runtime.action_ports import Deliver, Receive, Request
@@ -33,7 +32,7 @@ from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import ANONYMOUS, Call, Outcome, Refused, Success, request_id_of
 from reactor.runtime.environment import SnapshotEnvironment
 from reactor.runtime.executor import Executor
-from reactor.runtime.invocation import encode_result, find_action, read_arguments
+from reactor.runtime.invocation import check_depth, encode_result, find_action, read_arguments
 from reactor.runtime.line import Line
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done
@@ -108,11 +107,8 @@ class Actions:
                 find_scope(version, None, call.component)
             if function.component != call.component:  # named by a handle
                 call = msgspec.structs.replace(call, component=function.component)
-            if parent is not None and parent.depth >= MAX_CALL_DEPTH:
-                raise LimitExceeded(
-                    "MaximumCallDepthExceeded",
-                    "Cross component call depth limit exceeded. Do you have an infinite loop in your app?",
-                )
+            if parent is not None:
+                check_depth(parent.depth)
         except (Unavailable, ProtocolError) as error:
             done(Refused(error))
             return None

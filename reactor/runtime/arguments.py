@@ -22,11 +22,11 @@ def encode_arguments(target: RegisteredFunction, args: tuple[object, ...], named
     """
     given = args[0] if args else None
     if len(args) > 1 or (given is not None and (named or not isinstance(given, Mapping))):
-        raise ArgumentsInvalid(f"Invalid arguments for {shown(target)}: give one dict, or keywords, and nothing else")
+        raise ArgumentsInvalid(f"Invalid arguments for {target.shown}: give one dict, or keywords, and nothing else")
     try:
         normal = normalise(_by_declared_name(target, named) if given is None else given)
     except ValidationError as error:
-        raise ArgumentsInvalid(f"Invalid arguments for {shown(target)}: {error}") from None
+        raise ArgumentsInvalid(f"Invalid arguments for {target.shown}: {error}") from None
     return encode_json(normal.value, normal.plain)
 
 
@@ -38,9 +38,3 @@ def _by_declared_name(target: RegisteredFunction, named: Mapping[str, object]) -
         return dict(named)
     spelled = {snake_case(field): field for field in fields}
     return {name if name in fields else spelled.get(name, name): value for name, value in named.items()}
-
-
-def shown(function: RegisteredFunction) -> str:
-    """Return the path of a function as official texts have it: `messages.js:send`."""
-    module, _, name = function.path.rpartition(":")
-    return f"{module}.js:{name}"

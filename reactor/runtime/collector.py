@@ -18,9 +18,10 @@ from reactor.engine.database import Database
 from reactor.engine.writelog import LogEntry
 from reactor.errors import Error, StorageError
 from reactor.limits import Limits
-from reactor.ports import Alarms, Clock, Spawn
+from reactor.ports import Alarms, Clock, Spawn, after
 from reactor.runtime.file_documents import FileRow
 from reactor.runtime.stored_files import Files
+from reactor.runtime.underway import Underway
 from reactor.storage.interface import FoundBlob
 
 log = logging.getLogger(__name__)
@@ -46,17 +47,15 @@ class Collector:
         self._files = files
         self._alarms = alarms
         self._clock = clock
-        self._grace_ns = int(limits.file_grace_seconds * 1e9)
-        self._sweep_ns = int(limits.file_sweep_seconds * 1e9)
+        self._grace_seconds = limits.file_grace_seconds
+        self._sweep_seconds = limits.file_sweep_seconds
         self._spawn = spawn
         self._candidates: deque[Candidate] = deque()  # in the order in which they are due
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancel_collect: Callable[[], None] | None = None
         self._cancel_sweep: Callable[[], None] = lambda: None
         self._is_stopping = False
-        self._at_rest = asyncio.Event()
-        self._at_rest.set()
-        self._running = 0  # collections and searches
+        self._running = Underway()  # collections and searches
         self._tables: list[Table] = []  # of files, of every component instance
         self._tables_known = 0  # how many tables of all kinds there were when these were looked for
 
@@ -74,7 +73,7 @@ class Collector:
         self._cancel_sweep()
         if self._cancel_collect is not None:
             self._cancel_collect()
-        await self._at_rest.wait()
+        await self._running.none()
 
     # Candidates.
 
@@ -99,7 +98,7 @@ class Collector:
 
     def _add(self, key: str) -> None:
         if len(self._candidates) < MOST_CANDIDATES and not self._is_stopping:
-            self._candidates.append(Candidate(self._clock.now_ns() + self._grace_ns, key))
+            self._candidates.append(Candidate(after(self._clock, self._grace_seconds), key))
             self._wait()
 
     def _wait(self) -> None:
@@ -138,17 +137,14 @@ class Collector:
         return len(garbage)
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        self._running += 1
-        self._at_rest.clear()
+        self._running.begin()
         self._spawn(self._run(work), name=name)
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
         finally:
-            self._running -= 1
-            if not self._running:
-                self._at_rest.set()
+            self._running.end()
 
     # Searching.
 
@@ -176,8 +172,8 @@ class Collector:
         if found:
             log.info("deleted the content of %d files that were deleted, or never stored to the end", found)
         if not self._is_stopping:
-            self._cancel_sweep = self._alarms.call_at(self._clock.now_ns() + self._sweep_ns, self._begin_sweep)
+            self._cancel_sweep = self._alarms.call_at(after(self._clock, self._sweep_seconds), self._begin_sweep)
 
     def _old(self, part: Sequence[FoundBlob]) -> list[str]:
-        latest_ns = self._clock.now_ns() - self._grace_ns
+        latest_ns = after(self._clock, -self._grace_seconds)
         return [blob.key for blob in part if blob.modified_ns <= latest_ns]

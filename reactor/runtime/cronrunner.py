@@ -6,7 +6,6 @@ at most once per occurrence; and that after a time in which nothing ran, what wa
 by the host.
 """
 
-import asyncio
 import logging
 from functools import partial
 
@@ -14,7 +13,7 @@ from reactor.engine.catalog import CRON_JOBS
 from reactor.engine.transaction import Transaction
 from reactor.errors import Unavailable
 from reactor.limits import MAX_OUTAGE_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
-from reactor.ports import Alarms, Clock, Rng
+from reactor.ports import Alarms, Clock, Rng, after, wall_ms
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.claims import ClaimedMutation
 from reactor.runtime.crontable import PENDING, Cron, CronTable, failure, success
@@ -25,6 +24,7 @@ from reactor.runtime.failures import text_for_owner
 from reactor.runtime.jobs import TRANSIENT
 from reactor.runtime.loader import Project
 from reactor.runtime.markedactions import MarkedAction
+from reactor.runtime.underway import Underway
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ class CronRunner:
         self._clock = clock
         self._alarms = alarms
         self._refusals: dict[str, int] = {}  # by cron: how often the system has failed its run
-        self._mutations = 0  # that run
-        self._stopped: asyncio.Future[None] | None = None
+        self._mutations = Underway()
 
     def start(self) -> None:
         """Begin to run what is due."""
@@ -53,13 +52,11 @@ class CronRunner:
     async def stop(self) -> None:
         """Begin nothing more, and wait for the mutations that run. Actions are ended by who runs them."""
         self.due.close()
-        if self._mutations:
-            self._stopped = asyncio.get_running_loop().create_future()
-            await self._stopped
+        await self._mutations.none()
 
     def stage(self, transaction: Transaction, project: Project) -> None:
         """Stage the crons of a project that is being pushed."""
-        self.table.stage(transaction, project.crons, self._now_ms())
+        self.table.stage(transaction, project.crons, wall_ms(self._clock))
 
     async def settled(self) -> None:
         """Wait until no cron runs or is due, and everything is durable."""
@@ -101,12 +98,11 @@ class CronRunner:
                 outage=self.due.pause,
             ).begin()
             return
-        self._mutations += 1
+        self._mutations.begin()
         mutation = ClaimedMutation(self._executor, call, run, lambda outcome, ts: self._ended(run, mutation, outcome))
         mutation.begin()
 
     def _ended(self, run: "CronRun", mutation: ClaimedMutation, outcome: Outcome | None) -> None:
-        self._mutations -= 1
         if isinstance(outcome, Failure):
             self._end(run, text_for_owner(outcome, self._executor.versions), mutation.surroundings.log.lines)
         elif isinstance(outcome, Refused):
@@ -115,15 +111,14 @@ class CronRunner:
             if outcome is not None:
                 self.due.works()
             self._over(run.id)
-        if self._stopped is not None and not self._mutations and not self._stopped.done():
-            self._stopped.set_result(None)
+        self._mutations.end()
 
     def _refused(self, run: "CronRun", outcome: Refused) -> None:
         """The system could not run it: the whole run is repeated, after a while."""
         count = self._refusals[run.id] = self._refusals.get(run.id, -1) + 1
         log.warning("cron %s is tried again: %s", run.cron["name"], outcome.error)
         seconds = min(MIN_JOB_BACKOFF_SECONDS * 2.0 ** min(count, 32), MAX_OUTAGE_BACKOFF_SECONDS)
-        self._alarms.call_at(self._clock.now_ns() + int(seconds * 1e9), partial(self.due.finished, run.id))
+        self._alarms.call_at(after(self._clock, seconds), partial(self.due.finished, run.id))
 
     def _record_action(self, run: "CronRun", transaction: Transaction, outcome: Outcome) -> None:
         if isinstance(outcome, Success):
@@ -150,9 +145,6 @@ class CronRunner:
     def _over(self, cron_id: str) -> None:
         self._refusals.pop(cron_id, None)
         self.due.finished(cron_id)
-
-    def _now_ms(self) -> float:
-        return self._clock.now_ns() / 1_000_000
 
 
 class CronRun:
@@ -187,7 +179,7 @@ class CronRun:
         cron = self._standing(transaction)
         if cron is not None:
             seconds = self._clock.monotonic() - self._began
-            self._table.advance(transaction, cron, status, log_lines, seconds, self._clock.now_ns() / 1_000_000)
+            self._table.advance(transaction, cron, status, log_lines, seconds, wall_ms(self._clock))
 
     def _standing(self, transaction: Transaction) -> Cron | None:
         cron = self._table.read(transaction, self.id)

@@ -19,11 +19,10 @@ from reactor.errors import Error, InvalidArgument, PushError, ValidationError
 from reactor.limits import MAX_IDENTIFIER_LENGTH
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.components import Instance, child_path
-from reactor.runtime.decorators import Function
-from reactor.runtime.references import FunctionReference, component_function, function_path
+from reactor.runtime.decorators import AnyReference
+from reactor.runtime.references import component_function, function_path
 from reactor.values.types import Int64
 
-Reference = str | FunctionReference | Function[..., Any]
 Schedule = dict[str, Any]
 
 DAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -67,7 +66,7 @@ class Crons:
     def interval(
         self,
         name: str,
-        function: Reference,
+        function: AnyReference,
         args: Mapping[str, Any] | None = None,
         /,
         *,
@@ -84,7 +83,13 @@ class Crons:
         self._add(name, function, args, interval(_whole("an interval", count, 1, 10**9) * unit))
 
     def hourly(
-        self, name: str, function: Reference, args: Mapping[str, Any] | None = None, /, *, minute_utc: int | None = None
+        self,
+        name: str,
+        function: AnyReference,
+        args: Mapping[str, Any] | None = None,
+        /,
+        *,
+        minute_utc: int | None = None,
     ) -> None:
         """Run `function` every hour, at a minute that is drawn once unless it is given."""
         self._add(name, function, args, {"type": "hourly", **_minute(minute_utc)})
@@ -92,7 +97,7 @@ class Crons:
     def daily(
         self,
         name: str,
-        function: Reference,
+        function: AnyReference,
         args: Mapping[str, Any] | None = None,
         /,
         *,
@@ -105,7 +110,7 @@ class Crons:
     def weekly(
         self,
         name: str,
-        function: Reference,
+        function: AnyReference,
         args: Mapping[str, Any] | None = None,
         /,
         *,
@@ -122,7 +127,7 @@ class Crons:
     def monthly(
         self,
         name: str,
-        function: Reference,
+        function: AnyReference,
         args: Mapping[str, Any] | None = None,
         /,
         *,
@@ -134,7 +139,9 @@ class Crons:
         schedule = {"type": "monthly", "day": Int64(_whole("day", day, 1, 31))}
         self._add(name, function, args, {**schedule, **_hour(hour_utc), **_minute(minute_utc)})
 
-    def cron(self, name: str, expression: str, function: Reference, args: Mapping[str, Any] | None = None, /) -> None:
+    def cron(
+        self, name: str, expression: str, function: AnyReference, args: Mapping[str, Any] | None = None, /
+    ) -> None:
         """Run `function` by a cron string of five fields: minute, hour, day of month, month, day of week."""
         if not isinstance(expression, str) or len(expression.split()) != 5:
             raise ValueError(
@@ -157,7 +164,7 @@ class Crons:
         for declared in self._declared.values():
             yield _resolved(declared, instance)
 
-    def _add(self, name: str, function: Reference, args: Mapping[str, Any] | None, schedule: Schedule) -> None:
+    def _add(self, name: str, function: AnyReference, args: Mapping[str, Any] | None, schedule: Schedule) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 4 * MAX_IDENTIFIER_LENGTH:
             raise ValueError(
                 f"the name of a cron is made of ASCII letters, digits, spaces, and the characters _ - ' only: {name!r}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, final, overload
 
 from reactor.runtime.extensions import Extension, MakeMembers, OnSuccess, wrapped
-from reactor.runtime.references import identifier_problem
+from reactor.runtime.references import PathOrReference, identifier_problem
 from reactor.schema.validator import Validator
 
 P = ParamSpec("P")
@@ -22,6 +22,8 @@ D = TypeVar("D")
 
 Kind = Literal["query", "mutation", "action", "http_action"]
 Visibility = Literal["public", "internal"]
+
+KINDS: Final = {"query": "a Query", "mutation": "a Mutation", "action": "an Action", "http_action": "an HttpAction"}
 
 
 @final
@@ -79,6 +81,9 @@ class Function(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<{self.visibility} {self.kind.replace('_', ' ')} {self.path}>"
+
+
+AnyReference = PathOrReference | Function[..., Any]  # what names a function
 
 
 class Decorator(Protocol[C]):

@@ -6,8 +6,8 @@ behave like the query itself. Promises that outside queries and mutations all of
 Durations (`time.monotonic`, `time.perf_counter`) are left alone: schedulers of the process depend on them.
 
 This protects from accidents, not from hostile code. Host code that may run inside an execution and needs the real time
-uses `host_time_ns`. `datetimes` does the same for `datetime.now`, and `guard` refuses the rest. Used by `executor`,
-`context` and `guard`.
+uses `host_time_ns`. `datetimes` does the same for `datetime.now`, and `guard` refuses the rest. Used by whatever runs
+functions, by `environment` and by `guard`.
 """
 
 import contextvars
@@ -122,6 +122,11 @@ class Ambient:
         self._random: random.Random | None = None
         self._secrets_taken = 0
 
+    @property
+    def now_ms(self) -> float:
+        """The frozen time in milliseconds, to write with. What shows it to a function uses `read_clock`."""
+        return self.now_ns / 1_000_000
+
     def child(self, kind: AmbientKind) -> "Ambient":
         """Return the ambient of a nested call: same time and log, chance of its own; what it looks at counts here."""
         seed = self._stream(b"child", 32)
@@ -163,10 +168,6 @@ class Ambient:
     def looked_at_clock(self) -> bool:
         """Whether this execution, or one nested in it, has read the clock."""
         return self.observed.clock
-
-    @looked_at_clock.setter
-    def looked_at_clock(self, value: bool) -> None:
-        self.observed.clock = value
 
     @property
     def looked_at_chance(self) -> bool:

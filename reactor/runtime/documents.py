@@ -5,8 +5,7 @@ reach, and which rows of the catalog an access depends on. Synchronous; scans ar
 be suspended. Used by the async and the blocking form of `ctx.db`.
 """
 
-import difflib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLES, Table
@@ -35,7 +34,7 @@ from reactor.runtime.systemdocs import published
 from reactor.schema.definition import TableDefinition
 from reactor.values.document import check_document, check_document_size
 from reactor.values.ids import decode_id, table_of
-from reactor.values.names import check_identifier
+from reactor.values.names import check_identifier, suggestion
 from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import Undefined, Value, undefined
 
@@ -344,7 +343,7 @@ class Documents:
             if fields is not None:
                 return fields
         known = ["by_id", "by_creation_time", *([i.name for i in definition.indexes] if definition else [])]
-        raise UnknownIndex(f"Index {table.local_name}.{name} not found.{_nearest(name, known)}")
+        raise UnknownIndex(f"Index {table.local_name}.{name} not found. {suggestion(name, known)}")
 
     def _table(self, name: str, create: bool) -> tuple[Any, TableDefinition | None]:
         """Return the table and its definition, recording that this transaction depends on both."""
@@ -361,7 +360,7 @@ class Documents:
         definition = self._schema.tables.get(name)
         if definition is None and self._schema.tables and self._schema.strict_table_names:
             reads.add_point(database.deployment_index, database.deployment_key)
-            raise UnknownTable(f"The schema has no table {name!r}.{_nearest(name, list(self._schema.tables))}")
+            raise UnknownTable(f"The schema has no table {name!r}. {suggestion(name, self._schema.tables)}")
         table = self._namespace.by_name.get(name)
         if table is None:
             if not create:
@@ -386,7 +385,7 @@ class Documents:
         if not isinstance(name, str) or not name.startswith("_"):
             raise InvalidArgument(ONLY_USER_TABLES)
         if name not in VISIBLE_SYSTEM_TABLES:
-            raise UnknownTable(f"There is no system table {name!r}.{_nearest(name, list(VISIBLE_SYSTEM_TABLES))}")
+            raise UnknownTable(f"There is no system table {name!r}. {suggestion(name, VISIBLE_SYSTEM_TABLES)}")
         return self._namespace.by_name[name], None
 
     def _id_of(self, table_name: str, text: object) -> str | None:
@@ -513,11 +512,6 @@ def _check_system_fields(value: Mapping[str, object], document_id: str, creation
         raise DocumentInvalid(
             f"Provided creation time {value['_creationTime']} doesn't match '_creationTime' field {creation_time}"
         )
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" It has: {', '.join(sorted(known)) or 'none'}."
 
 
 def _js_type(value: object) -> str:

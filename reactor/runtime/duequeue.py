@@ -16,7 +16,7 @@ from reactor.engine.catalog import BY_NEXT_TIME, document_id, document_key
 from reactor.engine.database import Database
 from reactor.engine.snapshot import stands_at
 from reactor.limits import MAX_OUTAGE_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
-from reactor.ports import Alarms, Clock
+from reactor.ports import Alarms, Clock, after
 from reactor.runtime.runqueue import RunQueue
 from reactor.values.keys import lower_bound
 from reactor.values.stored import decode_object
@@ -83,7 +83,7 @@ class DueQueue:
         if self._is_paused or not self._is_open:
             return
         self._is_paused = True
-        self._wake_at(self._clock.now_ns() + int(self._pause_seconds * 1e9))
+        self._wake_at(after(self._clock, self._pause_seconds))
         self._pause_seconds = min(2 * self._pause_seconds, MAX_OUTAGE_BACKOFF_SECONDS)
 
     @property

@@ -1,39 +1,26 @@
 """Environment variables as functions read them: `env["NAME"]`.
 
-Owns the mapping that user code sees, and what a look at it depends on: the row of that name, whether or not there is
-one, and where there is none what stands in for it. So a change of one variable reruns exactly what has read it, and a
-mutation that has read it conflicts. A variable comes from the table `_environment_variables`, else from the process
-(`[tool.reactor] env`, read when the project is loaded); two are built in. Used by runs, actions and the loader; what
-may be stored is the matter of `variables`.
+Owns the mapping that user code sees, and what a look at it depends on: the document of that name, whether or not there
+is one (`variables`), and where there is none what stands in for it. So a change of one variable reruns exactly what has
+read it, and a mutation that has read it conflicts. A variable comes from the table `_environment_variables`, else from
+the process (`[tool.reactor] env`, read when the project is loaded); two are built in. Used by scopes, actions,
+components and the loader.
 """
 
 import fnmatch
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, final
 
-from reactor.engine.catalog import ENVIRONMENT_VARIABLES, SYSTEM_TABLES, Table
-from reactor.engine.database import Database
-from reactor.engine.keyrange import EVERYTHING
-from reactor.engine.systemdocs import put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import EnvironmentVariableMissing, InvalidArgument
-from reactor.limits import MAX_VARIABLES
 from reactor.runtime.determinism import ambient, host_urandom
 from reactor.runtime.origins import Origins
-from reactor.values.ids import INTERNAL_ID_BYTES, encode_id
-from reactor.values.stored import decode_object
-from reactor.values.types import Value
+from reactor.runtime.variables import BUILT_IN, CLOUD_URL, DEFAULTS, SITE_URL, read_variable, read_variables
 
-CLOUD_URL: Final = "CONVEX_CLOUD_URL"
-SITE_URL: Final = "CONVEX_SITE_URL"
-BUILT_IN: Final = frozenset({CLOUD_URL, SITE_URL})
 OUTSIDE: Final = (
     "Environment variables belong to a deployment and can be read while one of its functions runs, not at import time: "
     "move the read into the function. (For configuration that is read when it is needed, env.ref({name!r}) names one.)"
 )
-_NUMBER: Final = SYSTEM_TABLES[ENVIRONMENT_VARIABLES]
 
 
 class Environment(Mapping[str, str]):
@@ -82,17 +69,17 @@ class TransactionEnvironment(Environment):
         """Return the value of a variable, or None."""
         found = self._built_in.get(name)
         if found is None:
-            row = read_row(self._transaction, name)
+            row = read_variable(self._transaction, name)
             found = self._default(name) if row is None else str(row["value"])
         return found
 
     def everything(self) -> Mapping[str, str]:
         """Return all variables, sorted by name."""
-        stored = {str(row["name"]): str(row["value"]) for row in read_rows(self._transaction)}
+        stored = {str(row["name"]): str(row["value"]) for row in read_variables(self._transaction)}
         return dict(sorted((self._defaults | stored | self._built_in).items()))  # type: ignore[operator]
 
     def _default(self, name: str) -> str | None:
-        read_row(self._transaction, DEFAULTS)
+        read_variable(self._transaction, DEFAULTS)
         return self._defaults.get(name)
 
 
@@ -185,58 +172,6 @@ class CurrentEnvironment(Mapping[str, str]):
 
 
 env: Final = CurrentEnvironment()
-
-
-# Rows. The id of one follows from its name, so that a look at a name which is not there is a look at one key.
-
-DEFAULTS: Final = ""  # no variable has this name: the row that is touched when what stands in for others has changed
-
-
-@lru_cache(maxsize=4 * MAX_VARIABLES)
-def row_id(name: str) -> str:
-    """Return the id of the row of a variable."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return encode_id(_NUMBER, digest[:INTERNAL_ID_BYTES])
-
-
-def read_row(transaction: Transaction, name: str) -> dict[str, Value] | None:
-    """Return the row of a variable, or None."""
-    return read_system(transaction, _table(transaction), row_id(name))
-
-
-def read_rows(transaction: Transaction) -> Sequence[dict[str, Value]]:
-    """Return the rows of all variables, sorted by name."""
-    index = _table(transaction).by_id
-    transaction.record_scan(index, EVERYTHING, False, None)
-    chunks = transaction.scan(index, EVERYTHING.start, EVERYTHING.end, False, MAX_VARIABLES + 1)
-    rows = [decode_object(data) for chunk in chunks for _, data in chunk.rows]
-    return sorted((row for row in rows if row["name"] != DEFAULTS), key=lambda row: str(row["name"]))
-
-
-def touch_defaults(database: Database, transaction: Transaction) -> None:
-    """Make everything stale that has asked for a variable which is not set: what stands in for it may have changed."""
-    row = read_row(transaction, DEFAULTS)
-    count = 0.0 if row is None else row["value"]
-    assert isinstance(count, float)
-    put_row(database, transaction, DEFAULTS, count + 1, row)
-
-
-def put_row(
-    database: Database, transaction: Transaction, name: str, value: Value, before: dict[str, Value] | None
-) -> None:
-    """Stage the row of a variable, or with None its removal; `before` is what `read_row` gave."""
-    fields: dict[str, Value] | None = None
-    if value is not None:
-        created = database.creation_time(transaction) if before is None else before["_creationTime"]
-        fields = {"_id": row_id(name), "_creationTime": created, "name": name, "value": value}
-    put_system(transaction, _table(transaction), before, fields)
-
-
-def _table(transaction: Transaction) -> Table:
-    return transaction.catalog.by_name[ENVIRONMENT_VARIABLES]
-
-
-# What does not come from rows.
 
 
 def built_in_variables(origins: Origins) -> dict[str, str]:

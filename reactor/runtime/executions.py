@@ -3,17 +3,17 @@
 Owns the coroutine of an async handler and the `ctx` calls it has made. Promises that the first slice runs without a
 current task and in a context of its own, so that nothing in user code can reach the connection that asked; that a
 handler which only uses `ctx` never costs a task; that operations issued side by side run one after the other, in the
-order in which they were issued; and that a call which was never awaited fails the function. Used by the executor
-(`design.md` §4, 1 and 2).
+order in which they were issued; and that a call which was never awaited fails the function. Used by runs and nested
+calls (`design.md` §4, 1 and 2).
 """
 
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
 from contextvars import Context
 from types import FrameType, GeneratorType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from reactor.engine.database import Database
 from reactor.errors import InvalidFunctionCall, UnawaitedCallError
@@ -78,6 +78,8 @@ class Operation(Generic[T]):
 
     __slots__ = ("_execution", "_frame", "_lasti", "_work", "name")
 
+    suspends_itself: ClassVar[bool] = False  # its steps yield what is to be waited for, not just places to be suspended
+
     def __init__(self, execution: "Execution", name: str, work: Callable[[], Step[T] | T], depth: int = 2) -> None:
         frame = sys._getframe(depth)  # the user's line: this constructor, the method of ctx, the user
         # Not its code object: each look at one of these raises an audit event, which costs more than the rest of this.
@@ -106,6 +108,8 @@ class Operation(Generic[T]):
             result = work()
             if type(result) is GeneratorType:  # not `isinstance` of the ABC, which costs as much as a short step
                 step = result
+                if self.suspends_itself:
+                    return (yield from step)  # type: ignore[no-any-return]
                 while True:
                     try:
                         next(step)
@@ -137,29 +141,30 @@ def line_of(frame: FrameType, instruction: int) -> str:
     return f"{code.co_filename}:{line}"
 
 
+class Made(Protocol):
+    """A call on `ctx` that was made: an `Operation`, or an `ActionCall`."""
+
+    name: str
+
+    def where(self) -> str:
+        """Return the file and line of the call."""
+
+
+def never_awaited(calls: Collection[Made], consequence: str) -> UnawaitedCallError:
+    """Return the error of a function that has ended without having awaited `calls`."""
+    places = sorted((call.where(), call.name) for call in calls)
+    listed = ", ".join(f"{name} at {place}" for place, name in places)
+    return UnawaitedCallError(
+        f"{len(places)} call(s) were made but never awaited: {listed}. Write `await` before each; {consequence}"
+    )
+
+
 class NestedCall(Operation[T]):
     """A call of another function in the same transaction, which it owns until it has ended."""
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[Any, None, T]:
-        work: Any = self._work
-        if work is None:
-            raise RuntimeError(f"{self.name} was awaited twice")
-        self._work = None
-        execution = self._execution
-        is_in_line = False
-        try:
-            execution.check_alive()
-            if execution.ambient.tasks:
-                yield from execution.enter()
-                is_in_line = True
-            return (yield from work())  # type: ignore[no-any-return]
-        finally:
-            execution.unawaited.discard(self)
-            self._frame = None
-            if is_in_line:
-                execution.leave()
+    suspends_itself = True
 
 
 def run_to_end(step: Generator[Any, Any, T]) -> T:
@@ -410,12 +415,7 @@ class Execution:
         if self.lost is not None:  # whatever the handler made of it
             error = self.lost
         elif error is None and self.unawaited:
-            calls = sorted(self.unawaited, key=lambda call: call.where())
-            listed = ", ".join(f"{call.name} at {call.where()}" for call in calls)
-            error = UnawaitedCallError(
-                f"{len(calls)} call(s) were made but never awaited: {listed}. Write `await` before each; "
-                "nothing was committed."
-            )
+            error = never_awaited(self.unawaited, "nothing was committed.")
         self.is_alive = False
         self.unawaited.clear()
         return error

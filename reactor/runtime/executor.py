@@ -1,7 +1,8 @@
 """The executor: what a call to a function of the deployed project goes through first.
 
 Owns which kind of run a call becomes, and when it begins. Promises that every outcome is reported exactly once, from
-the engine's thread and never from inside `submit_…`. Used by the live queries and the server.
+the engine's thread and never from inside `submit_…`. Used by the live queries, actions, whatever runs functions by
+itself, and the server.
 """
 
 from collections.abc import Callable

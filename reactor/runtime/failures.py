@@ -2,7 +2,7 @@
 
 Owns the text of error messages sent to clients: the request id line, the error, and the user's frames of the traceback.
 Promises that redaction leaves nothing but the request id, and that the data of a `ReactorError` or `InvalidCursor` is
-never redacted. Used by the executor, and for the answers of HTTP actions.
+never redacted. Used by runs, actions, and whatever runs functions by itself.
 """
 
 import traceback

@@ -2,7 +2,8 @@
 
 Owns which ids are those of files, and the errors of those that are not. Content is for actions, since it takes a disk.
 Promises that a URL is read through the file's document, so that a live query learns when the file is gone, and that
-deleting takes effect with the transaction. Used by `context`.
+deleting takes effect with the transaction. Used by `context`, and where content arrives or is asked for:
+`action_files` and the endpoint for uploads.
 """
 
 import re

@@ -13,13 +13,14 @@ from reactor.errors import (
     FunctionNotFound,
     InvalidArgument,
     InvalidFunctionCall,
+    LimitExceeded,
     ProtocolError,
     ReturnsInvalid,
     ValidationError,
 )
-from reactor.limits import MAX_RESULT_BYTES
-from reactor.runtime.arguments import shown
+from reactor.limits import MAX_CALL_DEPTH, MAX_RESULT_BYTES
 from reactor.runtime.calls import Call
+from reactor.runtime.decorators import KINDS
 from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
 from reactor.runtime.references import author_path
@@ -100,10 +101,23 @@ def _not_found(call: Call) -> FunctionNotFound:
 
 def wrong_kind(function: RegisteredFunction, kind: str) -> InvalidFunctionCall:
     """Return the error of calling a function as another kind than it is."""
-    defined = function.kind.replace("_", " ").title().replace(" ", "")
+    defined = KINDS[function.kind].partition(" ")[2]
     return InvalidFunctionCall(
-        f"Trying to execute {shown(function)} as {kind.capitalize()}, but it is defined as {defined}."
+        f"Trying to execute {function.shown} as {kind.capitalize()}, but it is defined as {defined}."
     )
+
+
+def check_depth(depth: int) -> None:
+    """Check that a function inside `depth` others may call another one.
+
+    Raises:
+        LimitExceeded: it is too deep already.
+    """
+    if depth >= MAX_CALL_DEPTH:
+        raise LimitExceeded(
+            "MaximumCallDepthExceeded",
+            "Cross component call depth limit exceeded. Do you have an infinite loop in your app?",
+        )
 
 
 def read_arguments(function: RegisteredFunction, data: bytes, tables: TableNumbers) -> dict[str, object]:
@@ -113,7 +127,7 @@ def read_arguments(function: RegisteredFunction, data: bytes, tables: TableNumbe
         ArgumentsInvalid: they are no object, too large, or not what the function declares.
     """
     try:
-        args = decode_args(data, shown(function))
+        args = decode_args(data, function.shown)
     except ValidationError as error:
         raise ArgumentsInvalid(str(error)) from None
     validator = function.binder.args
@@ -149,7 +163,7 @@ def encode_in_steps(function: RegisteredFunction, result: object, tables: TableN
     except ValidationError as error:
         if isinstance(result, QueryChain):
             raise InvalidArgument(RETURNED) from None
-        raise ReturnsInvalid(f"Function {shown(function)} return value invalid: {error}") from None
+        raise ReturnsInvalid(f"Function {function.shown} return value invalid: {error}") from None
     if validator is not None and not validator.accepts(normal.value, tables):
         try:
             validator.check(normal.value, tables)
@@ -157,6 +171,6 @@ def encode_in_steps(function: RegisteredFunction, result: object, tables: TableN
             raise ReturnsInvalid(str(error)) from None
     if normal.size > MAX_RESULT_BYTES:
         raise ReturnsInvalid(
-            f"Function {shown(function)} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
+            f"Function {function.shown} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
         )
     return encode_json(normal.value, normal.plain)

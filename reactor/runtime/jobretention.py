@@ -12,7 +12,7 @@ from reactor.engine.database import Database
 from reactor.engine.systemdocs import put_system, read_system
 from reactor.errors import Unavailable
 from reactor.limits import RETENTION_BATCH_DOCUMENTS, RETENTION_REST_SECONDS, RETENTION_STEP_DOCUMENTS
-from reactor.ports import Alarms, Clock
+from reactor.ports import Alarms, Clock, after, wall_ms
 from reactor.runtime.runqueue import RunQueue
 from reactor.values.keys import lower_bound
 from reactor.values.stored import decode_object
@@ -75,10 +75,10 @@ class JobRetention:
             return
         database = self._database
         self._is_waiting = False
-        end = lower_bound(b"", self._clock.now_ns() / 1_000_000 - self._keep_ms, False)
+        end = lower_bound(b"", wall_ms(self._clock) - self._keep_ms, False)
         keys = self._index.keys.chunk(_FIRST, end, RETENTION_STEP_DOCUMENTS)
         if database.publisher.refusal() is not None:
-            self._wait_until(self._clock.now_ns() + int(RETENTION_REST_SECONDS * 1e9))
+            self._wait_until(after(self._clock, RETENTION_REST_SECONDS))
             return
         try:
             transaction = database.begin_mutation()
@@ -99,4 +99,4 @@ class JobRetention:
             self._queue.background(self._step)
         else:
             self._removed = 0
-            self._wait_until(self._clock.now_ns() + int(RETENTION_REST_SECONDS * 1e9))
+            self._wait_until(after(self._clock, RETENTION_REST_SECONDS))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from reactor.engine.transaction import Transaction
 from reactor.errors import Error, Unavailable
 from reactor.limits import MIN_JOB_BACKOFF_SECONDS
-from reactor.ports import Alarms, Clock
+from reactor.ports import Alarms, Clock, after
 from reactor.runtime.calls import Call, Failure, Outcome, Success
 from reactor.runtime.executor import Executor
 from reactor.runtime.logs import log_unheard
@@ -108,5 +108,4 @@ class MarkedAction:
         database.publisher.when_durable(recorded_ts, self._over, lambda error: self._later(outcome))
 
     def _later(self, outcome: Outcome) -> None:
-        when_ns = self._clock.now_ns() + int(MIN_JOB_BACKOFF_SECONDS * 1e9)
-        self._alarms.call_at(when_ns, lambda: self._write_down(outcome))
+        self._alarms.call_at(after(self._clock, MIN_JOB_BACKOFF_SECONDS), lambda: self._write_down(outcome))

@@ -7,31 +7,26 @@ by runs.
 """
 
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
-from reactor.errors import (
-    InvalidFunctionCall,
-    LimitExceeded,
-)
-from reactor.limits import MAX_CALL_DEPTH
+from reactor.errors import InvalidFunctionCall
 from reactor.runtime.access import Access
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import ANONYMOUS, Call, Identity
 from reactor.runtime.context import make_context
+from reactor.runtime.decorators import KINDS
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
-from reactor.runtime.invocation import encode_result, read_arguments, wrong_kind
+from reactor.runtime.invocation import check_depth, encode_result, read_arguments, wrong_kind
 from reactor.runtime.logs import NestedLog
 from reactor.runtime.ruled import RuledDocuments
 from reactor.runtime.subtasks import supervise
 from reactor.runtime.targets import find_target
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_json
-
-KINDS: Final = {"query": "a Query", "mutation": "a Mutation", "action": "an Action", "http_action": "an HttpAction"}
 
 
 class Outer(Protocol):
@@ -119,11 +114,7 @@ def call_nested(
     """
     transaction, version = outer.transaction, outer.version
     assert version is not None
-    if parent.depth >= MAX_CALL_DEPTH:
-        raise LimitExceeded(
-            "MaximumCallDepthExceeded",
-            "Cross component call depth limit exceeded. Do you have an infinite loop in your app?",
-        )
+    check_depth(parent.depth)
     scope = parent.documents.scope
     target = find_target(version, transaction, scope, function)
     if target.kind not in ("query", parent.ambient.kind):

@@ -1,7 +1,7 @@
 """Queries: the chain that begins with `ctx.db.query(table)`, in its async and its blocking form.
 
 Owns the grammar of the chain: what may follow what, how often, and that each link is used once. Nothing is read before
-a result is asked for. Used by `runtime/context`.
+a result is asked for. Used by `readers`.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping

@@ -2,7 +2,7 @@
 
 Owns which functions a module exports, under which names, and how a typed path finds one: exactly, else folded. Promises
 that no two functions answer to one spelling, and that lookups cost a dict probe once a spelling has been seen.
-Used by `loader` (which fills it), `executor`, `cache` and `server`.
+Used by `loader` (which fills it), and by `scopes` for whoever runs functions.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,8 @@ class RegisteredFunction(NamedTuple):
     """A function of this version. `path` is canonical; `digest` changes when anything its module imports does.
 
     `component` is the path of the component instance it runs in, empty for the application; `label` is what logs and
-    reports call the function: its path, behind that of the instance.
+    reports call the function: its path, behind that of the instance. `shown` is what official texts call it:
+    `messages.js:send`.
     """
 
     path: str
@@ -34,6 +35,7 @@ class RegisteredFunction(NamedTuple):
     file: str | None
     line: int | None
     label: str
+    shown: str
     component: str = ""
 
     @property
@@ -82,7 +84,8 @@ class Registry:
             function.module = module
             function.name = name
         text = path.canonical
-        registered = RegisteredFunction(text, function, Binder(function, text), digest, file, line, text)
+        shown = text.replace(":", ".js:")
+        registered = RegisteredFunction(text, function, Binder(function, text), digest, file, line, text, shown)
         self._folded[path.folded] = registered
         self.functions[path.canonical] = registered
 

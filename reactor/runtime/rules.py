@@ -5,7 +5,6 @@ Owns `define_rules`, the shape of its argument, and the check against the schema
 (`docs/design/19-row-rules.md`).
 """
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 from reactor.errors import PushError
 from reactor.schema.definition import Schema
+from reactor.values.names import suggestion
 
 PARAMETERS: Final = MappingProxyType(
     {"read": ("ctx", "doc"), "insert": ("ctx", "doc"), "update": ("ctx", "old", "new"), "delete": ("ctx", "doc")}
@@ -80,7 +80,8 @@ class Rules:
             if name.startswith("_"):
                 text = f"rules are for tables of the schema, not for the system table {name!r}"
             else:
-                text = f"there are rules for a table {name!r} that the schema does not have.{_nearest(name, schema)}"
+                hint = suggestion(name, schema.tables)
+                text = f"there are rules for a table {name!r} that the schema does not have. {hint}"
             raise PushError(text, file=file, line=line)
 
 
@@ -120,10 +121,9 @@ def define_rules(tables: Mapping[str, Mapping[str, Verdict]], *, user: Verdict |
 def _rule(table: str, operation: str, function: Verdict, place: Place) -> Rule:
     parameters = PARAMETERS.get(operation)
     if parameters is None:
-        close = difflib.get_close_matches(operation, PARAMETERS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the operations are {', '.join(PARAMETERS)}."
         file, line = Rule(function).place(place)
-        raise PushError(f"the rules of table {table!r} have no operation {operation!r}; {hint}", file=file, line=line)
+        hint = suggestion(operation, PARAMETERS, "The operations are")
+        raise PushError(f"the rules of table {table!r} have no operation {operation!r}. {hint}", file=file, line=line)
     return _checked(function, f"the {operation} rule of table {table!r}", parameters, place)
 
 
@@ -144,8 +144,3 @@ def _checked(function: Verdict, what: str, parameters: tuple[str, ...], place: P
             f"{what} is called with ({', '.join(parameters)}), but it takes {signature}", file=file, line=line
         ) from None
     return rule
-
-
-def _nearest(name: str, schema: Schema) -> str:
-    close = difflib.get_close_matches(name, schema.tables, n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" It has: {', '.join(sorted(schema.tables)) or 'none'}."

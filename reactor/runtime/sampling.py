@@ -268,7 +268,7 @@ def _view(runner: Runner, surroundings: Ambient, recorder: Recorder) -> Runner:
     """Return the runner as one repeat sees it: all of it is shared but what must leave no trace."""
     view = copy.copy(runner)
     view.queue = cast(RunQueue, Behind(runner.queue))
-    view.database = cast(Database, Replay(recorder, surroundings.now_ns / 1_000_000))
+    view.database = cast(Database, Replay(recorder, surroundings.now_ms))
     view.sample_at = sys.maxsize
     setattr(view, "ambient", lambda kind, source: surroundings.again(UnheardLog(), source))  # noqa: B010 (it is a method)
     return view

@@ -4,10 +4,9 @@ Owns the life of a job after it was scheduled. Promises that a mutation takes ef
 of the job is committed together with it; that an action begins at most once, since that it runs is durable before; that
 jobs begin in the order of their times, so many at a time; and that they stand in the run queue behind requests, one
 step at a time. What the function itself fails with ends the job; what the system fails with puts it off. Why:
-`docs/design/16-scheduled.md`. Used by the host.
+`docs/design/16-scheduled.md`. Used by `schedulers`.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import Error, OutcomeUnknown, Overloaded, ProtocolError, StorageError, Unavailable
 from reactor.limits import MAX_JOB_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
-from reactor.ports import Alarms, Clock
+from reactor.ports import Alarms, Clock, wall_ms
 from reactor.runtime.calls import Call, Failure, Outcome, Success
 from reactor.runtime.claims import ClaimedMutation
 from reactor.runtime.determinism import Ambient
@@ -26,6 +25,7 @@ from reactor.runtime.failures import text_for_owner
 from reactor.runtime.jobretention import JobRetention
 from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job
 from reactor.runtime.markedactions import MarkedAction
+from reactor.runtime.underway import Underway
 from reactor.storage import failpoints
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ class Scheduler:
         self._clock = clock
         self._alarms = alarms
         self._retention = JobRetention(database, executor.queue, clock, alarms, self._table)
-        self._mutations = 0  # that run
-        self._stopped: asyncio.Future[None] | None = None
+        self._mutations = Underway()
 
     def start(self) -> None:
         """Begin to run what is due."""
@@ -70,9 +69,7 @@ class Scheduler:
     async def stop(self) -> None:
         """Begin nothing more, and wait for the mutations that run. Actions are ended by who runs them."""
         self.close()
-        if self._mutations:
-            self._stopped = asyncio.get_running_loop().create_future()
-            await self._stopped
+        await self._mutations.none()
 
     async def settled(self) -> None:
         """Wait until no scheduled function runs or is due, and everything is durable."""
@@ -111,8 +108,8 @@ class Scheduler:
         elif function is None:
             self._fail(job_id, f"Could not find function for '{job['name']}'.")
         elif function.kind == "mutation":
-            self._mutations += 1
-            claim = JobClaim(self._now_ms, job_id)
+            self._mutations.begin()
+            claim = JobClaim(self._clock, job_id)
             ClaimedMutation(self._executor, call, claim, partial(self._mutation_ended, job_id)).begin()
         elif function.kind == "action":
             MarkedAction(
@@ -133,7 +130,6 @@ class Scheduler:
             )
 
     def _mutation_ended(self, job_id: str, outcome: Outcome | None, rests_on: int) -> None:
-        self._mutations -= 1
         if isinstance(outcome, Success):
             self.due.works()
             # Its place is taken only now: jobs that ran ahead of the disk would keep everybody's answers waiting.
@@ -147,8 +143,7 @@ class Scheduler:
             self.due.finished(job_id)
         else:
             self._refused(job_id, outcome.error)
-        if self._stopped is not None and not self._mutations and not self._stopped.done():
-            self._stopped.set_result(None)
+        self._mutations.end()
 
     def _lost(self, job_id: str, error: Error) -> None:
         """What was committed was undone, the end of the job with it."""
@@ -180,7 +175,7 @@ class Scheduler:
         job = read_job(transaction, job_id)
         if job is None or job["state"]["kind"] != "inProgress":
             return
-        now_ms = self._now_ms()
+        now_ms = wall_ms(self._clock)
         if isinstance(outcome, Success):
             end_job(transaction, job, "success", now_ms)
             return
@@ -197,7 +192,7 @@ class Scheduler:
 
         def end(transaction: Transaction, job: Job) -> None:
             log.warning("scheduled function %s failed: %s", job["name"], error)
-            end_job(transaction, job, "failed", self._now_ms(), error)
+            end_job(transaction, job, "failed", wall_ms(self._clock), error)
 
         ended_ts = self._change(job_id, end)
         over = partial(self.due.finished, job_id)
@@ -209,7 +204,7 @@ class Scheduler:
         def put_off(transaction: Transaction, job: Job) -> None:
             failures = float(job.get("failures", 0.0))
             seconds = min(MIN_JOB_BACKOFF_SECONDS * 2.0**failures, MAX_JOB_BACKOFF_SECONDS)
-            next_ms = self._now_ms() + seconds * 1000
+            next_ms = wall_ms(self._clock) + seconds * 1000
             put_job(transaction, job, nextTime=next_ms, failures=min(failures + 1, 32.0))
 
         self._change(job_id, put_off)
@@ -230,15 +225,12 @@ class Scheduler:
         stage(transaction, job)
         return database.committer.commit(transaction, source="")
 
-    def _now_ms(self) -> float:
-        return self._clock.now_ns() / 1_000_000
-
 
 class JobClaim:
     """The claim of a scheduled mutation on its job."""
 
-    def __init__(self, now_ms: Callable[[], float], job_id: str) -> None:
-        self._now_ms = now_ms
+    def __init__(self, clock: Clock, job_id: str) -> None:
+        self._clock = clock
         self._job_id = job_id
 
     def take(self, transaction: Transaction) -> bool:
@@ -253,4 +245,4 @@ class JobClaim:
         """Stage that the job has ended well."""
         job = read_job(transaction, self._job_id)
         assert job is not None, "only the scheduler removes one, when it has ended"
-        end_job(transaction, job, "success", self._now_ms())
+        end_job(transaction, job, "success", wall_ms(self._clock))

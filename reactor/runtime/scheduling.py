@@ -19,7 +19,7 @@ from reactor.limits import (
     MAX_SCHEDULED_DAYS,
     MAX_SCHEDULED_FUNCTIONS,
 )
-from reactor.runtime.arguments import encode_arguments, shown
+from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
 from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job
@@ -205,7 +205,7 @@ def _schedule(
     data = encode_arguments(target, args, named)
     owner, transaction = execution.owner, execution.documents.transaction
     database = owner.database
-    now_ms = execution.ambient.now_ns / 1_000_000
+    now_ms = execution.ambient.now_ms
     scheduled_ms = when(now_ms)
     if abs(scheduled_ms - now_ms) > _FURTHEST_MS:
         where = "future" if scheduled_ms > now_ms else "past"
@@ -232,7 +232,7 @@ def _schedule(
         database,
         transaction,
         table,
-        name=shown(target),
+        name=target.shown,
         args=data,
         scheduled_ms=scheduled_ms,
         now_ms=now_ms,
@@ -241,7 +241,7 @@ def _schedule(
     )
     if len(data) > LARGE_SCHEDULED_ARGS_BYTES:
         execution.ambient.log.warn(
-            f"Large arguments of the scheduled function {shown(target)} (actual: {len(data)} bytes, advised: at most "
+            f"Large arguments of the scheduled function {target.shown} (actual: {len(data)} bytes, advised: at most "
             f"{LARGE_SCHEDULED_ARGS_BYTES}). Keep what is large in documents or stored files, and pass its id."
         )
     inserted.documents += 1
@@ -293,4 +293,4 @@ def _cancel(execution: Execution, scheduled_id: object) -> None:
     # That it runs stands in the transaction of nobody but itself: an action's was committed before it began.
     if job["state"]["kind"] == "inProgress" and scheduled_id in transaction.writes:
         raise SchedulingError("ScheduledFunctionCancelingItself", "A mutation cannot cancel itself")
-    end_job(transaction, job, "canceled", execution.ambient.now_ns / 1_000_000)
+    end_job(transaction, job, "canceled", execution.ambient.now_ms)

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from reactor.runtime.decorators import Function, internal_mutation, internal_query
 from reactor.runtime.documents import Documents
-from reactor.runtime.environment import read_row, read_rows
 from reactor.runtime.registry import Registry
-from reactor.runtime.variables import change_variables
+from reactor.runtime.variables import change_variables, read_variable, read_variables
 from reactor.schema.validators import v
 
 CHANGE_VARIABLES: Final = "_system/environment:change"
@@ -26,12 +25,12 @@ def _documents(ctx: Any) -> Documents:
 
 @internal_query(args={})
 def _list_variables(ctx: Any) -> Any:
-    return read_rows(_documents(ctx).transaction)
+    return read_variables(_documents(ctx).transaction)
 
 
 @internal_query(args={"name": v.string()})
 def _get_variable(ctx: Any, name: str) -> Any:
-    row = read_row(_documents(ctx).transaction, name)
+    row = read_variable(_documents(ctx).transaction, name)
     return None if row is None else {"name": row["name"], "value": row["value"]}
 
 

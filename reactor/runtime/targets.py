@@ -2,10 +2,10 @@
 
 Owns the way across components: `components.name.…` leads down to the public functions of a child, a function handle
 (`function://<id>#<name>`) to any function it was made for, and everything else stays in the instance of the caller.
-Promises that whatever the answer depends on is in the read set. Used by `invocation`, `nested` and actions.
+Promises that whatever the answer depends on is in the read set. Used wherever server code names a function, and by the
+push, which makes the handles.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -20,6 +20,7 @@ from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.scopes import Scope
 from reactor.runtime.versions import Version
 from reactor.values.ids import decode_id
+from reactor.values.names import suggestion
 
 HANDLE: Final = "function://"
 
@@ -58,9 +59,8 @@ def find_scope(version: Version, transaction: Transaction | None, component: str
     if scope is None:
         if transaction is not None:
             version.depend_on_deployment(transaction)
-        mounted = sorted(path for path in version.scopes if path)
-        close = difflib.get_close_matches(component, mounted, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Mounted are: {', '.join(mounted) or 'none'}."
+        mounted = [path for path in version.scopes if path]
+        hint = suggestion(component, mounted, "Mounted are")
         raise FunctionNotFound(f"Component path '{component}' not found. {hint}")
     return scope
 

@@ -2,7 +2,7 @@
 
 Owns the deployed versions that some reader may still need. Promises that a run at timestamp T uses the version that was
 deployed by the newest commit at or before T, so that a query at the durable timestamp never runs code whose deployment
-is not durable yet. Used by the executor; filled by the host when it pushes.
+is not durable yet. Used by whoever runs functions; filled by the push.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,12 @@
 """What fields, tables and indexes may be called.
 
-Owns the name rules and their error texts. Used wherever a name enters: documents, schema, index paths, calls.
+Owns the name rules and their error texts, and what is said of a name that nothing has. Used wherever a name enters:
+documents, schema, index paths, calls.
 """
 
+import difflib
 import re
+from collections.abc import Collection
 
 from reactor.errors import ValidationError
 from reactor.limits import MAX_FIELD_NAME_BYTES, MAX_IDENTIFIER_LENGTH
@@ -71,3 +74,9 @@ def parse_field_path(text: str) -> tuple[str, ...]:
     for part in parts:
         check_identifier(part)
     return parts
+
+
+def suggestion(name: str, known: Collection[str], before_all: str = "It has") -> str:
+    """Return the sentence for who asked for `name`, which is none of `known`: the nearest of them, or else all."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"{before_all}: {', '.join(sorted(known)) or 'none'}."

@@ -71,8 +71,7 @@ class Bench:
         collector: Any = self.host.services[0]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        while collector._running:
-            await collector._at_rest.wait()
+        await collector._running.none()
 
 
 @asynccontextmanager

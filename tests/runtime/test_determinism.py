@@ -214,8 +214,6 @@ def test_ctx_reads_the_same_clock() -> None:
     found = surroundings()
     assert found.read_clock() == MOMENT
     assert found.looked_at_clock
-    found.looked_at_clock = False
-    assert not found.looked_at_clock
 
 
 def test_the_log_is_found_in_every_kind_of_execution() -> None:

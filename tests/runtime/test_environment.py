@@ -26,10 +26,10 @@ from reactor.limits import (
     MAX_VARIABLES_BYTES,
     Limits,
 )
-from reactor.runtime.environment import BUILT_IN, env, row_id
+from reactor.runtime.environment import env
 from reactor.runtime.loader import ProjectLoader
 from reactor.runtime.system_functions import CHANGE_VARIABLES, GET_VARIABLE, LIST_VARIABLES
-from reactor.runtime.variables import _check_name
+from reactor.runtime.variables import BUILT_IN, _check_name, variable_id
 from reactor.testing.deployment import MemoryDeployment
 from tests.runtime.hosts import Bench, open_bench, project_files, value_of
 from tests.runtime.projects import write
@@ -508,4 +508,4 @@ def test_a_name_is_one_or_is_refused(name: str) -> None:
     except LimitExceeded:
         return
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,255}", name)
-    assert len(row_id(name)) == len(row_id("A"))
+    assert len(variable_id(name)) == len(variable_id("A"))

@@ -204,9 +204,7 @@ async def leaves_a_task(ctx):
 )
 
 
-@pytest.mark.parametrize(
-    "name", ["calls", "calls_plainly", "calls_actions", "fails", "fails_plainly", "leaves_a_task"]
-)
+@pytest.mark.parametrize("name", ["calls", "calls_plainly", "calls_actions", "fails", "fails_plainly", "leaves_a_task"])
 async def test_nor_does_an_action(tmp_path: Path, garbage: list[object], name: str) -> None:
     """Its log lines alone may be megabytes."""
     async with open_bench(tmp_path, ACTIONS) as bench:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reactor.runtime.context import BlockingDatabaseWriter
 from reactor.runtime.pages import PageOptions
 from reactor.runtime.queries import QueryChain
+from reactor.runtime.readers import BlockingDatabaseWriter
 from reactor.runtime.scans import Selection
 from reactor.values.json import json_from_value
 from reactor.values.stored import normalise

@@ -609,7 +609,7 @@ async def test_a_rule_that_fails_denies_and_only_the_servers_log_says_why(
     assert "schema.py" in text
     assert "A row rule returned a BlockingQuery" in text
     assert "A row rule can't call other functions" in text
-    assert "A row rule made calls that it never awaited: db.get() at" in text
+    assert "1 call(s) were made but never awaited: db.get() at" in text
 
 
 async def test_the_applications_own_error_passes(bench: Bench) -> None:

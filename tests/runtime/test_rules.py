@@ -41,12 +41,12 @@ def files(rules: str) -> dict[str, str]:
         (
             'rules = define_rules({"messages": {\n    "raed": lambda ctx, doc: True}})',
             4,
-            "the rules of table 'messages' have no operation 'raed'; did you mean 'read'?",
+            "the rules of table 'messages' have no operation 'raed'. Did you mean 'read'?",
         ),
         (
             'rules = define_rules({"messages": {"modify": 1}})',
             3,
-            "the rules of table 'messages' have no operation 'modify'; the operations are read, insert, update, ",
+            "the rules of table 'messages' have no operation 'modify'. The operations are: delete, insert, read, ",
         ),
         (
             'rules = define_rules({"messages": {"read": True}})',

@@ -62,7 +62,7 @@ class FailingDeployment(Deployment):
         super().__init__(project, data=":memory:", limits=Limits(**limits))
         self.storage = FaultyPersistence(MemoryPersistence())
 
-    def _persistence(self) -> Persistence:
+    def _persistence(self, directory: Path | None) -> Persistence:
         return self.storage
 
     async def has_run(self, *names: str) -> None:
