@@ -10,6 +10,7 @@ import queue
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -160,7 +161,7 @@ class AsyncPort(Port):
             request, receive = prepare()
             loop = asyncio.get_running_loop()
             future: asyncio.Future[Outcome] = loop.create_future()
-            withdraw = action.send(request, lambda outcome: _deliver(loop, future, outcome))
+            withdraw = action.send(request, partial(_deliver, loop, future))
             try:
                 await future
             except BaseException:

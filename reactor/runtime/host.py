@@ -23,7 +23,7 @@ from reactor.runtime.actions import Actions
 from reactor.runtime.cache import LiveQueries
 from reactor.runtime.collector import Collector
 from reactor.runtime.cronrunner import CronRunner
-from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables, read_rows
+from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
 from reactor.runtime.executor import Executor
 from reactor.runtime.http_actions import HttpRunner
 from reactor.runtime.loader import Project
@@ -33,7 +33,7 @@ from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
 from reactor.runtime.schedulers import Schedulers
 from reactor.runtime.stored_files import Files
-from reactor.runtime.variables import change_variables
+from reactor.runtime.variables import change_variables, read_variables
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
 from reactor.storage.blobs_memory import MemoryBlobs
@@ -227,7 +227,7 @@ class Host:
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that are set, while no function can."""
-        return {str(row["name"]): str(row["value"]) for row in read_rows(self.database.begin_query())}
+        return {str(row["name"]): str(row["value"]) for row in read_variables(self.database.begin_query())}
 
     async def close(self) -> None:
         """Stop the services, wait until everything applied is durable, then release storage and the loaded project."""
