@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reactor.errors import InvalidArgument
-from reactor.server.http.bridge import READ_AHEAD_BYTES, Bridge
+from reactor.server.http.bridge import LEAST_BYTES, READ_AHEAD_BYTES, Bridge
 
 pytestmark = pytest.mark.asyncio
 
@@ -79,6 +79,22 @@ async def test_no_more_of_the_body_is_read_than_may_be_held() -> None:
         return size
 
     assert await act(bridge, work) == 25 * READ_AHEAD_BYTES
+
+
+async def test_tiny_parts_of_the_body_count_what_they_take() -> None:
+    server = Server(*[body(b"xx") for _ in range(1000)], body(b"", more=False))
+    bridge = Bridge("POST", server.receive, server.send, 1 << 30)
+
+    async def work() -> int:
+        for _ in range(20):
+            await turns()
+        assert server.asked == READ_AHEAD_BYTES // LEAST_BYTES
+        size = 0
+        while (message := await bridge.receive())["more_body"]:
+            size += len(message["body"])
+        return size
+
+    assert await act(bridge, work) == 2000
 
 
 async def test_the_action_waits_until_the_server_takes_what_it_sends() -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp
@@ -18,6 +20,7 @@ from reactor.limits import MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, Limits
 from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.server.backend import Backend
+from reactor.server.http.bodies import read_body
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
@@ -589,3 +592,21 @@ async def test_an_echo_waits_for_a_place_like_a_call() -> None:
     site.functions.unanswered[0](Success(value=INT64, ts=5))
     assert (await waiting).status_code == 200
     assert (await site.post("/echo", {})).status_code == 200
+
+
+async def test_a_body_that_comes_in_tiny_parts_takes_its_size() -> None:
+    parts = 50_000
+    left = parts
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"%03d" % (left % 1000), "more_body": left > 0}
+
+    tracemalloc.start()
+    try:
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        assert len(await read_body(request, MAX_HTTP_BODY_BYTES)) == 3 * parts
+        assert tracemalloc.get_traced_memory()[1] < 6 * 3 * parts
+    finally:
+        tracemalloc.stop()

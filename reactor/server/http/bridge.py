@@ -21,6 +21,7 @@ from reactor.limits import KIB
 T = TypeVar("T")
 
 READ_AHEAD_BYTES: Final = 64 * KIB
+LEAST_BYTES: Final = 512  # that a part of the body counts, which takes as much memory even if it holds one
 TOO_LARGE: Final = "RequestTooLarge"
 
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
@@ -95,7 +96,7 @@ class Bridge:
                 is_wanted = False
                 self._post(self._arrived, _REFUSED)
                 continue
-            self._held += length
+            self._held += _weight(length)
             self._post(self._arrived, message)
             while self._held >= READ_AHEAD_BYTES:
                 self._room.clear()
@@ -133,8 +134,8 @@ class Bridge:
             await self._near_send(_END_OF_RESPONSE)
             self._post(self._lost)
 
-    def _taken(self, length: int) -> None:
-        self._held -= length
+    def _taken(self, weight: int) -> None:
+        self._held -= weight
         self._room.set()
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
@@ -165,7 +166,7 @@ class Bridge:
         message = self._inbox.popleft()
         length = len(message.get("body", b""))
         if length:
-            self._near.call_soon_threadsafe(self._taken, length)
+            self._near.call_soon_threadsafe(self._taken, _weight(length))
         return message
 
     async def until_gone(self) -> Message:
@@ -208,6 +209,10 @@ def too_large(max_bytes: int) -> LimitExceeded:
         f"The request body is larger than {max_bytes} bytes, the limit (REACTOR_HTTP_ACTION_BYTES). "
         "Larger files go through an upload URL of file storage.",
     )
+
+
+def _weight(length: int) -> int:
+    return max(length, LEAST_BYTES) if length else 0
 
 
 def _settle(taken: asyncio.Future[None], problem: Exception | None) -> None:
