@@ -72,9 +72,6 @@ class Stage(Protocol):
     def post(self, callback: Callable[..., None], *args: Any) -> bool:
         """Have `callback` called on the engine's thread; False when it has closed. From any thread."""
 
-    def begin(self, run: "ActionRun") -> None:
-        """Start `run`, which has a place now."""
-
     def interrupt(self, run: "ActionRun") -> None:
         """Cancel a run that has begun on an event loop."""
 

@@ -2,8 +2,8 @@
 
 Owns the parts below the server and their life: storage is opened first and closed last. This is where they are joined,
 and in three ways only. A part gets what it needs by its constructor; the executor, through which results and actions
-run what they need, gets these two by `join`; and who only wants to hear of something adds itself to a list (`on_…`,
-`after_…`) of whoever knows. Used by `server/app`, which adds sockets, and by tests.
+run what they need, gets these two by `join`; and who only wants to hear of something says so to whoever knows (a
+list named `on_…` or `after_…`, or `sample_after`). Used by `server/app`, which adds sockets, and by tests.
 """
 
 import asyncio

@@ -94,9 +94,14 @@ class Runner:
         self.stats = ExecutorStats()
         self.waiting = 0  # mutations that wait for room in the undurable tail
         self.begun = 0  # runs of queries, and attempts at mutations
-        self.sample_at = sys.maxsize  # the next of them to be repeated; the sampler takes this over
+        self.sample_at = sys.maxsize  # the next of them to be repeated
         self.take_sample: Callable[[Run], None] = no_sample
         self._clock = clock
+
+    def sample_after(self, runs: int, take: Callable[["Run"], None]) -> None:
+        """Hand the last of the next so many runs to `take` when it begins."""
+        self.sample_at = self.begun + runs
+        self.take_sample = take
 
     def ambient(self, kind: RunKind, source: Source) -> Ambient:
         """Return the surroundings of one execution: frozen clock, chance of its own, empty log."""

@@ -145,13 +145,11 @@ class Sampler:
         self._clock = clock
         self._reported: dict[str, object] = {}  # path of a function -> its code
         self._quiet_until = 0.0
-        runner.sample_at = runner.begun + every
-        runner.take_sample = self.take
+        runner.sample_after(every, self.take)
 
     def take(self, run: Run) -> None:
         """Sample a run that is about to begin."""
-        runner = run.runner
-        runner.sample_at = runner.begun + self.every
+        run.runner.sample_after(self.every, self.take)
         # A handler that is no function of the project may do as it likes: it is run once.
         if run.handler is None and run.can_be_repeated and self.waiting < MAX_REPEATS_WAITING:
             Sample(self, run)

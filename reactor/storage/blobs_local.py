@@ -16,6 +16,7 @@ from typing import Final
 
 from reactor.errors import StorageError
 from reactor.storage import failpoints
+from reactor.storage.folders import make_folder, sync_folder
 from reactor.storage.interface import FoundBlob, Written, check_blob_key
 
 FOLDER: Final = "storage"
@@ -45,7 +46,7 @@ class LocalBlobs:
         """See `BlobStore.write`."""
         path = self._path(key)
         try:
-            _make_folder(self._unfinished)
+            make_folder(self._unfinished)
             return _FileWriter(self._unfinished / key, path)
         except OSError as error:
             raise _trouble("a file can't be made", self._unfinished, error) from error
@@ -117,9 +118,9 @@ class _FileWriter:
             self._file.close()
             if failpoints.armed is not None:
                 failpoints.armed("upload: before the rename")
-            _make_folder(self._path.parent)
+            make_folder(self._path.parent)
             os.rename(self._unfinished, self._path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as error:
             raise _trouble("a file can't be written", self._path, error) from error
         if failpoints.armed is not None:
@@ -155,23 +156,6 @@ class _FileReader:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each durable in its own."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _trouble(what: str, where: Path, error: OSError) -> StorageError:

@@ -5,7 +5,6 @@ newer version is left alone, and that each step happens whole or not at all. Use
 """
 
 import logging
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reactor.errors import StorageError
+from reactor.storage.folders import sync_folder
 from reactor.storage.sqlite_connection import SqliteConnection
 
 _logger = logging.getLogger("reactor.storage")
@@ -71,7 +71,7 @@ async def prepare(connection: SqliteConnection, path: Path) -> None:
             )
     await _give_pages_back(connection, path)
     if not version:
-        _sync_directory(path.parent)
+        sync_folder(path.parent)
 
 
 async def _give_pages_back(connection: SqliteConnection, path: Path) -> None:
@@ -91,12 +91,3 @@ def _statements(script: str) -> Iterator[str]:
     for sql in re.split(r";[ \t]*$", script, flags=re.MULTILINE):
         if sql.strip():
             yield sql
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the names of new files durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
