@@ -142,7 +142,7 @@ class DevSession:
         try:
             report = await self._deployment.reload()
         except Error as error:
-            self._watch.after_failure()
+            self._watch.after_failure(self._deployment.files)
             show(error, self._project)
             if isinstance(error, PushError):
                 say("The last good version keeps serving." if self._watch.has_loaded else "Waiting for an edit.")

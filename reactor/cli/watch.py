@@ -71,15 +71,17 @@ def python_files(folder: Path) -> Iterator[Path]:
 class ProjectWatch:
     """What one project looks like on disk, compared with what it looked like when it was last loaded.
 
-    `sources` are the files that the running version was made from. Until there is one, and while the last edit is
-    broken, every Python file of the project counts: the one that mends it may not have been imported yet.
+    `sources` are the files that the running version was made from, also outside of the project. Until there is one, and
+    while the last edit is broken, every Python file of the project counts, too: the one that mends it may not have been
+    imported yet.
     """
 
     def __init__(self, project: Path, debounce_ms: float) -> None:
         self._project = project
         self._folders = frozenset({project / "functions"})  # each file in them counts, also a new one
         self._debounce_ms = max(1, int(debounce_ms))
-        self._sources: frozenset[Path] | None = None
+        self._sources: frozenset[Path] = frozenset()
+        self._is_broken = True
         self.has_loaded = False
         self._loaded: Stamps = {}
         self._seen: Stamps = {}
@@ -93,15 +95,15 @@ class ProjectWatch:
         """Say what the load that began with `before_load` was made from, and which folders hold functions."""
         self.has_loaded = True
         self._folders = frozenset(folders)
-        self._end_load(frozenset(sources))
+        self._end_load(frozenset(sources), is_broken=False)
 
-    def after_failure(self) -> None:
-        """Say that the load that began with `before_load` failed."""
-        self._end_load(None)
+    def after_failure(self, sources: Iterable[Path]) -> None:
+        """Say that the load that began with `before_load` failed, and what it had read by then."""
+        self._end_load(frozenset(sources), is_broken=True)
 
-    def _end_load(self, sources: frozenset[Path] | None) -> None:
-        self._sources = sources
-        outside = set(sources or ()) - self._seen.keys()
+    def _end_load(self, sources: frozenset[Path], *, is_broken: bool) -> None:
+        self._sources, self._is_broken = sources, is_broken
+        outside = sources - self._seen.keys()
         self._loaded = self._seen | look(outside, {})
 
     def is_current(self) -> bool:
@@ -123,8 +125,8 @@ class ProjectWatch:
                 return
 
     def _files(self) -> set[Path]:
-        if self._sources is None:
-            return {*python_files(self._project), self._project / "pyproject.toml"}
+        if self._is_broken:
+            return {*self._sources, *python_files(self._project), self._project / "pyproject.toml"}
         functions = (file for folder in self._folders for file in python_files(folder))
         return {*self._sources, *functions, self._project / "pyproject.toml"}
 

@@ -59,7 +59,8 @@ def find_scope(version: Version, transaction: Transaction | None, component: str
     if scope is None:
         if transaction is not None:
             version.depend_on_deployment(transaction)
-        mounted = [path for path in version.scopes if path]
+        parent = component.rpartition("/")[0]  # whose code can name nothing but what is mounted beside this
+        mounted = [path for path in version.scopes if path and path.rpartition("/")[0] == parent]
         hint = suggestion(component, mounted, "Mounted are")
         raise FunctionNotFound(f"Component path '{component}' not found. {hint}")
     return scope

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,9 +88,20 @@ def test_an_edit_during_a_load_counts(project: Path) -> None:
 def test_after_a_failed_load_any_python_file_may_mend_it(project: Path) -> None:
     watch = ProjectWatch(project, debounce_ms=1)
     watch.before_load()
-    watch.after_failure()
+    watch.after_failure([])
     assert watch.is_current()
     (project / "missing.py").write_text("here now")
+    assert not watch.is_current()
+
+
+def test_after_a_failed_load_what_it_had_read_elsewhere_may_mend_it(project: Path, tmp_path_factory: Any) -> None:
+    installed = tmp_path_factory.mktemp("installed") / "component.py"
+    installed.write_text("broken")
+    watch = ProjectWatch(project, debounce_ms=1)
+    watch.before_load()
+    watch.after_failure([installed])
+    assert watch.is_current()
+    installed.write_text("mended")
     assert not watch.is_current()
 
 

@@ -365,7 +365,7 @@ async def test_only_public_functions_of_a_child_can_be_called(tmp_path: Path) ->
             InvalidArgument, match=r"components\.name\.module\.function, but this one is components\.counter"
         ):
             await bench.query("main:short")
-        with pytest.raises(FunctionNotFound, match=r"Component path 'counter/counter' not found\."):
+        with pytest.raises(FunctionNotFound, match=r"Component path 'counter/counter' not found\. Mounted are: none\."):
             await call(bench, "counter", "probe:reach_up", "mutation")
         for path in ("main:marks", "items:list"):
             with pytest.raises(FunctionNotFound, match=f"Could not find function for '{path}' in component 'counter'"):
