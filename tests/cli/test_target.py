@@ -41,7 +41,7 @@ def test_environment_wins_over_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:3210", "localhost", "ftp://host", "http://"])
 def test_what_is_no_url_is_refused_with_an_example(tmp_path: Path, url: str) -> None:
-    with pytest.raises(InvalidArgument, match="expected something like 'http://127.0.0.1:3210'"):
+    with pytest.raises(InvalidArgument, match=r"expected something like 'http://127\.0\.0\.1:3210'"):
         find_target(url, None, {}, tmp_path)
     with pytest.raises(InvalidArgument, match="expected something like"):
         find_target(None, None, {URL_VARIABLE: url}, tmp_path)

@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from reactor.auth.identity import Identity
 from reactor.errors import Error, Forbidden, LimitExceeded
 from reactor.limits import Limits
-from reactor.runtime.calls import Identity
 from reactor.runtime.http_actions import HttpEnd
 from reactor.runtime.http_mounts import HttpPlace
 from reactor.runtime.http_router import Cors, HttpRouter, Route
