@@ -20,7 +20,7 @@ schema = define_schema({"images": define_table({"file": v.id("_storage"), "title
 
 def first_block(page: str) -> str:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"```python[^\n]*\n(.*?)```", text, re.DOTALL)
     assert found is not None
     return found[1]
 

@@ -12,7 +12,8 @@ LAYERS = [
     "schema protocol",
     "storage client",
     "engine",
-    "runtime auth",
+    "auth",
+    "runtime",
     "server transfer",
     "testing cli components",
 ]  # import from your own line or an earlier one

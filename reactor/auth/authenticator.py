@@ -12,7 +12,7 @@ from functools import partial
 
 from reactor.auth.config import AuthConfig, Provider
 from reactor.auth.fetching import Fetch
-from reactor.auth.identity import token_identity
+from reactor.auth.identity import Identity, token_identity
 from reactor.auth.jwks import Issuers, KeySource
 from reactor.auth.keys import Key
 from reactor.auth.token import INVALID, Token, read_token
@@ -36,7 +36,6 @@ from reactor.errors import (
 )
 from reactor.limits import Limits
 from reactor.ports import Clock
-from reactor.runtime.calls import Identity
 
 Done = Callable[[Identity | Error], None]
 Cancel = Callable[[], None]

@@ -1,4 +1,4 @@
-"""Attributes of a user to the identity that functions see.
+"""Who is calling: the identity that functions see, and how attributes of a user become one.
 
 Promises that equal claims give equal identities, whatever their order, and that no user's key equals an admin's. Used
 by the authenticator, by the server for admins acting as a user, and by tests through `with_identity`.
@@ -6,13 +6,12 @@ by the authenticator, by the server for admins acting as a user, and by tests th
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from reactor.auth.admin_key import AdminKey
 from reactor.errors import InvalidArgument
-from reactor.runtime.calls import Identity
 
 TEST_ISSUER: Final = "https://convex.test"
 
@@ -21,6 +20,27 @@ _TEXTS: Final = frozenset(
     "websiteUrl email gender birthday timezone language phoneNumber address updatedAt".split()
 )
 _FLAGS: Final = frozenset({"emailVerified", "phoneNumberVerified"})
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who is calling.
+
+    `claims` are the client-visible camelCase claims of a user, also of one that an admin acts as. `key` tells two
+    identities apart in caches; it is empty for the anonymous one. From `expires_ns` (wall clock) on, calls are refused.
+    """
+
+    kind: Literal["none", "user", "admin"] = "none"
+    claims: Mapping[str, Any] | None = None
+    key: str = ""
+    read_only: bool = False
+    expires_ns: int | None = None
+
+    def visible_claims(self) -> dict[str, Any] | None:
+        """Return the claims for one function, which may change what it gets without changing who others see."""
+        return None if self.claims is None else {name: _copy(value) for name, value in self.claims.items()}
+
+
+ANONYMOUS: Final = Identity()
 
 
 def user_identity(attributes: Mapping[str, Any]) -> Identity:
@@ -82,3 +102,9 @@ def _canonical(claims: Mapping[str, Any]) -> bytes:
         return msgspec.json.encode(claims, order="deterministic")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"Claims must be JSON: {error}") from None
+
+
+def _copy(claim: Any) -> Any:
+    if isinstance(claim, dict):
+        return {name: _copy(value) for name, value in claim.items()}
+    return [_copy(value) for value in claim] if isinstance(claim, list | tuple) else claim

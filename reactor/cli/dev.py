@@ -96,6 +96,7 @@ class DevSession:
         self._watch = watch
         self._is_loaded = False  # by the last push
         self._variables: dict[str, str] = {}  # that the last push found
+        self._is_following = False
         self.url = self.site_url = ""
 
     async def push_once(self) -> bool:
@@ -110,6 +111,7 @@ class DevSession:
         """Push the project for the first time: a client of the last server should not find an empty one."""
         # First its address, for what the push may need: `reactor env set`.
         write_dev_file(self._project, self._target)
+        self._is_following = True
         self._is_loaded = await self._push()
 
     async def follow(self) -> None:
@@ -144,7 +146,7 @@ class DevSession:
         except Error as error:
             self._watch.after_failure(self._deployment.files)
             show(error, self._project)
-            if isinstance(error, PushError):
+            if self._is_following and isinstance(error, PushError):
                 say("The last good version keeps serving." if self._watch.has_loaded else "Waiting for an edit.")
             return False
         self._watch.after_load(self._deployment.files, self._deployment.function_folders)

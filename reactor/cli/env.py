@@ -58,7 +58,7 @@ def get(
 def set_(
     variables: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=VALUE...", help="One NAME alone: its value comes from standard input."),
+        typer.Argument(metavar="NAME=VALUE", help="One NAME alone: its value comes from standard input."),
     ],
     url: Url = None,
     admin_key: AdminKey = None,
@@ -76,7 +76,7 @@ def set_(
 
 @env.command()
 def unset(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME")],
     url: Url = None,
     admin_key: AdminKey = None,
     project: Project = Path(),

@@ -16,7 +16,7 @@ _RENAMED: Final = {"gitignore": ".gitignore"}  # under its own name the file wou
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to create it.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to create it.")] = Path(),
 ) -> None:
     """Create a project: schema.py, functions/messages.py, a test."""
     files = {_target(name): content for name, content in _template()}

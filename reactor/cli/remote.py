@@ -67,6 +67,7 @@ def send(target: Target, place: str, body: bytes | None = None, acting_as: dict[
 
 def _silent(target: Target, error: Exception) -> str:
     reason = getattr(error, "reason", error)
+    reason = getattr(reason, "strerror", None) or reason  # without the number
     return f"No answer from {target.url}: {reason}. Is `reactor dev` still running there?"
 
 

@@ -39,7 +39,7 @@ _responses: Final[msgspec.json.Decoder[UdfResponse]] = msgspec.json.Decoder(UdfR
 
 def run(
     function: Annotated[str, typer.Argument(metavar="FUNCTION", help="Such as messages:send.")],
-    args: Annotated[str, typer.Argument(metavar="[ARGS]", help="The arguments, a JSON object.")] = "{}",
+    args: Annotated[str, typer.Argument(metavar="ARGS", help="The arguments, a JSON object.")] = "{}",
     watch: Annotated[bool, typer.Option("--watch", help="Subscribe, and print each new result until Ctrl-C.")] = False,
     identity: Annotated[str | None, typer.Option(metavar="JSON", help='Call as this user: {"subject": "ann"}.')] = None,
     url: Annotated[str | None, typer.Option(metavar="URL", help="The server.")] = None,

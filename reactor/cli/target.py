@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from reactor.client.address import sync_url
 from reactor.errors import InvalidArgument
 
 URL_VARIABLE: Final = "CONVEX_SELF_HOSTED_URL"
@@ -34,13 +35,19 @@ def find_target(url: str | None, admin_key: str | None, environ: Mapping[str, st
     """Return the server named by flags, else by the environment, else by the project's running `dev`.
 
     Raises:
-        InvalidArgument: none of them names one, or `.reactor/dev.json` is damaged.
+        InvalidArgument: none of them names one, what they name is no URL, or `.reactor/dev.json` is damaged.
     """
+    target = _named(url, admin_key, environ, project)
+    sync_url(target.url)  # refuses what is none, in words that hold for all commands
+    return target
+
+
+def _named(url: str | None, admin_key: str | None, environ: Mapping[str, str], project: Path) -> Target:
     if url is None and admin_key is not None:
         raise InvalidArgument("--admin-key needs --url: a key belongs to one server.")
     if url is not None:
         return Target(url, admin_key)
-    if URL_VARIABLE in environ:
+    if environ.get(URL_VARIABLE):
         return Target(environ[URL_VARIABLE], environ.get(KEY_VARIABLE))
     file = dev_file(project)
     try:

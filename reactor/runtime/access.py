@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from functools import partial
 from typing import Any, Final, NoReturn, cast
 
+from reactor.auth.identity import Identity
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
@@ -25,7 +26,6 @@ from reactor.errors import (
     SystemTimeout,
     Unavailable,
 )
-from reactor.runtime.calls import Identity
 from reactor.runtime.conjunctions import Conjunction, Trial
 from reactor.runtime.context import Auth, BlockingAuth, BlockingQueryCtx, QueryCtx
 from reactor.runtime.determinism import Ambient, ambient

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from reactor.auth.identity import ANONYMOUS
 from reactor.errors import (
     Error,
     FunctionNotFound,
@@ -29,7 +30,7 @@ from reactor.runtime.action_loops import ActionLoops, post
 from reactor.runtime.action_ports import Deliver, Receive, Request
 from reactor.runtime.action_runs import ActionRun, Ended, Task, Work
 from reactor.runtime.arguments import encode_arguments
-from reactor.runtime.calls import ANONYMOUS, Call, Outcome, Refused, Success, request_id_of
+from reactor.runtime.calls import Call, Outcome, Refused, Success, request_id_of
 from reactor.runtime.environment import SnapshotEnvironment
 from reactor.runtime.executor import Executor
 from reactor.runtime.invocation import check_depth, encode_result, find_action, read_arguments

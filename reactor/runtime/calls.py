@@ -1,43 +1,15 @@
-"""What goes into the runtime and what comes out: a call, its identity, its outcome.
+"""What goes into the runtime and what comes out: a call, its outcome.
 
 Owns no behaviour. Arguments and results cross as encoded wire JSON, so that nothing is encoded or decoded twice. Used
 by the executor, the live queries and the server.
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Final, Literal
 
 import msgspec
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import Error
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Who is calling.
-
-    `claims` are the client-visible camelCase claims of a user, also of one that an admin acts as. `key` tells two
-    identities apart in caches; it is empty for the anonymous one. From `expires_ns` (wall clock) on, calls are refused.
-    """
-
-    kind: Literal["none", "user", "admin"] = "none"
-    claims: Mapping[str, Any] | None = None
-    key: str = ""
-    read_only: bool = False
-    expires_ns: int | None = None
-
-    def visible_claims(self) -> dict[str, Any] | None:
-        """Return the claims for one function, which may change what it gets without changing who others see."""
-        return None if self.claims is None else {name: _copy(value) for name, value in self.claims.items()}
-
-
-def _copy(claim: Any) -> Any:
-    if isinstance(claim, dict):
-        return {name: _copy(value) for name, value in claim.items()}
-    return [_copy(value) for value in claim] if isinstance(claim, list | tuple) else claim
-
-
-ANONYMOUS: Final = Identity()
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from reactor.auth.identity import Identity
 from reactor.errors import InvalidFunctionCall
-from reactor.runtime.calls import Identity
 from reactor.runtime.decorators import KINDS, AnyReference, Function
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.files import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter

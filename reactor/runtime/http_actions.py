@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Scope
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import Error, ReturnsInvalid, TooManyRequests, Unavailable
 from reactor.runtime.action_runs import Ended, Task
 from reactor.runtime.actions import Actions
-from reactor.runtime.calls import ANONYMOUS, Call, Identity
+from reactor.runtime.calls import Call
 from reactor.runtime.components import child_path
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import failure_of, http_failure

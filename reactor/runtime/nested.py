@@ -9,12 +9,13 @@ by runs.
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Protocol
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import InvalidFunctionCall
 from reactor.runtime.access import Access
 from reactor.runtime.arguments import encode_arguments
-from reactor.runtime.calls import ANONYMOUS, Call, Identity
+from reactor.runtime.calls import Call
 from reactor.runtime.context import make_context
 from reactor.runtime.decorators import KINDS
 from reactor.runtime.determinism import Ambient, ambient

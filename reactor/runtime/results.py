@@ -15,6 +15,7 @@ from typing import NamedTuple, final
 
 import msgspec
 
+from reactor.auth.identity import ANONYMOUS
 from reactor.engine.database import Database
 from reactor.engine.readset import ReadSet
 from reactor.engine.subscriptions import Subscriptions
@@ -22,7 +23,7 @@ from reactor.engine.writelog import LogEntry
 from reactor.errors import Error, Overloaded, SnapshotTooOld
 from reactor.limits import MAX_CLOCK_AGE_SECONDS
 from reactor.ports import Clock
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Outcome, Refused, Success
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.executor import Executor
 from reactor.runtime.runs import QueryRun
 from reactor.values.json import decode_json, encode_json

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import msgspec
 from starlette.types import ASGIApp, Scope
 
+from reactor.auth.identity import Identity
 from reactor.ports import Rng
-from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.decorators import Kind
 from reactor.runtime.http_actions import Channels, HttpEnd
 from reactor.runtime.http_mounts import HttpPlace

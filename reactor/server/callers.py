@@ -12,10 +12,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from reactor.auth.identity import user_identity
+from reactor.auth.identity import ANONYMOUS, Identity, user_identity
 from reactor.client.subscription import Subscription
 from reactor.errors import InvalidArgument, Unavailable
-from reactor.runtime.calls import ANONYMOUS, Call, Identity
+from reactor.runtime.calls import Call
 from reactor.runtime.decorators import Function, Kind
 from reactor.runtime.failures import exception_of, unwrap
 from reactor.runtime.references import FunctionReference, parse_path

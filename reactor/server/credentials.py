@@ -13,10 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from reactor.auth.admin_key import NONCE_BYTES, SECRET_BYTES, check, check_instance, issue
-from reactor.auth.identity import admin_identity
+from reactor.auth.identity import Identity, admin_identity
 from reactor.errors import StorageError
 from reactor.ports import Clock, Rng
-from reactor.runtime.calls import Identity
 
 DEFAULT_NAME: Final = "reactor"
 FOLDER: Final = "credentials"

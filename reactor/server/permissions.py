@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import Error
-from reactor.runtime.calls import ANONYMOUS, Identity
 
 NO_PERMISSION: Final = "You do not have permission to perform this operation."  # the official CLI looks for this text
 READ_ONLY: Final = f"{NO_PERMISSION} The admin key is read-only."

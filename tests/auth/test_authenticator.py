@@ -8,9 +8,9 @@ import pytest
 
 from reactor.auth.authenticator import Authenticator
 from reactor.auth.config import AuthConfig, auth_config, custom_jwt
+from reactor.auth.identity import Identity
 from reactor.errors import AuthConfigInvalid, AuthProviderUnavailable, Error, Unauthenticated
 from reactor.limits import Limits
-from reactor.runtime.calls import Identity
 from reactor.testing.clock import VirtualClock
 from tests.auth.issuer import jwks, public_jwk, sign
 from tests.auth.test_config import Variable

@@ -94,6 +94,7 @@ def test_a_broken_project_is_shown_at_its_line(project: Path, command: tuple[str
     assert f"functions/ai/analytics.py:{lines + 1}" in text
     assert "mine" in text
     assert "Traceback" not in text
+    assert program.out == []  # above all not that it waits for an edit
 
 
 def test_serving_leaves_no_dev_files_and_ends_cleanly(project: Path, server: Server) -> None:
@@ -109,6 +110,14 @@ def test_once_pushes_and_reports(project: Path) -> None:
         with running(program):
             assert program.finish() == 0, program.transcript()
         assert f"version {version}" in program.out[0]
+
+
+def test_there_is_no_key_where_there_is_no_project(tmp_path: Path) -> None:
+    assert "reactor init" in refusal(tmp_path, "admin-key")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "schema.py").write_text("")
+    (tmp_path / "pyproject.toml").write_text('[tool.reactor]\ndata = ":memory:"\n')
+    assert "in memory" in refusal(tmp_path, "admin-key")
 
 
 def test_admin_keys_are_good_without_a_server_and_with_it(project: Path) -> None:

@@ -39,6 +39,19 @@ def test_environment_wins_over_file(tmp_path: Path) -> None:
     assert find_target(None, None, ENVIRON, tmp_path) == Target("http://env", "env|key")
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:3210", "localhost", "ftp://host", "http://"])
+def test_what_is_no_url_is_refused_with_an_example(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"expected something like 'http://127\.0\.0\.1:3210'"):
+        find_target(url, None, {}, tmp_path)
+    with pytest.raises(InvalidArgument, match="expected something like"):
+        find_target(None, None, {URL_VARIABLE: url}, tmp_path)
+
+
+def test_an_empty_variable_names_nothing(tmp_path: Path) -> None:
+    write_dev_file(tmp_path, DEV)
+    assert find_target(None, None, {URL_VARIABLE: "", KEY_VARIABLE: ""}, tmp_path) == DEV
+
+
 def test_the_running_dev_is_found(tmp_path: Path) -> None:
     write_dev_file(tmp_path, DEV)
     assert find_target(None, None, {}, tmp_path) == DEV

@@ -16,9 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import SnapshotTooOld
 from reactor.limits import Limits
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.rounds import LiveHandle
 from reactor.runtime.runs import QueryRun
 from reactor.values.json import decode_json

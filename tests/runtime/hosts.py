@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.limits import Limits
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome, Refused, Success
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
 from reactor.runtime.push import PushReport

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from reactor.runtime.calls import ANONYMOUS, Call, Identity, Success
+from reactor.auth.identity import ANONYMOUS, Identity
+from reactor.runtime.calls import Call, Success
 
 
 def test_a_call_without_more_is_anonymous_and_may_reach_no_internal_function() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from reactor.auth.identity import Identity
 from reactor.engine.catalog import CRON_JOB_LOGS, CRON_JOBS
 from reactor.errors import PushError
 from reactor.limits import Limits
-from reactor.runtime.calls import Identity
 from reactor.testing.clock import VirtualClock
 from tests.runtime.hosts import HEAD, Bench, open_bench, project_files, value_of
 

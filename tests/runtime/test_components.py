@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import (
     ArgumentsInvalid,
     EnvironmentVariableMissing,
@@ -17,7 +18,6 @@ from reactor.errors import (
     SchedulingError,
     UnknownTable,
 )
-from reactor.runtime.calls import ANONYMOUS, Identity
 from reactor.runtime.variables import change_variables
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import VirtualClock

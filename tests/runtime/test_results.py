@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.limits import Limits
-from reactor.runtime.calls import ANONYMOUS, Call, Failure, Identity, Outcome
+from reactor.runtime.calls import Call, Failure, Outcome
 from reactor.runtime.results import ENTRY_BYTES
 from reactor.runtime.runs import QueryRun
 from tests.runtime.hosts import Bench, Watcher, failure, open_bench, project_files, success, user, value_of, wire

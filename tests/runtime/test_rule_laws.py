@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.auth.identity import Identity
+from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.loader import Project
 from reactor.testing.deployment import SharedProject
 from tests.runtime.hosts import Bench, open_bench, value_of

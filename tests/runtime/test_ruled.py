@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.engine import transaction
 from reactor.errors import AccessDenied, DocumentNotFound, InvalidCursor, NotUnique, ReactorError
 from reactor.limits import Limits
 from reactor.runtime import usage
-from reactor.runtime.calls import ANONYMOUS, Call, Identity, Outcome
+from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executor import QueryRun
 from reactor.runtime.runs import QueryAttempt
 from tests.runtime.hosts import Bench, failure, open_bench, refusal, success, user, value_of, wire

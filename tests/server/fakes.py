@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from reactor.auth.admin_key import check, issue
-from reactor.auth.identity import admin_identity
+from reactor.auth.identity import Identity, admin_identity
 from reactor.errors import Error, Unauthenticated
 from reactor.limits import Limits
 from reactor.protocol.sync import decode_client_message, decode_ts
-from reactor.runtime.calls import Call, Failure, Identity, Outcome, Refused, Success
+from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.results import QueryResult
 from reactor.server.sync.session import Session
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from reactor.auth.identity import user_identity
+from reactor.auth.identity import ANONYMOUS, user_identity
 from reactor.errors import Unavailable
 from reactor.limits import Limits
-from reactor.runtime.calls import ANONYMOUS, Success
+from reactor.runtime.calls import Success
 from reactor.server.sync.connection import SyncEndpoint
 from reactor.server.sync.outbox import DIRECT, Outbox
 from reactor.server.sync.session import Session

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.auth.identity import user_identity
+from reactor.auth.identity import ANONYMOUS, Identity, user_identity
 from reactor.errors import AuthProviderUnavailable, Error, Unauthenticated
-from reactor.runtime.calls import ANONYMOUS, Identity
 from reactor.server.http.errors import error_body, status_of
 from reactor.server.http.identity import identity, identity_or_anonymous
 from tests.server.fakes import ADMIN_KEY, check_admin, refuse_every_token

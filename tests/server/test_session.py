@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.auth.identity import user_identity
+from reactor.auth.identity import ANONYMOUS, user_identity
 from reactor.errors import (
     AuthProviderFailed,
     AuthProviderUnavailable,
@@ -25,7 +25,7 @@ from reactor.errors import (
 )
 from reactor.limits import MAX_TRANSITION_CHUNK_BYTES
 from reactor.protocol.sync import decode_client_message, decode_ts, encode_ts
-from reactor.runtime.calls import ANONYMOUS, Failure, Refused, Success, request_id_of, session_request_id
+from reactor.runtime.calls import Failure, Refused, Success, request_id_of, session_request_id
 from tests.server.fakes import (
     ADMIN_KEY,
     READ_ONLY_KEY,

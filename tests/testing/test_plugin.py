@@ -261,10 +261,6 @@ LIMITER = {
     "schema.py": SCHEMA,
     "functions/notes.py": NOTES,
 }
-USES_SCHEMA = """
-from reactor import define_schema, define_table, v
-schema = define_schema({"uses": define_table({"key": v.string()}).index("by_key", ["key"])})
-"""
 USES_COMPONENT = """
 import pytest
 from reactor import components
@@ -316,14 +312,13 @@ def test_a_component_is_tested_by_itself(pytester: pytest.Pytester) -> None:
 
 def test_the_component_of_the_guide_passes_its_test(pytester: pytest.Pytester) -> None:
     guide = (ROOT / "docs/howto/writing-a-component.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    files = {block.split()[1]: block for block in blocks if block.startswith("# rate_limiter/")}
-    files["rate_limiter/schema.py"] = USES_SCHEMA
+    blocks = re.findall(r"```python *(\S*)\n(.*?)```", guide, re.DOTALL)
+    files = {name: block for name, block in blocks if name}
     for name, text in files.items():
         file = pytester.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    (tests,) = (block for block in blocks if "async def test_" in block)
+    (tests,) = (block for _, block in blocks if "async def test_" in block)
     run_tests(pytester, tests, ini="reactor_component = rate_limiter\npythonpath = .").assert_outcomes(passed=1)
 
 

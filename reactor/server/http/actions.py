@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from reactor.auth.identity import Identity
 from reactor.errors import Error, Forbidden, LimitExceeded
 from reactor.limits import Limits
-from reactor.runtime.calls import Identity
 from reactor.runtime.http_actions import HttpEnd
 from reactor.runtime.http_mounts import HttpPlace
 from reactor.runtime.http_router import Cors, HttpRouter, Route
@@ -31,7 +31,7 @@ from reactor.server.http.bridge import TOO_LARGE, Bridge, too_large
 from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.identity import identity_or_anonymous
 from reactor.server.http.paths import below
-from reactor.server.permissions import NO_PERMISSION
+from reactor.server.permissions import READ_ONLY
 
 logger = logging.getLogger("reactor.http")
 
@@ -180,7 +180,7 @@ async def _caller(scope: Scope, backend: Backend) -> Identity:
     authorization = Headers(scope=scope).get("authorization")
     caller = await identity_or_anonymous(authorization, backend.check_admin, backend.identify)
     if caller.read_only:  # an action may write, in the name of whoever the key acts as
-        raise Forbidden("BadDeployKey", f"{NO_PERMISSION} The admin key is read-only.")
+        raise Forbidden("BadDeployKey", READ_ONLY)
     return caller
 
 

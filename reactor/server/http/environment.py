@@ -6,9 +6,9 @@ Used by the router.
 from starlette.requests import Request
 from starlette.responses import Response
 
+from reactor.auth.identity import Identity
 from reactor.limits import MAX_HTTP_BODY_BYTES
 from reactor.protocol.http import VariablesResponse, decode_variables_request, encode_body
-from reactor.runtime.calls import Identity
 from reactor.server.backend import OpenBackend
 from reactor.server.callers import Caller
 from reactor.server.environment import EnvironmentControl

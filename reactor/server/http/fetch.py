@@ -12,8 +12,8 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message
 
+from reactor.auth.identity import Identity
 from reactor.errors import ConnectionLost, InvalidArgument
-from reactor.runtime.calls import Identity
 from reactor.server.http.actions import IDENTITY
 
 HOST: Final = "some.convex.site"  # where tests of Convex functions are, too

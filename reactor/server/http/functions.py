@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
+from reactor.auth.identity import Identity
 from reactor.errors import ProtocolError
 from reactor.limits import MAX_BATCH_BYTES, MAX_BATCH_QUERIES, MAX_PARALLEL_QUERIES
 from reactor.protocol.http import (
@@ -30,7 +31,7 @@ from reactor.protocol.http import (
     encode_body,
 )
 from reactor.protocol.sync import encode_ts
-from reactor.runtime.calls import Call, Failure, Identity, Refused, Success
+from reactor.runtime.calls import Call, Failure, Refused, Success
 from reactor.runtime.references import parse_path
 from reactor.server.backend import Backend, OpenBackend, Submit, outcome_of
 from reactor.server.http.bodies import json_response, read_json

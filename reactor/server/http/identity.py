@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from reactor.auth.admin_key import split_impersonation
+from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import Error, Forbidden, InvalidArgument
-from reactor.runtime.calls import ANONYMOUS, Identity
 from reactor.server.backend import Backend
 from reactor.server.http.errors import HttpError
 from reactor.server.permissions import NEEDS_ADMIN, READ_ONLY

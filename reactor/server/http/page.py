@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from reactor.errors import Error
 from reactor.runtime.components import child_path
 from reactor.runtime.loader import Project
-from reactor.server.http.errors import HttpError, error_body, status_of
+from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.paths import route_path
 
 PROJECT: Final = "/_page/project"
@@ -49,7 +49,7 @@ class Page:
                 raise HttpError(404, "NotFound", f"There is nothing at {path}.")
             body = msgspec.json.encode(_described(self._project()))
         except Error as error:
-            return Response(error_body(error), status_of(error), media_type="application/json")
+            return error_response(error)
         return Response(body, media_type="application/json", headers=_HEADERS)
 
 

@@ -7,10 +7,10 @@ end of a token is told when it comes. Used by the session, which decides what fo
 
 from collections.abc import Callable
 
+from reactor.auth.identity import Identity
 from reactor.errors import Error, Forbidden, InvalidArgument
 from reactor.ports import Alarms, Clock
 from reactor.protocol.sync import Authenticate
-from reactor.runtime.calls import Identity
 from reactor.server.permissions import NO_PERMISSION, Rights
 from reactor.server.sync.ports import CheckAdmin, CheckToken
 

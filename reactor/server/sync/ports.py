@@ -6,8 +6,9 @@ Sessions know sockets, functions and live queries only in this form, so tests ca
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from reactor.auth.identity import Identity
 from reactor.errors import Error
-from reactor.runtime.calls import Call, Identity, Outcome
+from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.rounds import LiveHandle, Observer
 
 CheckAdmin = Callable[[str, Mapping[str, Any] | None], Identity]
