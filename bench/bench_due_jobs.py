@@ -6,24 +6,30 @@ baseline is the clients alone, in the same run. Then a burst of jobs becomes due
 at one moment, and once with due times that differ, scheduled in random order. The burst lasts from the due time until
 the last job has run. Checked at the end: every job ran once, in the order of due time.
 
-The target is a p99 during the burst of at most one slice (4 ms) plus five times the idle p99.
+The target is a p99 during the burst of at most one slice (4 ms) plus five times the idle p99. It is judged by the median
+over several runs, each a server of its own, in which the two kinds of burst take turns: this machine is not alone. Idle
+times differ from run to run, so each burst is held against the baseline of its own run; the median of their quotients
+is given too.
 
-Prints JSON and writes it to bench/results/. Options: jobs, seconds of the baseline, by default 10000 5.
+Prints JSON and writes it to bench/results/. Options: jobs, seconds of the baseline, runs, by default 10000 5 5.
 """
 
 import asyncio
 import json
+import os
 import random
+import statistics
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 from bench.bench_long_reader import percentile
 from bench.bench_transfer import call
-from bench.driver import Socket, connect, report, run, server
+from bench.driver import Socket, connect, reactor_server, report, run
 
 PATH = "/api/1.48.0/sync"
 CLIENTS = 10
@@ -32,6 +38,7 @@ AHEAD = 6.0  # seconds from scheduling to the due time
 BATCH = 1000  # jobs that one mutation schedules, the most it may
 SLICE_MS = 4.0
 SEED = 7
+GAPS = {"one moment": 0.0, "spread": 0.05}  # milliseconds between due times
 
 
 class Writer:
@@ -116,29 +123,55 @@ async def burst(port: int, writers: list[Writer], jobs: int, gap: float, seconds
         order += part
     assert sorted(order) == list(range(jobs)), "lost or doubled"
     loud = figures(during)
-    target = round(SLICE_MS + 5 * idle["p99_ms"], 2)
     return {
         "idle": idle,
         "burst": loud,
         "seconds": round(ended - due, 2),
         "out_of_order": sum(a > b for a, b in pairwise(order)),
-        "target_p99_ms": target,
-        "is_met": loud["p99_ms"] <= target,
+        "target_p99_ms": round(SLICE_MS + 5 * idle["p99_ms"], 2),
     }
 
 
-async def main(jobs: int, seconds: float) -> None:
-    results: dict[str, Any] = {"jobs": jobs, "clients": CLIENTS}
-    origin = {"CONVEX_CLOUD_ORIGIN": "http://127.0.0.1", "CONVEX_SITE_ORIGIN": "http://127.0.0.1"}
-    for name, gap in (("one moment", 0.0), ("spread", 0.05)):
-        with tempfile.TemporaryDirectory() as data:
-            options = ("--project", "bench/project", "--data", data, "--port", "0")
-            with server("-m", "reactor.cli.main", "serve", *options, env=origin) as port:
-                writers = [Writer(await connect(port, PATH), number) for number in range(CLIENTS)]
-                results[name] = await burst(port, writers, jobs, gap, seconds)
-    report("due_jobs", results)
+async def one_run(jobs: int, gap: float, seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as data, reactor_server(data) as port:
+        writers = [Writer(await connect(port, PATH), number) for number in range(CLIENTS)]
+        load = os.getloadavg()[0]
+        return {**await burst(port, writers, jobs, gap, seconds), "load_before": round(load, 2)}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the medians over the runs, and whether they meet the target."""
+
+    def median(value: Callable[[dict[str, Any]], float]) -> float:
+        return round(statistics.median(map(value, runs)), 2)
+
+    p99, target = median(lambda run: run["burst"]["p99_ms"]), median(lambda run: run["target_p99_ms"])
+    return {
+        "idle_p50_ms": median(lambda run: run["idle"]["p50_ms"]),
+        "idle_p99_ms": median(lambda run: run["idle"]["p99_ms"]),
+        "burst_p50_ms": median(lambda run: run["burst"]["p50_ms"]),
+        "burst_p99_ms": p99,
+        "burst_max_ms": median(lambda run: run["burst"]["max_ms"]),
+        "target_p99_ms": target,
+        "p99_by_target": median(lambda run: run["burst"]["p99_ms"] / run["target_p99_ms"]),
+        "is_met": p99 <= target,
+        "runs_that_met_it": sum(run["burst"]["p99_ms"] <= run["target_p99_ms"] for run in runs),
+        "seconds": median(lambda run: run["seconds"]),
+        "out_of_order": sum(run["out_of_order"] for run in runs),
+        "lost_or_doubled": 0,  # or `burst` would have raised
+    }
+
+
+async def main(jobs: int, seconds: float, runs: int) -> None:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in GAPS}
+    for _ in range(runs):
+        for name, gap in GAPS.items():
+            found[name].append(await one_run(jobs, gap, seconds))
+            print(name, json.dumps(found[name][-1]), file=sys.stderr, flush=True)
+    results = {name: {"medians": summary(each), "runs": each} for name, each in found.items()}
+    report("due_jobs", {"jobs": jobs, "clients": CLIENTS, **results})
 
 
 if __name__ == "__main__":
-    options = [float(option) for option in sys.argv[1:]]
-    run(main(int(options[0]) if options else 10_000, options[1] if len(options) > 1 else 5.0))
+    options = [float(option) for option in sys.argv[1:]] + [10_000, 5.0, 5][len(sys.argv) - 1 :]
+    run(main(int(options[0]), options[1], int(options[2])))
