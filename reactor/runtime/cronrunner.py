@@ -99,12 +99,11 @@ class CronRunner:
             ).begin()
             return
         self._mutations.begin()
-        mutation = ClaimedMutation(self._executor, call, run, lambda outcome, ts: self._ended(run, mutation, outcome))
-        mutation.begin()
+        ClaimedMutation(self._executor, call, run, partial(self._ended, run)).begin()
 
-    def _ended(self, run: "CronRun", mutation: ClaimedMutation, outcome: Outcome | None) -> None:
+    def _ended(self, run: "CronRun", outcome: Outcome | None, rests_on: int) -> None:
         if isinstance(outcome, Failure):
-            self._end(run, text_for_owner(outcome, self._executor.versions), mutation.surroundings.log.lines)
+            self._end(run, text_for_owner(outcome, self._executor.versions), outcome.log_lines)
         elif isinstance(outcome, Refused):
             self._refused(run, outcome)
         else:

@@ -248,6 +248,7 @@ class Execution:
         # Back outside the user's context: what the engine starts from here on must not see a frozen clock.
         if ended is not None:
             self._end(*ended)
+            ended = None  # the traceback of an error holds this frame: with the error in it, a cycle
 
     def _start(self, call: Callable[[], Any], is_async: bool) -> _Ended | None:
         ambient.set(self.ambient)
@@ -361,6 +362,7 @@ class Execution:
         ended = self.context.run(self._drive, self._check_lost())
         if ended is not None:
             self._end(*ended)
+            ended = None  # see `start`
 
     def be_exclusive(self, seconds: float) -> None:
         """Let nobody else run before this attempt has ended, for at most `seconds` from now."""
@@ -395,8 +397,11 @@ class Execution:
         except BaseException as error:
             failure = error
         asyncio.get_running_loop().call_soon(self._end, result, failure, context=Context())
-        if isinstance(failure, asyncio.CancelledError):
-            raise failure
+        try:
+            if isinstance(failure, asyncio.CancelledError):
+                raise failure
+        finally:
+            failure = None  # see `start`
 
     def _end(self, result: Any, error: BaseException | None) -> None:
         if self._has_ended:
