@@ -306,8 +306,7 @@ class _Crossing:
         self._run._crossings.discard(self)
         self._take_back = None
         if not self._is_done:
-            self._is_done = True
-            self._deliver(outcome)
+            self._deliver_once(outcome)
         self._run._line.leave()
 
     def withdraw(self) -> None:
@@ -321,13 +320,22 @@ class _Crossing:
     def fail(self, error: Error) -> None:
         """Deliver `error` now, whatever comes of the request."""
         if not self._is_done:
-            self._is_done = True
-            self._deliver(Refused(error))
+            self._deliver_once(Refused(error))
         self.withdraw()
+
+    def _deliver_once(self, outcome: Outcome) -> None:
+        self._is_done = True
+        # Let go of whoever keeps the outcome: the traceback of its error leads through the call to this object.
+        deliver, self._deliver = self._deliver, _nobody
+        deliver(outcome)
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
+
+
+def _nobody(outcome: Outcome) -> None:
+    """An outcome is delivered once."""
 
 
 def _nothing(ended: Ended) -> None:

@@ -392,8 +392,10 @@ class Execution:
         """Drive a handler that waits for something of asyncio's, such as `gather`, from a task."""
         result: Any = None
         failure: BaseException | None = None
+        rest = _Continuation(coroutine, yielded)
+        yielded = None  # `supervise` says why
         try:
-            result = await _Continuation(coroutine, yielded)
+            result = await rest
         except BaseException as error:
             failure = error
         asyncio.get_running_loop().call_soon(self._end, result, failure, context=Context())
@@ -434,4 +436,5 @@ class _Continuation:
         self._yielded = yielded
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return supervise(self._coroutine.send, self._coroutine.throw, self._yielded)
+        yielded, self._yielded = self._yielded, None  # `supervise` says why
+        return supervise(self._coroutine.send, self._coroutine.throw, yielded)

@@ -70,9 +70,12 @@ class NestedExecution(Execution):
         except BaseException as error:
             failure = error
         failure = self.settle(failure)
-        if failure is not None:
-            raise failure
-        return result
+        try:
+            if failure is not None:
+                raise failure
+            return result
+        finally:
+            failure = None  # `supervise` says why
 
     def _begin(self, call: Callable[[], Any]) -> Any:
         ambient.set(self.ambient)
@@ -85,14 +88,14 @@ class NestedExecution(Execution):
             yielded = run(coroutine.send, None)
         except StopIteration as stop:
             return stop.value
-        return (
-            yield from supervise(
-                lambda value: run(coroutine.send, value),
-                lambda error: run(coroutine.throw, error),
-                yielded,
-                is_driven=True,
-            )
+        rest = supervise(
+            lambda value: run(coroutine.send, value),
+            lambda error: run(coroutine.throw, error),
+            yielded,
+            is_driven=True,
         )
+        yielded = None  # `supervise` says why
+        return (yield from rest)
 
     def pause(self) -> Generator[Any, None, None]:
         """Give up the rest of the slice, unless a plain `def` function waits for this one."""

@@ -55,7 +55,9 @@ def supervise(
 ) -> Generator[Any, Any, Any]:
     """Drive a coroutine that has yielded once, passing on only what a handler may wait for.
 
-    With `is_driven` a bare yield, by which an operation gives up its slice outside of tasks, is passed on, too.
+    With `is_driven` a bare yield, by which an operation gives up its slice outside of tasks, is passed on, too. The
+    traceback of an error holds the frames it went through, so none of them may hold the error or the future it came
+    from: that would be a cycle, which only a garbage collection can free.
 
     Raises:
         DeterminismError: inside the coroutine, when it waits for anything else.
@@ -69,17 +71,19 @@ def supervise(
                 error = failure
                 if isinstance(failure, GeneratorExit):
                     raise
-                for member in getattr(yielded, "_children", ()):
-                    yield from _ended(member)
+                yield from _all_ended(yielded)
         else:
             error = DeterminismError(FOREIGN)
             if isinstance(yielded, asyncio.Future):
                 yielded._asyncio_future_blocking = False
                 yielded.add_done_callback(ignore)  # nobody will wait for it any more
+        yielded = None
         try:
             yielded = send(None) if error is None else throw(error)
         except StopIteration as stop:
             return stop.value
+        finally:
+            error = None
 
 
 def ignore(future: asyncio.Future[Any]) -> None:
@@ -93,8 +97,14 @@ def _is_own(yielded: Any) -> bool:
     return isinstance(yielded, Wake | SubTask) or type(yielded).__name__ == "_GatheringFuture"
 
 
+def _all_ended(gathering: Any) -> Generator[Any, None, None]:
+    """Wait until all members of a failed `gather` have ended."""
+    for member in getattr(gathering, "_children", ()):
+        yield from _ended(member)
+
+
 def _ended(member: asyncio.Future[Any]) -> Generator[Any, None, None]:
-    """Wait until a member of a failed `gather` has ended, one way or the other."""
+    """Wait until a member has ended, one way or the other."""
     while not member.done():
         try:
             yield from member
@@ -123,7 +133,9 @@ class _Supervised:
             yielded = steps.send(None)
         except StopIteration as stop:
             return stop.value
-        return (yield from supervise(steps.send, steps.throw, yielded))
+        rest = supervise(steps.send, steps.throw, yielded)
+        yielded = None  # `supervise` says why
+        return (yield from rest)
 
 
 async def _refuse() -> None:

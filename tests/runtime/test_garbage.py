@@ -3,15 +3,20 @@
 Cycles cost more than the calls themselves: a collection walks over them all while nobody is answered.
 """
 
+import asyncio
 import gc
-import types
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reactor.runtime.calls import Call, Failure, Outcome
 from reactor.runtime.watchdog import watchdog
-from tests.runtime.hosts import open_bench, project_files
+from reactor.testing.clock import VirtualClock
+from tests.garbage import kept_garbage
+from tests.runtime.hosts import Bench, open_bench, project_files, value_of
+from tests.runtime.test_components import COUNTER, MOUNTED
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,38 +60,20 @@ async def scan(ctx, id: str) -> int:
 )
 
 
-@pytest.fixture
-def garbage() -> Iterator[list[object]]:
-    """Keep what only a collection would free, and let none come by itself."""
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        yield gc.garbage
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-
-
 @pytest.mark.parametrize("name", ["add", "add_nested", "add_plainly", "read", "scan", "look"])
-async def test_a_call_leaves_no_cycles(tmp_path: Path, garbage: list[object], name: str) -> None:
+async def test_a_call_leaves_no_cycles(tmp_path: Path, name: str) -> None:
     async with open_bench(tmp_path, APP) as bench:
         counter = await bench.mutation("app:make")
         call = bench.query if name in ("read", "scan", "look") else bench.mutation
         live = bench.watch("app:read", id=counter)
         await call(f"app:{name}", id=counter)
         await bench.settle()
-        gc.collect()
-        garbage.clear()
 
-        for _ in range(5):
-            await call(f"app:{name}", id=counter)
-            await bench.settle()
-        gc.collect()
-
-        ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
-        assert not ours
+        with kept_garbage() as garbage:
+            for _ in range(5):
+                await call(f"app:{name}", id=counter)
+                await bench.settle()
+            assert not garbage()
         assert live
 
 
@@ -124,30 +111,190 @@ RULED = {
 
 
 @pytest.mark.parametrize("name", ["add", "notes"])
-async def test_nor_does_one_under_row_rules(tmp_path: Path, garbage: list[object], name: str) -> None:
+async def test_nor_does_one_under_row_rules(tmp_path: Path, name: str) -> None:
     async with open_bench(tmp_path, RULED) as bench:
         await bench.mutation("app:add")
-        gc.collect()
-        garbage.clear()
 
-        for _ in range(3):
-            await (bench.query if name == "notes" else bench.mutation)(f"app:{name}")
-            await bench.mutation("app:add")  # or the result would be a kept one
-        gc.collect()
-
-        ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
-        assert not ours
+        with kept_garbage() as garbage:
+            for _ in range(3):
+                await (bench.query if name == "notes" else bench.mutation)(f"app:{name}")
+                await bench.mutation("app:add")  # or the result would be a kept one
+            assert not garbage()
 
 
-async def test_looking_at_the_threads_keeps_none_of_their_frames(garbage: list[object]) -> None:
-    gc.collect()
-    garbage.clear()
-    watchdog._look()
-    gc.collect()
-    assert not [found for found in garbage if isinstance(found, types.FrameType)]
+BY_ITSELF = project_files(
+    runs="""
+from reactor.runtime.references import components
+
+async def load_user(ctx):
+    return {"user": "alice"}
+
+async def record(ctx, args, result):
+    await ctx.db.insert("others", {"x": [ctx.user, args, result]})
+
+extended_mutation = mutation.extend(context=load_user, on_success=record)
+
+@mutation
+async def schedule(ctx, name: str) -> str:
+    return await ctx.scheduler.run_after(0, f"runs:{name}")
+
+@mutation
+async def schedule_and_cancel(ctx) -> None:
+    await ctx.scheduler.cancel(await ctx.scheduler.run_after(0, "runs:effect"))
+
+@mutation
+async def effect(ctx) -> None:
+    await ctx.db.insert("items", {"name": "x"})
+
+@mutation
+async def fail(ctx) -> None:
+    await ctx.db.insert("items", {"name": "x"})
+    raise ReactorError("no")
+
+@mutation
+def fail_plainly(ctx) -> None:
+    raise ReactorError("no")
+
+@mutation
+async def catch(ctx) -> None:
+    try:
+        await ctx.run_mutation(fail)
+    except ReactorError:
+        pass
+
+@mutation
+async def gather(ctx) -> None:
+    await asyncio.gather(ctx.run_mutation(effect), ctx.db.query("items").first())
+
+@mutation
+async def gather_and_fail(ctx) -> None:
+    await asyncio.gather(ctx.db.query("items").first(), ctx.run_mutation(fail))
+
+@extended_mutation
+async def extended(ctx) -> None:
+    await ctx.db.insert("items", {"name": ctx.user})
+
+@mutation
+async def mount(ctx) -> None:
+    await ctx.run_mutation(components.counter.marks.add, name="x")
+
+@action
+async def act(ctx) -> None:
+    await ctx.run_mutation("runs:effect")
+    await ctx.run_query("runs:look")
+    await ctx.run_action("runs:act_plainly")
+    await ctx.scheduler.run_after(0, "runs:effect")
+    await asyncio.gather(ctx.run_query("runs:look"), asyncio.sleep(0))
+
+@action
+def act_plainly(ctx) -> None:
+    ctx.run_mutation("runs:effect")
+    file = ctx.storage.store(b"content")
+    ctx.storage.get(file).read()
+    ctx.storage.delete(file)
+
+@action
+async def keep_file(ctx) -> None:
+    file = await ctx.storage.store(b"content")
+    await (await ctx.storage.get(file)).read()
+    await ctx.storage.delete(file)
+
+@action
+async def fail_in_action(ctx) -> None:
+    await ctx.run_mutation("runs:fail")
+
+@action
+def fail_in_plain_action(ctx) -> None:
+    ctx.run_mutation("runs:fail")
+
+@query
+async def look(ctx) -> int:
+    return len(await ctx.db.query("items").take(3))
+""",
+) | {
+    "functions/app.py": MOUNTED,
+    **COUNTER,
+}
+CALLED = ["effect", "fail", "fail_plainly", "catch", "gather", "gather_and_fail", "extended", "mount"]
+ACTIONS = ["act", "act_plainly", "keep_file", "fail_in_action", "fail_in_plain_action"]
 
 
-ACTIONS = project_files(
+async def end_of(bench: Bench, kind: str, name: str) -> None:
+    """Run a function; forget what has come of it, as a server does once it is sent."""
+    ended = asyncio.Event()
+
+    def done(outcome: Outcome) -> None:
+        if not (isinstance(outcome, Failure) and "fail" in name):
+            value_of(outcome)
+        ended.set()
+
+    getattr(bench.host.executor, f"submit_{kind}")(Call(f"runs:{name}", b"{}"), done)
+    await ended.wait()
+
+
+def scheduled(name: str) -> Callable[[Bench], Awaitable[Any]]:
+    async def run(bench: Bench) -> None:
+        await bench.mutation("runs:schedule", name=name)
+        await bench.host.scheduler.settled()
+
+    return run
+
+
+async def cron_runs(bench: Bench) -> None:
+    bench.clock.advance(seconds=60)
+    await asyncio.sleep(0)  # the alarm rings
+    await bench.host.crons.settled()
+
+
+async def cancelled(bench: Bench) -> None:
+    await bench.mutation("runs:schedule_and_cancel")
+    await bench.host.scheduler.settled()
+
+
+CRONS = project_files(
+    crons="""
+from reactor import cron_jobs
+crons = cron_jobs()
+crons.interval("mutation", "runs:effect", seconds=60)
+crons.interval("failing", "runs:fail", seconds=60)
+crons.interval("action", "runs:act", seconds=60)
+""",
+)["functions/crons.py"]
+RUNS: dict[str, dict[str, Callable[[Bench], Awaitable[Any]]]] = {
+    "mutations": {name: lambda bench, name=name: end_of(bench, "mutation", name) for name in CALLED},
+    "actions": {name: lambda bench, name=name: end_of(bench, "action", name) for name in ACTIONS},
+    "scheduled mutations": {name: scheduled(name) for name in CALLED} | {"cancelled": cancelled},
+    "scheduled actions": {name: scheduled(name) for name in ACTIONS},
+    "crons": {"crons": cron_runs},
+}
+
+
+@pytest.mark.parametrize("group", RUNS)
+async def test_nor_does_what_runs_by_itself(tmp_path: Path, group: str) -> None:
+    files = BY_ITSELF | ({"functions/crons.py": CRONS} if group == "crons" else {})
+    left: dict[str, list[object]] = {}
+    async with open_bench(tmp_path, files, clock=VirtualClock()) as bench:
+        for name, run in RUNS[group].items():
+            await run(bench)
+            await bench.host.scheduler.settled()
+
+            with kept_garbage() as garbage:
+                for _ in range(3):
+                    await run(bench)
+                await bench.host.scheduler.settled()
+                left[name] = garbage()
+    assert not any(left.values()), left
+
+
+async def test_nor_does_a_look_of_the_watchdog(tmp_path: Path) -> None:
+    """It sees the frames of all threads, with everything that is in them: its own frame among them is a cycle."""
+    async with open_bench(tmp_path, APP):
+        with kept_garbage() as garbage:
+            watchdog._look()
+            assert not garbage()
+
+
+ACTING = project_files(
     app="""
 import anyio
 
@@ -205,25 +352,22 @@ async def leaves_a_task(ctx):
 
 
 @pytest.mark.parametrize("name", ["calls", "calls_plainly", "calls_actions", "fails", "fails_plainly", "leaves_a_task"])
-async def test_nor_does_an_action(tmp_path: Path, garbage: list[object], name: str) -> None:
+async def test_nor_does_an_action(tmp_path: Path, name: str) -> None:
     """Its log lines alone may be megabytes."""
-    async with open_bench(tmp_path, ACTIONS) as bench:
+    async with open_bench(tmp_path, ACTING) as bench:
         await bench.submit("action", f"app:{name}")
         await bench.settle()
-        gc.collect()
-        garbage.clear()
 
-        for _ in range(5):
-            await bench.submit("action", f"app:{name}")
-            await bench.settle()
-        gc.collect()
-
-        ours = [found for found in garbage if type(found).__module__.startswith("reactor.")]
-        assert not ours
+        with kept_garbage() as garbage:
+            for _ in range(5):
+                await bench.submit("action", f"app:{name}")
+                await bench.settle()
+            assert not garbage()
 
 
-async def test_a_stream_that_is_cut_off_leaves_nothing_of_its_parts(tmp_path: Path, garbage: list[object]) -> None:
-    async with open_bench(tmp_path, ACTIONS) as bench:
-        await bench.submit("action", "app:streams")
-        gc.collect()
-        assert not [found for found in garbage if type(found).__name__ == "Part"]
+async def test_a_stream_that_is_cut_off_leaves_nothing_of_its_parts(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, ACTING) as bench:
+        with kept_garbage() as garbage:
+            await bench.submit("action", "app:streams")
+            assert not garbage()
+            assert not [found for found in gc.garbage if type(found).__name__ == "Part"]
