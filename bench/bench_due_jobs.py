@@ -6,7 +6,7 @@ baseline is the clients alone, in the same run. Then a burst of jobs becomes due
 at one moment, and once with due times that differ, scheduled in random order. The burst lasts from the due time until
 the last job has run. Checked at the end: every job ran once, in the order of due time.
 
-The target is a p99 during the burst of at most one slice (4 ms) plus five times the idle p99. It is judged by the median
+The target is a p99 during the burst of at most one slice (4 ms) plus five times the idle p99, judged by the median
 over several runs, each a server of its own, in which the two kinds of burst take turns: this machine is not alone. Idle
 times differ from run to run, so each burst is held against the baseline of its own run; the median of their quotients
 is given too.

@@ -93,10 +93,13 @@ OpenBackend = Callable[[], Backend]  # raises Unavailable while the deployment i
 async def outcome_of(submit: Submit, call: Call) -> Outcome:
     """Run a call and wait for its outcome; an awaiter that goes away loses only the answer."""
     future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    waiting = [future]
 
     def done(outcome: Outcome) -> None:
-        if not future.done():
-            future.set_result(outcome)
+        # Let go of the future: the traceback of an error leads through the call to `done`, and would be in a cycle.
+        waiting_for = waiting.pop()
+        if not waiting_for.done():
+            waiting_for.set_result(outcome)
 
     submit(call, done)
     return await future
