@@ -302,8 +302,6 @@ class Watchdog:
         # A function of its own, so that no frame, and nothing in its variables, is kept until the next look.
         watches = self._watches
         frames: dict[int, Any] = sys._current_frames()
-        # This very frame is among them and holds them: a cycle, with all that the engine's thread was just doing in it.
-        del frames[threading.get_ident()]
         for watch in watches.values():
             watch.tick(frames.get(watch.thread))
             self._arm(watch)
