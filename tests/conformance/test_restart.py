@@ -10,7 +10,7 @@ from tests.servers import REACTOR, Program, free_port, running, start_dev
 from tests.sizes import size
 
 HERE = Path(__file__).parent
-RESTARTS = size(3, 10)
+RESTARTS = size(2, 10)
 CALLS_BETWEEN = size(10, 40)
 
 
