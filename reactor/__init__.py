@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from reactor.errors import ConvexError as ConvexError
     from reactor.errors import Error as Error
     from reactor.errors import ReactorError as ReactorError
-    from reactor.runtime.action_context import ActionCtx as ActionCtx
-    from reactor.runtime.components import define_app as define_app
-    from reactor.runtime.components import define_component as define_component
+    from reactor.runtime.actions.context import ActionCtx as ActionCtx
+    from reactor.runtime.components.definitions import define_app as define_app
+    from reactor.runtime.components.definitions import define_component as define_component
     from reactor.runtime.context import MutationCtx as MutationCtx
     from reactor.runtime.context import QueryCtx as QueryCtx
-    from reactor.runtime.crons import cron_jobs as cron_jobs
     from reactor.runtime.decorators import action as action
     from reactor.runtime.decorators import http_action as http_action
     from reactor.runtime.decorators import internal_action as internal_action
@@ -29,12 +28,13 @@ if TYPE_CHECKING:
     from reactor.runtime.decorators import internal_query as internal_query
     from reactor.runtime.decorators import mutation as mutation
     from reactor.runtime.decorators import query as query
-    from reactor.runtime.environment import env as env
-    from reactor.runtime.http_router import http_router as http_router
+    from reactor.runtime.environment.mapping import env as env
+    from reactor.runtime.http.router import http_router as http_router
+    from reactor.runtime.jobs.crons import cron_jobs as cron_jobs
     from reactor.runtime.references import api as api
     from reactor.runtime.references import components as components
     from reactor.runtime.references import internal as internal
-    from reactor.runtime.rules import define_rules as define_rules
+    from reactor.runtime.rules.declared import define_rules as define_rules
     from reactor.schema.definition import define_schema as define_schema
     from reactor.schema.definition import define_table as define_table
     from reactor.schema.pagination import pagination_opts_validator as pagination_opts_validator
@@ -81,7 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActionCtx": "reactor.runtime.action_context",
+    "ActionCtx": "reactor.runtime.actions.context",
     "ConvexError": "reactor.errors",
     "Deployment": "reactor.server.app",
     "Error": "reactor.errors",
@@ -95,16 +95,16 @@ _HOMES = {
     "api": "reactor.runtime.references",
     "auth_config": "reactor.auth.config",
     "components": "reactor.runtime.references",
-    "cron_jobs": "reactor.runtime.crons",
+    "cron_jobs": "reactor.runtime.jobs.crons",
     "custom_jwt": "reactor.auth.config",
-    "define_rules": "reactor.runtime.rules",
-    "define_app": "reactor.runtime.components",
-    "define_component": "reactor.runtime.components",
+    "define_rules": "reactor.runtime.rules.declared",
+    "define_app": "reactor.runtime.components.definitions",
+    "define_component": "reactor.runtime.components.definitions",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
-    "env": "reactor.runtime.environment",
+    "env": "reactor.runtime.environment.mapping",
     "http_action": "reactor.runtime.decorators",
-    "http_router": "reactor.runtime.http_router",
+    "http_router": "reactor.runtime.http.router",
     "internal": "reactor.runtime.references",
     "internal_action": "reactor.runtime.decorators",
     "internal_mutation": "reactor.runtime.decorators",

@@ -13,10 +13,10 @@ from reactor.auth.identity import Identity
 from reactor.errors import InvalidFunctionCall
 from reactor.runtime.decorators import KINDS, AnyReference, Function
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
-from reactor.runtime.files import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
+from reactor.runtime.files.storage import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
+from reactor.runtime.jobs.scheduling import BlockingScheduler, Scheduler
 from reactor.runtime.readers import BlockingDatabaseReader, BlockingDatabaseWriter, DatabaseReader, DatabaseWriter
 from reactor.runtime.references import PathOrReference
-from reactor.runtime.scheduling import BlockingScheduler, Scheduler
 
 P = ParamSpec("P")
 T = TypeVar("T")

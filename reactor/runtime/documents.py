@@ -27,9 +27,9 @@ from reactor.errors import (
     ValidationError,
 )
 from reactor.limits import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NESTING, MAX_OBJECT_FIELDS
+from reactor.runtime.components.scopes import Scope
 from reactor.runtime.pages import NOT_IN_COMPONENTS, PageOptions, Pager
 from reactor.runtime.scans import Document, Scan, Selection, SystemScan
-from reactor.runtime.scopes import Scope
 from reactor.runtime.systemdocs import published
 from reactor.schema.definition import TableDefinition
 from reactor.values.document import check_document, check_document_size
@@ -45,7 +45,7 @@ ONLY_SYSTEM_TABLES: Final = "System tables can only be accessed from db.system.q
 class Documents:
     """The documents of one transaction that one component instance may see, under its schema in one version."""
 
-    # Of row rules, which `runtime/ruled` knows of.
+    # Of row rules, which `runtime/rules/ruled` knows of.
     looked_at_identity = False
     met_rules = False
 

@@ -19,21 +19,21 @@ from reactor.errors import AuthConfigInvalid, PushError
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime import guard, subtasks
-from reactor.runtime.actions import Actions
+from reactor.runtime.actions.service import Actions
 from reactor.runtime.cache import LiveQueries
-from reactor.runtime.collector import Collector
-from reactor.runtime.cronrunner import CronRunner
-from reactor.runtime.environment import SnapshotEnvironment, TransactionEnvironment, built_in_variables
+from reactor.runtime.environment.documents import change_variables, read_variables
+from reactor.runtime.environment.mapping import SnapshotEnvironment, TransactionEnvironment, built_in_variables
+from reactor.runtime.environment.origins import Origins
 from reactor.runtime.executor import Executor
-from reactor.runtime.http_actions import HttpRunner
+from reactor.runtime.files.collector import Collector
+from reactor.runtime.files.store import Files
+from reactor.runtime.http.runner import HttpRunner
+from reactor.runtime.jobs.cronrunner import CronRunner
+from reactor.runtime.jobs.schedulers import Schedulers
 from reactor.runtime.loader import Project
-from reactor.runtime.origins import Origins
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler
-from reactor.runtime.schedulers import Schedulers
-from reactor.runtime.stored_files import Files
-from reactor.runtime.variables import change_variables, read_variables
 from reactor.runtime.versions import Versions
 from reactor.runtime.watchdog import watchdog
 from reactor.storage.blobs_memory import MemoryBlobs

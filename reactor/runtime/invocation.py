@@ -20,13 +20,13 @@ from reactor.errors import (
 )
 from reactor.limits import MAX_CALL_DEPTH, MAX_RESULT_BYTES
 from reactor.runtime.calls import Call
+from reactor.runtime.components.targets import HANDLE, find_by_handle, find_scope, resolve_handle
 from reactor.runtime.decorators import KINDS
 from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
 from reactor.runtime.references import author_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.system_functions import SYSTEM_FUNCTIONS
-from reactor.runtime.targets import HANDLE, find_by_handle, find_scope, resolve_handle
 from reactor.runtime.versions import Version
 from reactor.schema.validator import TableNumbers
 from reactor.values.json import decode_args, encode_json

@@ -20,7 +20,7 @@ import msgspec
 from reactor.auth.config import AuthConfig, jwks_file
 from reactor.errors import AuthConfigInvalid, PushError, SchemaInvalid
 from reactor.runtime import guard
-from reactor.runtime.components import (
+from reactor.runtime.components.definitions import (
     EXPORTED,
     AppDefinition,
     ComponentDefinition,
@@ -29,15 +29,15 @@ from reactor.runtime.components import (
     check_mount,
     child_path,
 )
-from reactor.runtime.conjunctions import is_conjunction
-from reactor.runtime.crons import Crons, CronSpec
 from reactor.runtime.determinism import PROJECT_PREFIX
-from reactor.runtime.environment import process_defaults
-from reactor.runtime.http_router import HttpRouter
+from reactor.runtime.environment.mapping import process_defaults
+from reactor.runtime.http.router import HttpRouter
 from reactor.runtime.importing import PrivatePackage, install_finder, public_names, user_place
+from reactor.runtime.jobs.crons import Crons, CronSpec
 from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
-from reactor.runtime.rules import Rules
+from reactor.runtime.rules.conjunctions import is_conjunction
+from reactor.runtime.rules.declared import Rules
 from reactor.runtime.signature import Binder
 from reactor.runtime.sources import ComponentTree, SourceTree
 from reactor.schema.definition import Schema, define_schema

@@ -13,9 +13,9 @@ from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import InvalidFunctionCall
-from reactor.runtime.access import Access
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import Call
+from reactor.runtime.components.targets import find_target
 from reactor.runtime.context import make_context
 from reactor.runtime.decorators import KINDS
 from reactor.runtime.determinism import Ambient, ambient
@@ -23,9 +23,9 @@ from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
 from reactor.runtime.invocation import check_depth, encode_result, read_arguments, wrong_kind
 from reactor.runtime.logs import NestedLog
-from reactor.runtime.ruled import RuledDocuments
+from reactor.runtime.rules.access import Access
+from reactor.runtime.rules.ruled import RuledDocuments
 from reactor.runtime.subtasks import supervise
-from reactor.runtime.targets import find_target
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_json
 

@@ -31,13 +31,13 @@ from reactor.engine.database import Database
 from reactor.engine.systemdocs import insert_system, put_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import PushError, ValidationError
-from reactor.runtime.components import Instance, child_path
+from reactor.runtime.components.definitions import Instance, child_path
+from reactor.runtime.components.targets import stage_handles
+from reactor.runtime.environment.documents import touch_defaults
 from reactor.runtime.importing import public_names
 from reactor.runtime.loader import Project
-from reactor.runtime.rules import Rules
+from reactor.runtime.rules.declared import Rules
 from reactor.runtime.runqueue import RunQueue
-from reactor.runtime.targets import stage_handles
-from reactor.runtime.variables import touch_defaults
 from reactor.runtime.versions import Version, Versions
 from reactor.schema.compare import compare_schemas
 from reactor.schema.definition import Schema, schema_from_json

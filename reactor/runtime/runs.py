@@ -25,22 +25,22 @@ from reactor.errors import (
     Unavailable,
 )
 from reactor.ports import Clock
-from reactor.runtime.access import Access
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success, request_id_of
 from reactor.runtime.commitgate import CommitGate
+from reactor.runtime.components.targets import find_scope, find_target, handle_of
 from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, Source
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import AttemptEnded, Execution, FileUrls
 from reactor.runtime.failures import failure_of
+from reactor.runtime.files.store import Files
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.nested import call_nested
 from reactor.runtime.registry import RegisteredFunction
-from reactor.runtime.ruled import RuledDocuments
+from reactor.runtime.rules.access import Access
+from reactor.runtime.rules.ruled import RuledDocuments
 from reactor.runtime.runqueue import RunQueue
-from reactor.runtime.stored_files import Files
-from reactor.runtime.targets import find_scope, find_target, handle_of
 from reactor.runtime.usage import is_near_limits, warn_of_limits
 from reactor.runtime.versions import Version, Versions
 from reactor.values.stepwise import is_long

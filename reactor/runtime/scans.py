@@ -63,7 +63,7 @@ class Scan:
     the end was reached, so that an insert behind the last one is no conflict.
     """
 
-    hidden = 0  # how many documents row rules have kept back; `runtime/ruled` counts them
+    hidden = 0  # how many documents row rules have kept back; `runtime/rules/ruled` counts them
 
     __slots__ = (
         "_chunk",

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from reactor.runtime.decorators import Function, internal_mutation, internal_query
 from reactor.runtime.documents import Documents
+from reactor.runtime.environment.documents import change_variables, read_variable, read_variables
 from reactor.runtime.registry import Registry
-from reactor.runtime.variables import change_variables, read_variable, read_variables
 from reactor.schema.validators import v
 
 CHANGE_VARIABLES: Final = "_system/environment:change"

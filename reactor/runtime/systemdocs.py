@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from reactor.engine.catalog import SCHEDULED_FUNCTIONS, STORED_FILES, Table
-from reactor.runtime.file_documents import public_file
-from reactor.runtime.jobs import public_job
+from reactor.runtime.files.documents import public_file
+from reactor.runtime.jobs.documents import public_job
 
 Publish = Callable[[dict[str, Any]], dict[str, Any]]
 

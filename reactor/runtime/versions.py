@@ -12,9 +12,9 @@ from reactor.engine.catalog import DEPLOYMENT
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import Unavailable
-from reactor.runtime.environment import TransactionEnvironment
+from reactor.runtime.components.scopes import Scope
+from reactor.runtime.environment.mapping import TransactionEnvironment
 from reactor.runtime.loader import Project
-from reactor.runtime.scopes import Scope
 
 
 class Version:

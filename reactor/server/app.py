@@ -20,9 +20,9 @@ from reactor.auth.fetching import ThreadedFetch
 from reactor.errors import InvalidArgument, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
+from reactor.runtime.environment.origins import Origins
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
-from reactor.runtime.origins import Origins
 from reactor.runtime.push import PushReport
 from reactor.server.backend import Backend
 from reactor.server.blocking import BlockingDeployment

@@ -14,10 +14,10 @@ from reactor.auth.identity import Identity
 from reactor.ports import Rng
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.decorators import Kind
-from reactor.runtime.http_actions import Channels, HttpEnd
-from reactor.runtime.http_mounts import HttpPlace
-from reactor.runtime.http_router import Route
-from reactor.runtime.stored_files import Files
+from reactor.runtime.files.store import Files
+from reactor.runtime.http.mounts import HttpPlace
+from reactor.runtime.http.router import Route
+from reactor.runtime.http.runner import Channels, HttpEnd
 from reactor.runtime.versions import Version
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, CheckToken, Live

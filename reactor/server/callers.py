@@ -16,12 +16,12 @@ from reactor.auth.identity import ANONYMOUS, Identity, user_identity
 from reactor.client.subscription import Subscription
 from reactor.errors import InvalidArgument, Unavailable
 from reactor.runtime.calls import Call
+from reactor.runtime.components.targets import HANDLE, address_of
 from reactor.runtime.decorators import Function, Kind
 from reactor.runtime.failures import exception_of, unwrap
 from reactor.runtime.references import FunctionReference, parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle
-from reactor.runtime.targets import HANDLE, address_of
 from reactor.server.backend import Backend, OpenBackend, outcome_of
 from reactor.server.http.fetch import FetchResponse, fetch
 from reactor.values.json import decode_json, encode_json

@@ -14,7 +14,7 @@ beside each other. Used by the committer, by start-up and by the background work
 
 A *blob* is the content of one stored file, under a key that is made up for it and never used again. Blobs know no
 transactions: bytes are put first and a document that names the key is committed afterwards, so that what a document
-names is there; what no document names is garbage for somebody else to find (`runtime/collector`).
+names is there; what no document names is garbage for somebody else to find (`runtime/files/collector`).
 """
 
 import enum

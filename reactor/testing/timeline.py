@@ -16,7 +16,7 @@ from reactor.engine.catalog import CRON_JOBS
 from reactor.errors import InvalidArgument, LimitExceeded
 from reactor.runtime.calls import Call
 from reactor.runtime.host import Host
-from reactor.runtime.jobs import Job, is_unfinished, read_job
+from reactor.runtime.jobs.documents import Job, is_unfinished, read_job
 from reactor.testing.clock import VirtualClock
 
 IN_PROGRESS: Final = "finish_in_progress_scheduled_functions"

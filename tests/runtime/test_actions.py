@@ -25,7 +25,7 @@ from reactor.errors import (
     UnawaitedCallError,
 )
 from reactor.limits import Limits
-from reactor.runtime.action_runs import Ended, Task
+from reactor.runtime.actions.runs import Ended, Task
 from reactor.runtime.calls import Call, Outcome
 from reactor.values.json import decode_json
 from tests.runtime.hosts import Bench, failure, open_bench, project_files, refusal, success, user, value_of

@@ -13,8 +13,8 @@ import pytest
 from reactor.errors import OutcomeUnknown, StorageError
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Outcome
-from reactor.runtime.file_documents import Incoming
-from reactor.runtime.files import add_file
+from reactor.runtime.files.documents import Incoming
+from reactor.runtime.files.storage import add_file
 from reactor.runtime.host import Host
 from reactor.runtime.loader import Project, ProjectLoader
 from reactor.storage.blobs_local import LocalBlobs
@@ -256,7 +256,8 @@ async def test_a_disk_that_fails_is_tried_again_by_the_next_search(
             patch.setattr(bench.host.files.blobs, "list", failing)
             await bench.pass_time(SWEEP)
         assert len(bench.kept) == 1
-        assert [record.getMessage() for record in caplog.records if record.name == "reactor.runtime.collector"] == [
+        warned = [record for record in caplog.records if record.name == "reactor.runtime.files.collector"]
+        assert [record.getMessage() for record in warned] == [
             "content of deleted files is left until the next search: no disk",
             "the search for content that no file has was given up: no disk",
         ]

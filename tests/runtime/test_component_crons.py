@@ -14,7 +14,7 @@ from tests.runtime.hosts import HEAD, Bench, open_bench, project_files, value_of
 
 EXACT = Limits(cron_splay_seconds=0)
 BOTH = """
-from reactor.runtime.components import define_app
+from reactor.runtime.components.definitions import define_app
 import keeper
 app = define_app()
 app.use(keeper)
@@ -22,14 +22,14 @@ app.use(keeper, name="other")
 """
 ONE = BOTH.replace("app.use(keeper)\n", "")
 INSIDE = """
-from reactor.runtime.crons import cron_jobs
+from reactor.runtime.jobs.crons import cron_jobs
 from reactor.runtime.references import internal
 crons = cron_jobs()
 crons.interval("clean", internal.marks.clean, seconds=60)
 crons.interval("act", "marks:act", seconds=120)
 """
 OUTSIDE = """
-from reactor.runtime.crons import cron_jobs
+from reactor.runtime.jobs.crons import cron_jobs
 from reactor.runtime.references import components
 crons = cron_jobs()
 crons.interval("clean", {function}, {{"name": "from outside"}}, seconds=60)
@@ -42,7 +42,7 @@ def files(outside: str | None = None, inside: str = INSIDE, mounted: str = BOTH)
         **project_files(main="\n@query\nasync def nothing(ctx): ...\n"),
         "functions/app.py": mounted,
         "keeper/__init__.py": """
-from reactor.runtime.components import define_component
+from reactor.runtime.components.definitions import define_component
 component = define_component(__name__)
 """,
         "keeper/schema.py": HEAD + '\nschema = define_schema({"marks": define_table({"name": v.string()})})\n',

@@ -18,7 +18,7 @@ from reactor.errors import (
     SchedulingError,
     UnknownTable,
 )
-from reactor.runtime.variables import change_variables
+from reactor.runtime.environment.documents import change_variables
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import VirtualClock
 from reactor.values.ids import encode_id, table_of
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio
 
 COUNTER = {
     "counter/__init__.py": """
-from reactor.runtime.components import define_component
+from reactor.runtime.components.definitions import define_component
 from reactor.schema.validators import v
 component = define_component(__name__, env={"LIMIT": v.optional(v.string())})
 """,
@@ -57,7 +57,7 @@ async def hidden(ctx) -> str:
 """,
 }
 MOUNTED = """
-from reactor.runtime.components import define_app
+from reactor.runtime.components.definitions import define_app
 import counter
 app = define_app()
 app.use(counter)
@@ -107,7 +107,7 @@ NESTED = {
         f"level/{name}": text
         for name, text in {
             "__init__.py": """
-from reactor.runtime.components import define_component
+from reactor.runtime.components.definitions import define_component
 import counter
 component = define_component(__name__)
 component.use(counter, name="inner")
@@ -136,7 +136,7 @@ async def names(ctx):
     },
 }
 NESTING = """
-from reactor.runtime.components import define_app
+from reactor.runtime.components.definitions import define_app
 from level import component
 app = define_app()
 app.use(component)
@@ -415,7 +415,7 @@ async def round(ctx, up: str):
 ENVIRONMENT = {
     "counter/functions/vars.py": HEAD
     + """
-from reactor.runtime.environment import env
+from reactor.runtime.environment.mapping import env
 @query
 async def get(ctx, name: str):
     assert env.get(name) == ctx.env.get(name)
@@ -434,8 +434,8 @@ async def act(ctx, name: str):
     return ctx.env.get(name)
 """,
     "functions/app.py": """
-from reactor.runtime.components import define_app
-from reactor.runtime.environment import env
+from reactor.runtime.components.definitions import define_app
+from reactor.runtime.environment.mapping import env
 import counter
 app = define_app()
 app.use(counter, name="fixed", env={"LIMIT": "5"}, http_prefix="/fixed/")
@@ -444,7 +444,7 @@ app.use(counter, name="none")
 """,
     "functions/main.py": HEAD
     + """
-from reactor.runtime.environment import env
+from reactor.runtime.environment.mapping import env
 from reactor.runtime.references import components
 @query
 async def both(ctx, name: str):
@@ -799,7 +799,7 @@ async def test_each_instance_has_files_of_its_own(tmp_path: Path) -> None:
 # Row rules.
 
 RULED = """
-from reactor.runtime.rules import define_rules
+from reactor.runtime.rules.declared import define_rules
 rules = define_rules({"items": {"read": lambda ctx, doc: doc["name"] == "open"}})
 """
 

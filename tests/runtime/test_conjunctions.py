@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.engine.query import Bound, compile_range
-from reactor.runtime.conjunctions import Trial, best_reading, is_conjunction
+from reactor.runtime.rules.conjunctions import Trial, best_reading, is_conjunction
 from reactor.values.keys import IndexKeyEncoder
 from reactor.values.types import Int64
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reactor.engine.catalog import CRON_JOB_LOGS, CRON_JOBS
 from reactor.errors import PushError
 from reactor.limits import Limits
-from reactor.runtime.crons import EPOCH, cron_jobs, following, interval, next_occurrence
+from reactor.runtime.jobs.crons import EPOCH, cron_jobs, following, interval, next_occurrence
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import START, VirtualClock
 from reactor.values.types import Int64
@@ -58,7 +58,7 @@ async def lasting(ctx):
 def files(*crons: str) -> dict[str, str]:
     lines = "\n".join(f"crons.{cron}" for cron in crons)
     return project_files(**MODULES) | {
-        "functions/crons.py": f"from reactor.runtime.crons import cron_jobs\ncrons = cron_jobs()\n{lines}\n"
+        "functions/crons.py": f"from reactor.runtime.jobs.crons import cron_jobs\ncrons = cron_jobs()\n{lines}\n"
     }
 
 

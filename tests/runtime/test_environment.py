@@ -26,10 +26,10 @@ from reactor.limits import (
     MAX_VARIABLES_BYTES,
     Limits,
 )
-from reactor.runtime.environment import env
+from reactor.runtime.environment.documents import BUILT_IN, _check_name, variable_id
+from reactor.runtime.environment.mapping import env
 from reactor.runtime.loader import ProjectLoader
 from reactor.runtime.system_functions import CHANGE_VARIABLES, GET_VARIABLE, LIST_VARIABLES
-from reactor.runtime.variables import BUILT_IN, _check_name, variable_id
 from reactor.testing.deployment import MemoryDeployment
 from tests.runtime.hosts import Bench, open_bench, project_files, value_of
 from tests.runtime.projects import write

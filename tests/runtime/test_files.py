@@ -18,9 +18,9 @@ from reactor.errors import (
     StoredFileNotFound,
 )
 from reactor.limits import Limits
-from reactor.runtime.file_documents import Incoming
-from reactor.runtime.files import add_file
-from reactor.runtime.stored_files import PART_BYTES
+from reactor.runtime.files.documents import Incoming
+from reactor.runtime.files.storage import add_file
+from reactor.runtime.files.store import PART_BYTES
 from tests.runtime.hosts import Bench, Form, as_coroutine, as_function, open_bench, project_files, value_of
 
 pytestmark = pytest.mark.asyncio

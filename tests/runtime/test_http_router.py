@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reactor.errors import PushError
 from reactor.runtime.decorators import Function, http_action
-from reactor.runtime.http_router import METHODS, HttpRouter, http_router
+from reactor.runtime.http.router import METHODS, HttpRouter, http_router
 from reactor.runtime.loader import ProjectLoader
 from tests.runtime.projects import loaded, write
 

@@ -20,7 +20,7 @@ from tests.storage.faults import FaultyPersistence
 pytestmark = pytest.mark.asyncio
 
 UNMOUNTED = """
-from reactor.runtime.components import define_app
+from reactor.runtime.components.definitions import define_app
 app = define_app()
 """
 INDEXED = (
@@ -198,7 +198,7 @@ async def word(ctx):
     write(site, {**installed, "installed_counter/words.py": "WORD = 'first'\n"})
     monkeypatch.syspath_prepend(str(site))
     mounted = """
-from reactor.runtime.components import define_app
+from reactor.runtime.components.definitions import define_app
 from installed_counter import component
 app = define_app()
 app.use(component)
@@ -220,7 +220,7 @@ app.use(component, name="again")
 
 # What can't be mounted.
 
-USE = "from reactor.runtime.components import define_app\nimport counter\napp = define_app()\n"
+USE = "from reactor.runtime.components.definitions import define_app\nimport counter\napp = define_app()\n"
 
 
 @pytest.mark.parametrize(

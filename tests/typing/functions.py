@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, assert_type
 
-from reactor.runtime.action_context import ActionCtx
+from reactor.runtime.actions.context import ActionCtx
 from reactor.runtime.context import MutationCtx, QueryCtx
 from reactor.runtime.decorators import action, mutation, query
 from reactor.runtime.references import api

@@ -8,13 +8,13 @@ from typing import Any, assert_type
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from reactor.runtime.action_context import ActionCtx
-from reactor.runtime.components import define_app, define_component
+from reactor.runtime.actions.context import ActionCtx
+from reactor.runtime.components.definitions import define_app, define_component
 from reactor.runtime.context import MutationCtx
-from reactor.runtime.crons import cron_jobs
 from reactor.runtime.decorators import action, http_action, internal_mutation, mutation
-from reactor.runtime.environment import env
-from reactor.runtime.http_router import http_router
+from reactor.runtime.environment.mapping import env
+from reactor.runtime.http.router import http_router
+from reactor.runtime.jobs.crons import cron_jobs
 from reactor.runtime.references import components, internal
 from reactor.schema.validators import v
 

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from reactor.auth.identity import Identity
 from reactor.errors import Error, Forbidden, LimitExceeded
 from reactor.limits import Limits
-from reactor.runtime.http_actions import HttpEnd
-from reactor.runtime.http_mounts import HttpPlace
-from reactor.runtime.http_router import Cors, HttpRouter, Route
+from reactor.runtime.http.mounts import HttpPlace
+from reactor.runtime.http.router import Cors, HttpRouter, Route
+from reactor.runtime.http.runner import HttpEnd
 from reactor.runtime.logs import log_unheard
 from reactor.runtime.versions import Version
 from reactor.server.backend import Backend, OpenBackend

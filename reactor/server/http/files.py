@@ -2,7 +2,7 @@
 
 Promises that content passes through in parts however large a file is; that a client which goes away, stalls or lies
 about what it sends leaves nothing behind; and that as many transfers run at a time as limits allow. Used by the router.
-Content and documents are in `runtime/stored_files`.
+Content and documents are in `runtime/files/store`.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from reactor.limits import KIB, Limits
 from reactor.runtime.calls import Call
 from reactor.runtime.context import MutationCtx
 from reactor.runtime.failures import unwrap
-from reactor.runtime.file_documents import FileRow, Incoming
-from reactor.runtime.files import add_file
-from reactor.runtime.stored_files import Files
+from reactor.runtime.files.documents import FileRow, Incoming
+from reactor.runtime.files.storage import add_file
+from reactor.runtime.files.store import Files
 from reactor.server.backend import Backend, OpenBackend, outcome_of
+from reactor.server.http.abort import abort
 from reactor.server.http.admission import Admission
 from reactor.server.http.bodies import json_response
 from reactor.server.http.errors import HttpError, error_body
-from reactor.server.http.http1 import abort
 from reactor.server.http.ranges import (
     Span,
     asked_span,

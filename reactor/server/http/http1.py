@@ -1,22 +1,22 @@
-"""HTTP/1.1 as uvicorn speaks it, with bounds on what clients may keep, and a way to cut one off.
+"""HTTP/1.1 as uvicorn speaks it, with bounds on what clients may keep, and the way to cut one off (`abort`).
 
 Promises that a head, a trailer or the size line of a chunk can't grow the process: uvicorn's parser keeps them until
 they are complete, however long they get; that a connection without a request under way is not kept; and that a client
 which does not read its answer keeps that, and its connection, neither for ever (`http_idle_seconds`) nor when all such
-answers together take too much memory (`http_unread_bytes`). `abort` drops one at once. Used by `server/run`. In a host
-application's server, that server's own rules hold, and nothing is cut off here.
+answers together take too much memory (`http_unread_bytes`). Used by `server/run`. In a host application's server, that
+server's own rules hold, and nothing is cut off here.
 """
 
 import asyncio
 import logging
 from typing import Any, ClassVar, Final
 
-from starlette.requests import ClientDisconnect, Request
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from reactor.limits import KIB, MAX_HEAD_BYTES, Limits
+from reactor.server.http.abort import ABORT
 
 logger = logging.getLogger("reactor.http")
 
@@ -29,7 +29,6 @@ SLOW: Final = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 40\r\n"
     b"connection: close\r\n\r\nThe head of the request took too long.\r\n"
 )
-ABORT: Final = "reactor.abort"
 PROGRESS_BYTES: Final = 64 * KIB  # that a client must read in `http_idle_seconds`
 LATE: Final = 0.9  # of these; timers are not exact, and the next look is as much later
 
@@ -183,17 +182,3 @@ class HttpProtocol(HttpToolsProtocol):
 def http_protocol(limits: Limits) -> type[HttpProtocol]:
     """Return the protocol class for one server and its limits."""
     return type("HttpProtocol", (HttpProtocol,), {"limits": limits, "unread": Unread(limits.http_unread_bytes)})
-
-
-async def abort(request: Request) -> None:
-    """Drop the connection of a request that is partly answered, with all that its client has not read.
-
-    Raises:
-        ClientDisconnect: the server behind does not offer that; it closes what is not answered to the end.
-    """
-    extension = request.scope.get("extensions", {}).get(ABORT)
-    if extension is None:
-        raise ClientDisconnect
-    extension["abort"]()
-    while (await request.receive())["type"] != "http.disconnect":  # so that the server knows it, too
-        pass

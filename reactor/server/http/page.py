@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from reactor.errors import Error
-from reactor.runtime.components import child_path
+from reactor.runtime.components.definitions import child_path
 from reactor.runtime.loader import Project
 from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.paths import route_path

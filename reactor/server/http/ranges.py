@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from reactor.limits import MAX_CONTENT_TYPE_LENGTH
-from reactor.runtime.file_documents import is_content_type
+from reactor.runtime.files.documents import is_content_type
 from reactor.server.http.errors import HttpError
 
 _RANGE: Final = re.compile(r"(\d{0,20})-(\d{0,20})")

@@ -20,8 +20,8 @@ from reactor.engine.systemdocs import find_system
 from reactor.errors import LimitExceeded, StorageError
 from reactor.limits import KIB, Limits
 from reactor.ports import Clock, Rng
-from reactor.runtime.file_documents import FileRow, Incoming
-from reactor.runtime.origins import Origins
+from reactor.runtime.environment.origins import Origins
+from reactor.runtime.files.documents import FileRow, Incoming
 from reactor.storage import failpoints
 from reactor.storage.interface import BLOB_KEY_BYTES, BlobReader, BlobStore, BlobWriter, Written
 from reactor.values.keys import encode_key, prefix_bounds

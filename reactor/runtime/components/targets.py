@@ -14,10 +14,10 @@ from reactor.engine.database import Database
 from reactor.engine.systemdocs import insert_system, put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import FunctionNotFound, InvalidArgument, ProtocolError
-from reactor.runtime.components import Instance, child_path
+from reactor.runtime.components.definitions import Instance, child_path
+from reactor.runtime.components.scopes import Scope
 from reactor.runtime.references import component_function, function_path
 from reactor.runtime.registry import RegisteredFunction
-from reactor.runtime.scopes import Scope
 from reactor.runtime.versions import Version
 from reactor.values.ids import decode_id
 from reactor.values.names import suggestion

@@ -18,7 +18,7 @@ from reactor.engine.database import Database
 from reactor.engine.systemdocs import insert_system, put_system, read_system
 from reactor.engine.transaction import Transaction
 from reactor.limits import MAX_CRON_LOG_CHARACTERS, MAX_CRON_LOGS
-from reactor.runtime.crons import CronSpec, following, needs_minute, next_occurrence
+from reactor.runtime.jobs.crons import CronSpec, following, needs_minute, next_occurrence
 from reactor.values.keys import encode_value_key, prefix_bounds
 from reactor.values.stored import decode_object
 from reactor.values.types import Int64

@@ -15,11 +15,11 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from reactor.errors import UnawaitedCallError
-from reactor.runtime.action_loops import post
+from reactor.runtime.actions.loops import post
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.executions import line_of, never_awaited
 from reactor.runtime.failures import unwrap
-from reactor.runtime.stored_files import Files
+from reactor.runtime.files.store import Files
 
 T = TypeVar("T")
 Deliver = Callable[[Outcome], None]  # called on the engine's thread

@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.errors import NotSupported
-from reactor.runtime.action_files import ActionStorage, BlockingActionStorage
-from reactor.runtime.action_ports import ActionCall, Port
-from reactor.runtime.action_scheduling import ActionScheduler
+from reactor.runtime.actions.ports import ActionCall, Port
 from reactor.runtime.decorators import AnyReference, Function
+from reactor.runtime.files.action_storage import ActionStorage, BlockingActionStorage
+from reactor.runtime.jobs.action_scheduling import ActionScheduler
 from reactor.runtime.references import PathOrReference
 
 P = ParamSpec("P")

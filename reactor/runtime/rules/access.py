@@ -26,7 +26,7 @@ from reactor.errors import (
     SystemTimeout,
     Unavailable,
 )
-from reactor.runtime.conjunctions import Conjunction, Trial
+from reactor.runtime.components.scopes import Scope
 from reactor.runtime.context import Auth, BlockingAuth, BlockingQueryCtx, QueryCtx
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
@@ -35,9 +35,9 @@ from reactor.runtime.guard import outside
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.queries import QueryChain
 from reactor.runtime.readers import BlockingDatabaseReader, DatabaseReader
-from reactor.runtime.rules import Rule, Rules
+from reactor.runtime.rules.conjunctions import Conjunction, Trial
+from reactor.runtime.rules.declared import Rule, Rules
 from reactor.runtime.runqueue import RunQueue
-from reactor.runtime.scopes import Scope
 
 log = logging.getLogger("reactor.functions.rules")
 

@@ -6,8 +6,8 @@ route of its own. Promises that a component's routes see paths as if it were mou
 
 from typing import NamedTuple
 
-from reactor.runtime.components import Instance
-from reactor.runtime.http_router import HttpRouter
+from reactor.runtime.components.definitions import Instance
+from reactor.runtime.http.router import HttpRouter
 
 
 class HttpPlace(NamedTuple):

@@ -13,7 +13,7 @@ from reactor.engine.catalog import BY_UUID, STORED_FILES, Table
 from reactor.engine.systemdocs import Document, find_system, insert_system, put_system, read_system
 from reactor.errors import DeterminismError, InvalidArgument, InvalidStorageId, StoredFileNotFound
 from reactor.runtime.executions import Execution, Operation
-from reactor.runtime.file_documents import Incoming
+from reactor.runtime.files.documents import Incoming
 from reactor.values.ids import decode_id
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Final, final
 from reactor.engine.transaction import Transaction
 from reactor.errors import EnvironmentVariableMissing, InvalidArgument
 from reactor.runtime.determinism import ambient, host_urandom
-from reactor.runtime.origins import Origins
-from reactor.runtime.variables import BUILT_IN, CLOUD_URL, DEFAULTS, SITE_URL, read_variable, read_variables
+from reactor.runtime.environment.documents import BUILT_IN, CLOUD_URL, DEFAULTS, SITE_URL, read_variable, read_variables
+from reactor.runtime.environment.origins import Origins
 
 OUTSIDE: Final = (
     "Environment variables belong to a deployment and can be read while one of its functions runs, not at import time: "

@@ -26,19 +26,19 @@ from reactor.errors import (
 )
 from reactor.limits import Limits
 from reactor.ports import Clock
-from reactor.runtime.action_loops import ActionLoops, post
-from reactor.runtime.action_ports import Deliver, Receive, Request
-from reactor.runtime.action_runs import ActionRun, Ended, Task, Work
+from reactor.runtime.actions.line import Line
+from reactor.runtime.actions.loops import ActionLoops, post
+from reactor.runtime.actions.ports import Deliver, Receive, Request
+from reactor.runtime.actions.runs import ActionRun, Ended, Task, Work
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import Call, Outcome, Refused, Success, request_id_of
-from reactor.runtime.environment import SnapshotEnvironment
+from reactor.runtime.components.targets import Address, address_of, find_outside, find_scope
+from reactor.runtime.environment.mapping import SnapshotEnvironment
 from reactor.runtime.executor import Executor
+from reactor.runtime.files.store import Files
 from reactor.runtime.invocation import check_depth, encode_result, find_action, read_arguments
-from reactor.runtime.line import Line
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.runs import Done
-from reactor.runtime.stored_files import Files
-from reactor.runtime.targets import Address, address_of, find_outside, find_scope
 from reactor.runtime.versions import Version
 
 log = logging.getLogger(__name__)

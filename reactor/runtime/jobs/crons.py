@@ -18,7 +18,7 @@ from cronsim import CronSim, CronSimError
 from reactor.errors import Error, InvalidArgument, PushError, ValidationError
 from reactor.limits import MAX_IDENTIFIER_LENGTH
 from reactor.runtime.arguments import encode_arguments
-from reactor.runtime.components import Instance, child_path
+from reactor.runtime.components.definitions import Instance, child_path
 from reactor.runtime.decorators import AnyReference
 from reactor.runtime.references import component_function, function_path
 from reactor.values.types import Int64

@@ -5,7 +5,7 @@ Owns which rules can be asked so, how they are asked, and what part of which ind
 which notes what its fields are compared to. That is right only for code that does nothing else with the document, so
 the loader looks at the source first: a test such as `doc["owner"] is None` could not be noticed by a symbol. Promises
 that the answer means exactly what the rule says of each document, and that a range read instead of another one has the
-same order. Used by the loader and by `runtime/ruled` (`docs/design/19-row-rules.md`).
+same order. Used by the loader and by `runtime/rules/ruled` (`docs/design/19-row-rules.md`).
 """
 
 import ast

@@ -6,7 +6,7 @@ that of an instance which is not mounted at present stays as it is until it is m
 
 from reactor.ports import Alarms, Clock
 from reactor.runtime.executor import Executor
-from reactor.runtime.scheduler import Scheduler
+from reactor.runtime.jobs.scheduler import Scheduler
 
 
 class Schedulers:

@@ -15,15 +15,15 @@ from reactor.errors import Unavailable
 from reactor.limits import MAX_OUTAGE_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
 from reactor.ports import Alarms, Clock, Rng, after, wall_ms
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
-from reactor.runtime.claims import ClaimedMutation
-from reactor.runtime.crontable import PENDING, Cron, CronTable, failure, success
 from reactor.runtime.determinism import Ambient
-from reactor.runtime.duequeue import DueQueue
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import text_for_owner
-from reactor.runtime.jobs import TRANSIENT
+from reactor.runtime.jobs.claims import ClaimedMutation
+from reactor.runtime.jobs.crontable import PENDING, Cron, CronTable, failure, success
+from reactor.runtime.jobs.documents import TRANSIENT
+from reactor.runtime.jobs.duequeue import DueQueue
+from reactor.runtime.jobs.marked import MarkedAction
 from reactor.runtime.loader import Project
-from reactor.runtime.markedactions import MarkedAction
 from reactor.runtime.underway import Underway
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from reactor.limits import (
     MAX_SCHEDULED_FUNCTIONS,
 )
 from reactor.runtime.arguments import encode_arguments
+from reactor.runtime.components.targets import HANDLE, address_of, find_target
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, Operation
-from reactor.runtime.jobs import end_job, insert_job, is_unfinished, job_table, read_job
+from reactor.runtime.jobs.documents import end_job, insert_job, is_unfinished, job_table, read_job
 from reactor.runtime.references import PathOrReference, parse_path
 from reactor.runtime.registry import RegisteredFunction
-from reactor.runtime.targets import HANDLE, address_of, find_target
 from reactor.values.ids import decode_id
 
 P = ParamSpec("P")

@@ -16,11 +16,11 @@ from reactor.engine.keyrange import KeyRange
 from reactor.engine.query import compile_range
 from reactor.engine.transaction import Transaction
 from reactor.errors import AccessDenied
-from reactor.runtime.access import Access
-from reactor.runtime.conjunctions import best_reading
 from reactor.runtime.documents import Documents, not_found
 from reactor.runtime.pages import PageOptions, Pager
-from reactor.runtime.rules import TableRules
+from reactor.runtime.rules.access import Access
+from reactor.runtime.rules.conjunctions import best_reading
+from reactor.runtime.rules.declared import TableRules
 from reactor.runtime.scans import Document, Order, Scan, Selection, Stage
 from reactor.schema.definition import TableDefinition
 from reactor.values.stored import decode_object

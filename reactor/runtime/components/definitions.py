@@ -14,11 +14,11 @@ from typing import Any, Final, final
 import msgspec
 
 from reactor.errors import EnvironmentVariableMissing, InvalidArgument, PushError, ValidationError
-from reactor.runtime.environment import Environment, VariableReference
-from reactor.runtime.http_router import HttpRouter
+from reactor.runtime.environment.documents import BUILT_IN, SITE_URL
+from reactor.runtime.environment.mapping import Environment, VariableReference
+from reactor.runtime.http.router import HttpRouter
 from reactor.runtime.references import identifier_problem
 from reactor.runtime.registry import Registry
-from reactor.runtime.variables import BUILT_IN, SITE_URL
 from reactor.schema.definition import Schema
 from reactor.schema.validator import Validator
 

@@ -18,9 +18,10 @@ import msgspec
 
 from reactor.errors import Error, LimitExceeded, Unavailable
 from reactor.limits import MAX_ACTION_CALLS, MAX_ACTION_CALLS_WAITING
-from reactor.runtime.action_context import ActionCtx, BlockingActionCtx
-from reactor.runtime.action_loops import place_in, place_of_waiting, post, tenant
-from reactor.runtime.action_ports import (
+from reactor.runtime.actions.context import ActionCtx, BlockingActionCtx
+from reactor.runtime.actions.line import Line
+from reactor.runtime.actions.loops import place_in, place_of_waiting, post, tenant
+from reactor.runtime.actions.ports import (
     ActionCall,
     AsyncPort,
     BlockingPort,
@@ -31,10 +32,9 @@ from reactor.runtime.action_ports import (
 )
 from reactor.runtime.calls import Call, Outcome, Refused
 from reactor.runtime.determinism import Ambient, AmbientKind, ambient
-from reactor.runtime.environment import SnapshotEnvironment
-from reactor.runtime.line import Line
+from reactor.runtime.environment.mapping import SnapshotEnvironment
+from reactor.runtime.files.store import Files
 from reactor.runtime.logs import LogBuffer, NestedLog
-from reactor.runtime.stored_files import Files
 from reactor.runtime.versions import Version
 
 log = logging.getLogger(__name__)

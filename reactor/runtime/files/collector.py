@@ -19,8 +19,8 @@ from reactor.engine.writelog import LogEntry
 from reactor.errors import Error, StorageError
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Spawn, after
-from reactor.runtime.file_documents import FileRow
-from reactor.runtime.stored_files import Files
+from reactor.runtime.files.documents import FileRow
+from reactor.runtime.files.store import Files
 from reactor.runtime.underway import Underway
 from reactor.storage.interface import FoundBlob
 

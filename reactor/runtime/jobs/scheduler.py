@@ -17,14 +17,14 @@ from reactor.errors import Error, OutcomeUnknown, Overloaded, ProtocolError, Sto
 from reactor.limits import MAX_JOB_BACKOFF_SECONDS, MIN_JOB_BACKOFF_SECONDS
 from reactor.ports import Alarms, Clock, wall_ms
 from reactor.runtime.calls import Call, Failure, Outcome, Success
-from reactor.runtime.claims import ClaimedMutation
 from reactor.runtime.determinism import Ambient
-from reactor.runtime.duequeue import DueQueue
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import text_for_owner
-from reactor.runtime.jobretention import JobRetention
-from reactor.runtime.jobs import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job
-from reactor.runtime.markedactions import MarkedAction
+from reactor.runtime.jobs.claims import ClaimedMutation
+from reactor.runtime.jobs.documents import TRANSIENT, Job, end_job, is_unfinished, job_table, put_job, read_job
+from reactor.runtime.jobs.duequeue import DueQueue
+from reactor.runtime.jobs.marked import MarkedAction
+from reactor.runtime.jobs.retention import JobRetention
 from reactor.runtime.underway import Underway
 from reactor.storage import failpoints
 

@@ -1,7 +1,7 @@
 """Row rules as a project declares them: who may read and write which documents of a table.
 
 Owns `define_rules`, the shape of its argument, and the check against the schema. Promises that a mistake in them is a
-`PushError` at the user's file and line. What the rules do is in `runtime/ruled`. Used by projects and the loader
+`PushError` at the user's file and line. What the rules do is in `runtime/rules/ruled`. Used by projects and the loader
 (`docs/design/19-row-rules.md`).
 """
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from reactor.errors import InvalidArgument
-from reactor.runtime.action_ports import ActionCall, AsyncPort
-from reactor.runtime.file_documents import FileRow, Incoming, is_content_type
-from reactor.runtime.files import add_file, find_file
-from reactor.runtime.stored_files import PART_BYTES, Files
+from reactor.runtime.actions.ports import ActionCall, AsyncPort
+from reactor.runtime.files.documents import FileRow, Incoming, is_content_type
+from reactor.runtime.files.storage import add_file, find_file
+from reactor.runtime.files.store import PART_BYTES, Files
 from reactor.storage.interface import Written
 
 Bytes = bytes | bytearray | memoryview

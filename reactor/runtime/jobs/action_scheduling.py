@@ -7,10 +7,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any, ParamSpec, overload
 
-from reactor.runtime.action_ports import ActionCall, Port
+from reactor.runtime.actions.ports import ActionCall, Port
 from reactor.runtime.decorators import Function
+from reactor.runtime.jobs.scheduling import Delay, Moment, check_delay, check_time
 from reactor.runtime.references import PathOrReference
-from reactor.runtime.scheduling import Delay, Moment, check_delay, check_time
 
 P = ParamSpec("P")
 

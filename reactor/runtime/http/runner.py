@@ -20,14 +20,14 @@ from starlette.types import Message, Scope
 
 from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import Error, ReturnsInvalid, TooManyRequests, Unavailable
-from reactor.runtime.action_runs import Ended, Task
-from reactor.runtime.actions import Actions
+from reactor.runtime.actions.runs import Ended, Task
+from reactor.runtime.actions.service import Actions
 from reactor.runtime.calls import Call
-from reactor.runtime.components import child_path
+from reactor.runtime.components.definitions import child_path
 from reactor.runtime.executor import Executor
 from reactor.runtime.failures import failure_of, http_failure
-from reactor.runtime.http_mounts import HttpPlace, locate
-from reactor.runtime.http_router import Route
+from reactor.runtime.http.mounts import HttpPlace, locate
+from reactor.runtime.http.router import Route
 from reactor.runtime.versions import Version
 
 NO_ARGS: Final = b"{}"

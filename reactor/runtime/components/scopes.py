@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from reactor.engine.catalog import MODULES, Namespace
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
-from reactor.runtime.components import Instance, environment_of
-from reactor.runtime.environment import Environment
+from reactor.runtime.components.definitions import Instance, environment_of
+from reactor.runtime.environment.mapping import Environment
 from reactor.runtime.registry import RegisteredFunction
 
 Variables = Callable[[Transaction], Environment]  # of the deployment, as a transaction sees them

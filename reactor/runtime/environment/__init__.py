@@ -1,0 +1,1 @@
+"""Environment variables, and the addresses under which a deployment is reached."""

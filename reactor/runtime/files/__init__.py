@@ -1,0 +1,1 @@
+"""Stored files: their documents, their content, and what functions see of both."""

@@ -1,0 +1,1 @@
+"""HTTP actions: routes, mounts, and running what answers a request."""

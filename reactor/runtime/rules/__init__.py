@@ -1,0 +1,1 @@
+"""Row rules: who may see and change which documents."""
