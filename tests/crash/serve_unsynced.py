@@ -6,5 +6,5 @@ from unittest.mock import patch
 from reactor.cli.main import main
 from reactor.storage.sqlite import SqlitePersistence
 
-with patch("reactor.server.app.SqlitePersistence", partial(SqlitePersistence, synchronous="OFF")):
+with patch("reactor.server.data.SqlitePersistence", partial(SqlitePersistence, synchronous="OFF")):
     main()
