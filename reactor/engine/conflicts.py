@@ -47,11 +47,6 @@ class Conflict(msgspec.Struct, frozen=True):
         """What was read, as index fields and values."""
         return show_range(self.index, self.keys)
 
-    @property
-    def text(self) -> str:
-        """The official text, for whoever called the mutation."""
-        return self._text(shows_document=True)
-
     def _text(self, *, shows_document: bool) -> str:
         if self.table is None:
             return SYSTEM_TEXT

@@ -15,11 +15,13 @@ from reactor.protocol.http import (
     TsResponse,
     UdfFailure,
     UdfSuccess,
+    VariablesResponse,
     arguments_object,
     decode_function_request,
     decode_query_at_ts_request,
     decode_query_batch_request,
     decode_run_request,
+    decode_variables_request,
     encode_body,
 )
 
@@ -92,3 +94,11 @@ def test_no_body_raises_anything_else(body: bytes, decode: Any) -> None:
         decode(body)
     except ProtocolError:
         pass
+
+
+def test_changes_of_environment_variables_show_no_values() -> None:
+    """They are secrets, and a traceback may hold them."""
+    changes = decode_variables_request(b'{"changes":[{"name":"KEY","value":"secret"},{"name":"OLD","value":null}]}')
+    assert [(change.name, change.value) for change in changes] == [("KEY", "secret"), ("OLD", None)]
+    assert "secret" not in repr(changes)
+    assert "secret" not in repr(VariablesResponse({"KEY": "secret"}))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import ValidationError
-from reactor.values.names import check_field_name, check_identifier, parse_field_path
+from reactor.values.names import check_field_name, check_identifier, parse_field_path, suggestion
 from tests.values.strategies import law
 
 
@@ -106,3 +106,15 @@ def test_refused_field_paths(text: str, problem: str) -> None:
         parse_field_path(text)
 
     assert str(failure.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "sentence"),
+    [
+        ("mesages", ["messages", "users"], "Did you mean 'messages'?"),
+        ("x", ["messages", "users"], "It has: messages, users."),
+        ("x", [], "It has: none."),
+    ],
+)
+def test_who_asks_for_what_is_not_there_is_told_what_is(name: str, known: list[str], sentence: str) -> None:
+    assert suggestion(name, known) == sentence
