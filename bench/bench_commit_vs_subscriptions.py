@@ -22,7 +22,8 @@ from bench.driver import report, run
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Outcome, Success
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.server.run import GC_THRESHOLDS
 from reactor.server.system import SystemAlarms, SystemClock, SystemRng
 from reactor.storage.memory import MemoryPersistence

@@ -15,7 +15,8 @@ from statistics import median, quantiles
 from typing import Any
 
 from bench.driver import ROOT, report, run
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
 
 FOLDER = ROOT / "bench" / "project"

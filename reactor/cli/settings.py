@@ -14,7 +14,7 @@ import msgspec
 
 from reactor.errors import InvalidArgument
 from reactor.limits import Limits, knobs
-from reactor.runtime.loader import read_options
+from reactor.runtime.project import read_options
 from reactor.server.app import Deployment
 
 CLOUD_ORIGIN: Final = "CONVEX_CLOUD_ORIGIN"

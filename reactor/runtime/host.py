@@ -30,7 +30,7 @@ from reactor.runtime.files.store import Files
 from reactor.runtime.http.runner import HttpRunner
 from reactor.runtime.jobs.cronrunner import CronRunner
 from reactor.runtime.jobs.schedulers import Schedulers
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 from reactor.runtime.push import Pusher, PushReport
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.sampling import Sampler

@@ -9,6 +9,7 @@ that `forget` leaves no trace of a version. Used by `loader`.
 import builtins
 import importlib.abc
 import importlib.machinery
+import itertools
 import logging
 import re
 import sys
@@ -27,6 +28,7 @@ from reactor.runtime.sources import ComponentTree, SourceTree
 
 Import = Callable[..., Any]  # what `__import__` is
 
+_numbers: Final = itertools.count(1)
 _PRIVATE: Final = re.compile(rf"{PROJECT_PREFIX}\d+\.")
 
 
@@ -42,8 +44,8 @@ class PrivatePackage(importlib.abc.Loader):
     a part of.
     """
 
-    def __init__(self, name: str, sources: SourceTree, outer: "PrivatePackage | None" = None) -> None:
-        self.name = name
+    def __init__(self, sources: SourceTree, outer: "PrivatePackage | None" = None) -> None:
+        self.name = f"{PROJECT_PREFIX}{next(_numbers)}"
         self.sources = sources
         self._running: list[str] = []
         self._builtins = dict(vars(builtins))

@@ -35,7 +35,7 @@ from reactor.runtime.components.definitions import Instance, child_path
 from reactor.runtime.components.targets import stage_handles
 from reactor.runtime.environment.documents import touch_defaults
 from reactor.runtime.importing import public_names
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 from reactor.runtime.rules.declared import Rules
 from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Version, Versions

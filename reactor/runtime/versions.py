@@ -14,7 +14,7 @@ from reactor.engine.transaction import Transaction
 from reactor.errors import Unavailable
 from reactor.runtime.components.scopes import Scope
 from reactor.runtime.environment.mapping import TransactionEnvironment
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 
 
 class Version:

@@ -22,7 +22,8 @@ from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
 from reactor.runtime.environment.origins import Origins
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.runtime.push import PushReport
 from reactor.server.backend import Backend
 from reactor.server.blocking import BlockingDeployment

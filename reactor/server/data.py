@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from reactor.limits import Limits
-from reactor.runtime.loader import read_options
+from reactor.runtime.project import read_options
 from reactor.storage.blobs_local import LocalBlobs
 from reactor.storage.blobs_memory import MemoryBlobs
 from reactor.storage.interface import BlobStore, Persistence

@@ -17,7 +17,7 @@ from typing import Any
 from reactor.errors import InvalidArgument, Unavailable
 from reactor.limits import FINISH_SECONDS, MAX_FINISH_ROUNDS, Limits
 from reactor.runtime.failures import unwrap
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 from reactor.server.app import NOT_OPEN, Deployment
 from reactor.server.backend import outcome_of
 from reactor.server.blocking import BlockingCaller, BlockingDeployment

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pytest
 
 if TYPE_CHECKING:
-    from reactor.runtime.loader import Project
+    from reactor.runtime.project import Project
     from reactor.testing.deployment import MemoryDeployment, Snapshot
 
 _OTHER_LOOPS: Final = ("asyncio", "anyio", "trio")  # markers of plugins that run coroutine tests

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "behaviours"

@@ -21,7 +21,8 @@ from reactor.engine.catalog import CRON_JOB_LOGS, CRON_JOBS, SCHEDULED_FUNCTIONS
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Success
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.server.system import SystemRng
 from reactor.storage import failpoints
 from reactor.storage.sqlite import SqlitePersistence

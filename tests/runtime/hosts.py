@@ -14,7 +14,8 @@ from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.limits import Limits
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.runtime.push import PushReport
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle

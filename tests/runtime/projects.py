@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reactor.runtime.determinism import Ambient, ambient
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

@@ -16,7 +16,8 @@ from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.files.documents import Incoming
 from reactor.runtime.files.storage import add_file
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.storage.blobs_local import LocalBlobs
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import VirtualClock

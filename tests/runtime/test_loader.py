@@ -14,7 +14,8 @@ import pytest
 import reactor.runtime.decorators
 from reactor.errors import PushError
 from reactor.runtime.determinism import PROJECT_PREFIX
-from reactor.runtime.loader import Project, ProjectLoader, read_options
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project, read_options
 from tests.runtime.projects import loaded, write
 
 PING = "from reactor import query\n@query\ndef ping(ctx): return 'pong'\n"

@@ -18,7 +18,8 @@ from reactor.runtime import pages
 from reactor.runtime.calls import Call, Failure, Success
 from reactor.runtime.executor import QueryRun
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.schema.pagination import pagination_result_validator
 from reactor.schema.validators import v
 from reactor.storage.memory import MemoryPersistence

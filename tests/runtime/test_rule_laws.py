@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reactor.auth.identity import Identity
 from reactor.runtime.calls import Call, Outcome
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 from reactor.testing.deployment import SharedProject
 from tests.runtime.hosts import Bench, open_bench, value_of
 from tests.runtime.projects import loaded

@@ -14,7 +14,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from reactor.limits import Limits
 from reactor.runtime.calls import Call
 from reactor.runtime.host import Host
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.storage.interface import AppendOutcome, Persistence, Record
 from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import VirtualClock

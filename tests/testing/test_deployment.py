@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 
 from reactor.errors import InvalidArgument, ReactorError, Unavailable
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
 
 SCHEMA = """

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from reactor.errors import LimitExceeded, Unavailable
-from reactor.runtime.loader import Project, ProjectLoader
+from reactor.runtime.loader import ProjectLoader
+from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
 from tests.runtime.projects import write
 

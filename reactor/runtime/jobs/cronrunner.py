@@ -23,7 +23,7 @@ from reactor.runtime.jobs.crontable import PENDING, Cron, CronTable, failure, su
 from reactor.runtime.jobs.documents import TRANSIENT
 from reactor.runtime.jobs.duequeue import DueQueue
 from reactor.runtime.jobs.marked import MarkedAction
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 from reactor.runtime.underway import Underway
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from reactor.errors import Error
 from reactor.runtime.components.definitions import child_path
-from reactor.runtime.loader import Project
+from reactor.runtime.project import Project
 from reactor.server.http.errors import HttpError, error_response
 from reactor.server.http.paths import route_path
 
