@@ -1,5 +1,6 @@
 """What requests leave behind is freed when they have ended, not by the next garbage collection."""
 
+import json
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from reactor.server.app import Deployment
 from tests.garbage import kept_garbage
+from tests.server.frames import TEXT, FrameSocket
 from tests.server.http_project import write_http_project
 from tests.server.projects import raw_client, served
 from tests.servers import FIXTURE
@@ -51,6 +53,30 @@ async def test_requests_over_http_and_sockets_leave_no_cycles(tmp_path: Path) ->
                 await socket.mutate(next(numbers), "messages:send", channel="a")
                 assert not (await socket.receive_type("MutationResponse"))["success"]
 
+            async def connect() -> None:
+                async with FrameSocket(url) as gone:
+                    gone.write(TEXT, b'{"type":"Event","eventType":"x","event":null}')
+
+            async def watch() -> None:
+                change = {"type": "Add", "queryId": 0, "udfPath": "messages:list", "args": [{"channel": "a"}]}
+                message = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [change]}
+                async with FrameSocket(url) as gone:
+                    gone.write(TEXT, json.dumps(message).encode())
+                    await gone.read()
+
+            async def act() -> None:
+                async with FrameSocket(url) as gone:
+                    gone.write(TEXT, b'{"type":"Action","requestId":0,"udfPath":"messages:none","args":[{}]}')
+                    await gone.read()
+
+            async def break_off() -> None:
+                async with FrameSocket(url) as broken:
+                    broken.write(TEXT, b"{")
+                    await broken.read_close()
+
+            async def upgrade_wrongly() -> None:
+                assert (await http.get("/api/sync")).status_code in (400, 404, 426)
+
             requests: dict[str, Callable[[], Awaitable[Any]]] = {
                 "query": lambda: call("query", "messages:list", channel="a"),
                 "mutation": lambda: call("mutation", "messages:send", channel="a", body="b"),
@@ -60,6 +86,11 @@ async def test_requests_over_http_and_sockets_leave_no_cycles(tmp_path: Path) ->
                 "range": lambda: download(range="bytes=0-9"),
                 "socket mutation": mutate,
                 "wrong socket mutation": mutate_wrongly,
+                "socket that is dropped": connect,
+                "socket that watches": watch,
+                "socket that acts": act,
+                "socket that breaks the protocol": break_off,
+                "no socket": upgrade_wrongly,
                 "http action": lambda: http.get("/http/binary"),
                 "storing": lambda: http.post("/http/store", json={"body": "x"}),
                 "storing plainly": lambda: http.post("/http/store-blocking", json={"body": "x"}),
@@ -75,6 +106,9 @@ async def test_requests_over_http_and_sockets_leave_no_cycles(tmp_path: Path) ->
                     for _ in range(3):
                         await request()
                     await http.get("/version")  # what is behind it has come to its end
+                    while len(deployment.sockets) > 1:  # that of the whole test
+                        await http.get("/version")
+                    await http.get("/version")
                     left[name] = garbage()
 
     await served(deployment, body)

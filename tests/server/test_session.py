@@ -566,8 +566,8 @@ def test_a_component_needs_an_admin_key(kind: str) -> None:
     admin.authenticate("Admin", ADMIN_KEY)
     admin.receive(message)
     assert admin.outlet.closed is None
-    if kind == "Mutation":
-        assert [call.component for call, _ in admin.mutations.submitted] == ["waitlist"]
+    submitted = admin.mutations.submitted if kind == "Mutation" else admin.mutations.actions
+    assert [call.component for call, _ in submitted] == ["waitlist"]
 
 
 ACTION = {"type": "Action", "requestId": 9, "udfPath": "a:b", "args": [{}]}

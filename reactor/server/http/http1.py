@@ -94,6 +94,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Give the connection to the protocol of sockets, which has rules of its own."""
         self._forget()
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # which refers back: only the collector would free the two
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the parser keeps too much of it."""

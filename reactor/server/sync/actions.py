@@ -19,10 +19,9 @@ from reactor.server.sync.queryset import refused_failure
 class ActionsInFlight:
     """What was asked for and is not answered yet."""
 
-    def __init__(self, functions: Functions, limits: Limits, answered: Callable[[int, Outcome], None]) -> None:
+    def __init__(self, functions: Functions, limits: Limits) -> None:
         self._functions = functions
         self._limits = limits
-        self._answered = answered
         self._count = 0
         self._bytes = 0  # of their arguments
 
@@ -34,23 +33,23 @@ class ActionsInFlight:
         """Whether another one is too many."""
         return self._count >= self._limits.actions_per_connection
 
-    def begin(self, request: int, call: Call) -> None:
+    def begin(self, request: int, call: Call, answered: Callable[[int, Outcome], None]) -> None:
         """Run one, unless its arguments take too much memory; `answered` gets its outcome."""
         size, limit = self._bytes + len(call.args), self._limits.action_bytes_per_connection
         if size > limit:
             text = f"Arguments of unanswered actions take {size} bytes; REACTOR_ACTION_BYTES_PER_CONNECTION is {limit}."
-            self._answered(request, refused_failure(text, request_id_of(call)))
+            answered(request, refused_failure(text, request_id_of(call)))
             return
         self._count += 1
         self._bytes = size
-        self._functions.submit_action(call, partial(self._ended, request, call))
+        self._functions.submit_action(call, partial(self._ended, request, call, answered))
 
-    def _ended(self, request: int, call: Call, outcome: Outcome) -> None:
+    def _ended(self, request: int, call: Call, answered: Callable[[int, Outcome], None], outcome: Outcome) -> None:
         self._count -= 1
         self._bytes -= len(call.args)
         if isinstance(outcome, Refused):  # not worth the connection, on which others wait for theirs
             outcome = refused_failure(str(outcome.error), request_id_of(call))
-        self._answered(request, outcome)
+        answered(request, outcome)
 
 
 def action_response(request: int, outcome: Outcome) -> ActionResponse:

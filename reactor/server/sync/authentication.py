@@ -6,6 +6,7 @@ end of a token is told when it comes. Used by the session, which decides what fo
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from reactor.auth.identity import Identity
 from reactor.errors import Error, Forbidden, InvalidArgument
@@ -24,15 +25,7 @@ class Authentication:
         check_token: CheckToken,
         clock: Clock,
         alarms: Alarms,
-        *,
-        answered: Callable[[Rights | Error], None],
-        expired: Callable[[], None],
     ) -> None:
-        """
-        Args:
-            answered: gets the rights asked for, which `take` makes those of the connection, or why there are none.
-            expired: the token has just ceased to be good.
-        """
         self.rights = Rights()
         self.expires_ns: int | None = None
         self.is_checking = False  # a token is being checked
@@ -40,8 +33,6 @@ class Authentication:
         self._check_token = check_token
         self._clock = clock
         self._alarms = alarms
-        self._answered = answered
-        self._expired = expired
         self._cancel_check: Callable[[], None] | None = None
         self._cancel_alarm: Callable[[], None] | None = None
 
@@ -50,22 +41,29 @@ class Authentication:
         """Whether the user's token is no longer good."""
         return self.expires_ns is not None and self._clock.now_ns() >= self.expires_ns
 
-    def begin(self, message: Authenticate) -> None:
-        """Find out whom a message names. The answer may come from inside this call."""
+    def begin(self, message: Authenticate, answered: Callable[[Rights | Error], None]) -> None:
+        """Find out whom a message names.
+
+        `answered` gets the rights, which `take` makes those of the connection, or why there are none; perhaps from
+        inside this call.
+        """
         if message.token_type == "User":
             self.is_checking = True
-            cancel = self._check_token(message.value or "", self._checked)
+            cancel = self._check_token(message.value or "", partial(self._checked, answered))
             if self.is_checking:
                 self._cancel_check = cancel
         elif message.token_type == "Admin":
-            self._answered(self._admin(message))
+            answered(self._admin(message))
         else:
-            self._answered(Rights())
+            answered(Rights())
 
-    def take(self, rights: Rights) -> None:
-        """Act for somebody else from now on."""
+    def take(self, rights: Rights, expired: Callable[[], None]) -> None:
+        """Act for somebody else from now on; `expired` is called when the token has just ceased to be good."""
         self.rights = rights
-        self._watch(rights.identity.expires_ns)
+        self.expires_ns = rights.identity.expires_ns
+        self._drop_alarm()
+        if self.expires_ns is not None:
+            self._cancel_alarm = self._alarms.call_at(self.expires_ns, partial(self._rang, expired))
 
     def cancel(self) -> None:
         """Take a check back: its answer is not wanted any more."""
@@ -77,7 +75,8 @@ class Authentication:
     def close(self) -> None:
         """Let go of everything."""
         self.cancel()
-        self._watch(None)
+        self._drop_alarm()
+        self.expires_ns = None
 
     def _admin(self, message: Authenticate) -> Rights | Error:
         try:
@@ -89,21 +88,18 @@ class Authentication:
         except InvalidArgument as error:
             return error
 
-    def _checked(self, answer: Identity | Error) -> None:
+    def _checked(self, answered: Callable[[Rights | Error], None], answer: Identity | Error) -> None:
         if not self.is_checking:
             return
         self.is_checking = False
         self._cancel_check = None
-        self._answered(Rights(answer) if isinstance(answer, Identity) else answer)
+        answered(Rights(answer) if isinstance(answer, Identity) else answer)
 
-    def _watch(self, expires_ns: int | None) -> None:
-        self.expires_ns = expires_ns
+    def _drop_alarm(self) -> None:
         if self._cancel_alarm is not None:
             self._cancel_alarm()
             self._cancel_alarm = None
-        if expires_ns is not None:
-            self._cancel_alarm = self._alarms.call_at(expires_ns, self._rang)
 
-    def _rang(self) -> None:
+    def _rang(self, expired: Callable[[], None]) -> None:
         if self.has_expired:  # not if the clock was set back meanwhile
-            self._expired()
+            expired()

@@ -21,6 +21,10 @@ DIRECT: Final = "reactor.direct"
 _TRANSITION_END = None  # queued behind the last frame of a Transition; what is no frame and no close is this mark
 
 
+def _nothing() -> None:
+    """Nobody waits for messages to leave."""
+
+
 class Close(NamedTuple):
     """How to close the socket. Code None sends a close frame without a code, as Convex does after FatalError."""
 
@@ -40,7 +44,7 @@ class Outbox:
         """
         self._send = send
         self._write = write
-        self.drained: Callable[[], None] = lambda: None  # called when, after some waited, the last message has left
+        self.drained: Callable[[], None] = _nothing  # called when, after some waited, the last message has left
         self._monotonic = monotonic
         self._queue: deque[bytes | Close | None] = deque()
         self._flusher: asyncio.Task[None] | None = None
@@ -87,6 +91,7 @@ class Outbox:
     def abandon(self) -> None:
         """Forget everything: the socket is gone."""
         self.is_closed = True
+        self.drained = _nothing
         self._queue.clear()
         self.waiting_bytes = self.transitions = 0
         if self._flusher is not None:

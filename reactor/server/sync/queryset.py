@@ -57,10 +57,9 @@ Change = tuple[Query, QueryResult]
 class QuerySet:
     """The live queries of one connection."""
 
-    def __init__(self, live: Live, observer: Observer, rng: Rng, limits: Limits) -> None:
+    def __init__(self, live: Live, rng: Rng, limits: Limits) -> None:
         self.version = 0  # the last one received
         self._live = live
-        self._observer = observer
         self._rng = rng
         self._limits = limits
         self._queries: dict[int, Query] = {}
@@ -72,8 +71,8 @@ class QuerySet:
 
     # From the client.
 
-    def modify(self, message: ModifyQuerySet, rights: Rights) -> None:
-        """Take the changes of one message.
+    def modify(self, message: ModifyQuerySet, rights: Rights, observer: Observer) -> None:
+        """Take the changes of one message; `observer` is told of results.
 
         Raises:
             ProtocolError: it does not build on the last version, or names something that can't be a function.
@@ -87,18 +86,18 @@ class QuerySet:
             )
         for modification in message.modifications:
             if isinstance(modification, Add):
-                self._add(modification, rights)
+                self._add(modification, rights, observer)
             else:
                 self._remove(modification)
         self.version = message.new_version
 
-    def resubscribe(self, rights: Rights) -> None:
+    def resubscribe(self, rights: Rights, observer: Observer) -> None:
         """Ask for every query again, on behalf of somebody else."""
         for query in self._queries.values():
             before = query.handle
             if not isinstance(before, Fixed) and before.result is not None:
                 query.journal = before.result.journal
-            query.handle = self._subscribe(query.path, query.args, query.component, query.journal, rights)
+            query.handle = self._subscribe(query.path, query.args, query.component, query.journal, rights, observer)
             self._unsubscribe(before)  # last, so that a shared result stays alive
 
     def clear(self) -> None:
@@ -139,7 +138,7 @@ class QuerySet:
 
     # Inside.
 
-    def _add(self, message: Add, rights: Rights) -> None:
+    def _add(self, message: Add, rights: Rights, observer: Observer) -> None:
         limits = self._limits
         if message.query_id in self._queries:
             raise Error(f"Query id {message.query_id} is in use on this connection.")
@@ -169,7 +168,7 @@ class QuerySet:
             args=args,
             component=component,
             journal=journal,
-            handle=self._subscribe(message.udf_path, args, component, journal, rights),
+            handle=self._subscribe(message.udf_path, args, component, journal, rights, observer),
         )
 
     def _remove(self, message: Remove) -> None:
@@ -181,7 +180,7 @@ class QuerySet:
         self._unsubscribe(query.handle)
 
     def _subscribe(
-        self, path: str, args: bytes, component: str, journal: str | None, rights: Rights
+        self, path: str, args: bytes, component: str, journal: str | None, rights: Rights, observer: Observer
     ) -> LiveHandle | Fixed:
         refused = rights.refusal(path, component, writes=False)
         request_id = self._rng.token_bytes(8).hex()
@@ -196,7 +195,7 @@ class QuerySet:
             journal=journal,
             component=component,
         )
-        return self._live.subscribe(call, self._observer, journal)
+        return self._live.subscribe(call, observer, journal)
 
     def _unsubscribe(self, handle: LiveHandle | Fixed) -> None:
         if not isinstance(handle, Fixed):

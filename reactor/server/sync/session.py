@@ -86,9 +86,8 @@ class Session:
 
         self._session: str | None = None
         self._clock_skew: int | None = None
-        self._authentication = Authentication(
-            check_admin, check_token, clock, alarms, answered=self._identified, expired=self._expired
-        )
+        # The parts hold no way back to the session: a cycle would keep what a socket had until a garbage collection.
+        self._authentication = Authentication(check_admin, check_token, clock, alarms)
 
         self._sent = StateVersion()
         self._received_identity = 0
@@ -96,7 +95,7 @@ class Session:
         self._owed = False  # something was received or answered that the next Transition must confirm
         self._held = False  # a Transition waits for the outlet to drain
 
-        self._query_set = QuerySet(live, self, rng, limits)
+        self._query_set = QuerySet(live, rng, limits)
 
         self._queue: deque[tuple[int, Call]] = deque()
         self._is_running = False  # one mutation at a time runs; the next need not wait until it is durable
@@ -106,7 +105,7 @@ class Session:
         self._stuck_since = 0.0
         self.queued_bytes = 0  # while these are more than `message_bytes`, nothing more is to be received
 
-        self._actions = ActionsInFlight(functions, limits, self._acted)
+        self._actions = ActionsInFlight(functions, limits)
 
         self._finish: tuple[int, str] | None = None
         self.is_closed = False
@@ -206,7 +205,7 @@ class Session:
 
     def _modify(self, message: ModifyQuerySet) -> None:
         if not self._has_expired():
-            self._query_set.modify(message, self._authentication.rights)
+            self._query_set.modify(message, self._authentication.rights, self)
             self._owe()
 
     def _authenticate(self, message: Authenticate) -> None:
@@ -215,7 +214,7 @@ class Session:
             return
         # What comes behind it must be done by whoever it names, so it waits; what came before goes on.
         self.queued_bytes += CHECKING
-        self._authentication.begin(message)
+        self._authentication.begin(message, self._identified)
 
     def _identified(self, answer: Rights | Error) -> None:
         """It is known who the client is, or that it can't be said. May be called from inside `_authenticate`."""
@@ -240,9 +239,9 @@ class Session:
             self._outlet.wake()
 
     def _become(self, rights: Rights) -> None:
-        self._authentication.take(rights)
+        self._authentication.take(rights, self._expired)
         self._received_identity += 1
-        self._query_set.resubscribe(rights)
+        self._query_set.resubscribe(rights, self)
         self._owe()
 
     def _has_expired(self) -> bool:
@@ -316,8 +315,9 @@ class Session:
             identity=rights.identity,
             request_id=request_id,
             internal=rights.identity.kind == "admin",
+            component=component,
         )
-        self._actions.begin(message.request_id, call)
+        self._actions.begin(message.request_id, call, self._acted)
 
     def _acted(self, request: int, outcome: Outcome) -> None:
         """Answer an action at once, whatever else the client waits for."""
