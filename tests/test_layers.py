@@ -1,4 +1,8 @@
-"""Imports only point down, come from the defining module, and packages hold nothing of their own."""
+"""Imports only point down, come from the defining module, and packages hold nothing of their own.
+
+What is written with the public API only, `components` and `helpers`, imports what its users could: it shows that the
+public API is enough, and it can be copied into a project.
+"""
 
 import ast
 from pathlib import Path
@@ -15,10 +19,13 @@ LAYERS = [
     "auth",
     "runtime",
     "server transfer",
-    "testing cli components",
+    "testing cli components helpers",
 ]  # import from your own line or an earlier one
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
-FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "reactor").rglob("*.py") if "template" not in path.parts)
+EVERY = sorted(path.relative_to(ROOT) for path in (ROOT / "reactor").rglob("*.py") if "template" not in path.parts)
+PUBLIC_ONLY = {"components", "helpers"}  # packages written like a user's code
+FILES = [file for file in EVERY if file.parts[1] not in PUBLIC_ONLY or len(file.parts) == 3]
+USERS = [file for file in EVERY if file not in FILES]
 
 
 def packages_imported(tree: ast.AST) -> set[str]:
@@ -49,6 +56,11 @@ def test_inside_the_package_names_come_from_their_module(file: Path) -> None:
             assert node.module != "reactor", f"imports from the facade at line {node.lineno}"
 
 
+@pytest.mark.parametrize("file", USERS, ids=str)
+def test_what_uses_the_public_api_uses_nothing_else(file: Path) -> None:
+    assert packages_imported(parse(file)) <= PUBLIC_ONLY, "import names from `reactor`, as a user would"
+
+
 PACKAGES = [file for file in FILES if file.name == "__init__.py" and len(file.parts) > 2]
 
 
@@ -59,7 +71,7 @@ def test_packages_hold_only_a_docstring(file: Path) -> None:
     assert isinstance(body[0], ast.Expr), "a package's __init__ re-exports nothing"
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
+@pytest.mark.parametrize("file", EVERY, ids=str)
 def test_every_module_says_what_it_is(file: Path) -> None:
     assert ast.get_docstring(parse(file)), "module docstring: owns, promises, used by"
 

@@ -1,0 +1,1 @@
+"""Components to mount: rate limiter, aggregate, workpool and friends. Written with the public API only."""
