@@ -6,11 +6,16 @@ plain string in every table: the subject of an identity or the owner of a key. U
 
 from reactor import define_schema, define_table, v
 
+detection_type = v.union(
+    v.literal("bot_useragent"), v.literal("ai_scraper"), v.literal("suspicious_pattern"), v.literal("rate_limit")
+)
+bot_action = v.union(v.literal("blocked"), v.literal("challenged"), v.literal("allowed"))
+
 schema = define_schema(
     {
         "aiRequestLogs": define_table(
             {
-                "timestamp": v.number(),
+                "timestamp": v.number(),  # may be back-filled, so it is not the time of creation
                 "provider": v.string(),
                 "model": v.string(),
                 "userId": v.optional(v.string()),
@@ -21,29 +26,45 @@ schema = define_schema(
                 "tokensUsed": v.optional(v.number()),
                 "latencyMs": v.number(),
                 "cost": v.optional(v.number()),
+                "requestId": v.optional(v.string()),  # of who logs; the same one is logged once
             }
         )
         .index("by_timestamp", ["timestamp"])
         .index("by_provider", ["provider", "timestamp"])
-        .index("by_fingerprint", ["fingerprint", "timestamp"]),
+        .index("by_fingerprint", ["fingerprint", "timestamp"])
+        .index("by_user", ["userId", "timestamp"])
+        .index("by_ip", ["ip", "timestamp"])
+        .index("by_model", ["model", "timestamp"])
+        .index("by_request_id", ["requestId"]),
+        # What the logs of one provider within one minute come to: kept with every write of a log, never written alone.
+        "aiRequestMinutes": define_table(
+            {
+                "provider": v.string(),
+                "minute": v.number(),  # its first millisecond
+                "requests": v.integer(),
+                "successes": v.integer(),
+                "latencyMicros": v.integer(),  # microseconds
+                "tokens": v.integer(),
+                "costMicros": v.integer(),  # millionths
+                "latencies": v.record(v.string(), v.integer()),  # how many requests per bucket of functions/_histogram
+            }
+        )
+        .index("by_provider", ["provider", "minute"])
+        .index("by_minute", ["minute"]),
         "botDetectionEvents": define_table(
             {
                 "timestamp": v.number(),
                 "fingerprint": v.string(),
                 "ip": v.string(),
                 "userAgent": v.string(),
-                "detectionType": v.union(
-                    v.literal("bot_useragent"),
-                    v.literal("ai_scraper"),
-                    v.literal("suspicious_pattern"),
-                    v.literal("rate_limit"),
-                ),
-                "action": v.union(v.literal("blocked"), v.literal("challenged"), v.literal("allowed")),
+                "detectionType": detection_type,
+                "action": bot_action,
                 "metadata": v.optional(v.any()),
             }
         )
         .index("by_timestamp", ["timestamp"])
-        .index("by_fingerprint", ["fingerprint", "timestamp"]),
+        .index("by_fingerprint", ["fingerprint", "timestamp"])
+        .index("by_ip", ["ip", "timestamp"]),
         "apiKeys": define_table(
             {
                 "key": v.string(),  # a hash; the key itself is shown once and never stored
