@@ -11,6 +11,14 @@ detection_type = v.union(
 )
 bot_action = v.union(v.literal("blocked"), v.literal("challenged"), v.literal("allowed"))
 
+KEY_FIELDS = {  # what keys of both kinds have; documents of before these fields lack them
+    "createdAt": v.optional(v.number()),
+    "prefix": v.optional(v.string()),  # the first characters of the key
+    "rotatedAt": v.optional(v.number()),
+    "previousHash": v.optional(v.string()),  # the secret before the last rotation, good until `previousExpiresAt`
+    "previousExpiresAt": v.optional(v.number()),
+}
+
 schema = define_schema(
     {
         "aiRequestLogs": define_table(
@@ -67,7 +75,7 @@ schema = define_schema(
         .index("by_ip", ["ip", "timestamp"]),
         "apiKeys": define_table(
             {
-                "key": v.string(),  # a hash; the key itself is shown once and never stored
+                "key": v.string(),  # SHA-256, lower-case hex; the key itself is shown once and never stored
                 "name": v.string(),
                 "userId": v.string(),
                 "scopes": v.array(v.string()),
@@ -75,21 +83,29 @@ schema = define_schema(
                 "lastUsed": v.optional(v.number()),
                 "expiresAt": v.optional(v.number()),
                 "active": v.boolean(),
+                **KEY_FIELDS,
             }
         )
         .index("by_key", ["key"])
+        .index("by_previous_hash", ["previousHash"])
+        .index("by_expiry", ["active", "expiresAt"])
         .index("by_user", ["userId"]),
         "embeddingApiKeys": define_table(
             {
                 "keyHash": v.string(),  # SHA-256, lower-case hex
                 "name": v.string(),
-                "createdAt": v.number(),
                 "lastUsed": v.optional(v.number()),
-                "requestCount": v.number(),
+                "requestCount": v.number(),  # those before the counter of the key took over
                 "active": v.boolean(),
                 "rateLimit": v.object({"requests": v.number(), "windowSeconds": v.number()}),
+                "expiresAt": v.optional(v.number()),
+                **KEY_FIELDS,
+                "createdAt": v.number(),
             }
-        ).index("by_key_hash", ["keyHash"]),
+        )
+        .index("by_key_hash", ["keyHash"])
+        .index("by_previous_hash", ["previousHash"])
+        .index("by_expiry", ["active", "expiresAt"]),
         "embeddingRequests": define_table(
             {
                 "requestId": v.string(),
@@ -101,10 +117,17 @@ schema = define_schema(
                 "success": v.boolean(),
                 "error": v.optional(v.string()),
                 "model": v.string(),
+                "unknownKey": v.optional(v.boolean()),  # there was no key with that hash
             }
         )
         .index("by_timestamp", ["timestamp"])
+        .index("by_request_id", ["requestId"])
         .index("by_api_key", ["apiKeyHash", "timestamp"]),
+        "embeddingAdmissions": define_table(  # let in, and not logged yet
+            {"requestId": v.string(), "apiKeyHash": v.string(), "timestamp": v.number()}
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_request_id", ["requestId"]),
         "embeddingAuthFailures": define_table(
             {
                 "keyHash": v.string(),
@@ -112,6 +135,39 @@ schema = define_schema(
                 "ip": v.optional(v.string()),
                 "userAgent": v.optional(v.string()),
             }
-        ).index("by_key", ["keyHash", "timestamp"]),
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_key", ["keyHash", "timestamp"])
+        .index("by_ip", ["ip", "timestamp"]),
+        "alerts": define_table(
+            {
+                "timestamp": v.number(),
+                "kind": v.union(
+                    v.literal("bot_attack"),
+                    v.literal("auth_failures"),
+                    v.literal("key_expiring"),
+                    v.literal("key_anomaly"),
+                    v.literal("limit_exhausted"),
+                ),
+                "severity": v.union(v.literal("info"), v.literal("warning"), v.literal("critical")),
+                "subject": v.string(),
+                "data": v.any(),
+                "acknowledgedAt": v.optional(v.number()),
+            }
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_acknowledged", ["acknowledgedAt", "timestamp"])
+        .index("by_kind_subject", ["kind", "subject", "timestamp"]),
+        "auditLog": define_table(
+            {
+                "timestamp": v.number(),
+                "actor": v.string(),
+                "action": v.string(),
+                "target": v.string(),
+                "data": v.any(),
+            }
+        )
+        .index("by_timestamp", ["timestamp"])
+        .index("by_target", ["target", "timestamp"]),
     }
 )

@@ -1,8 +1,7 @@
 """Totals per provider and minute, as documents: what a dashboard reads instead of the logs.
 
-A document holds whole numbers and a histogram of bounded size, so one more request costs one document read and
-written, and one minute costs one document, however many requests it had. A minute without requests has none. Kept by the
-triggers of the schema, with every write of a log.
+A document holds whole numbers and a histogram of bounded size. So one more request costs one document read and written,
+and a minute that is shown costs one document, however many requests it had. A minute without requests has none.
 """
 
 from collections.abc import Iterable, Mapping
