@@ -20,7 +20,7 @@ from functions.access import (
 from functions.ai import _request_logs
 from functions.ai._amounts import require_finite, summary_of
 from functions.ai._bots import DetectionType, record_event
-from functions.ai._request_logs import change_log, checked, find_log, insert_logs, total_of
+from functions.ai._request_logs import checked, find_log, insert_logs, total_of
 from reactor import MutationCtx, ReactorError, internal_mutation, v
 from schema import bot_action, detection_type
 
@@ -76,7 +76,7 @@ async def correct_ai_request(
     if log is None:
         raise ReactorError({"code": "NO_SUCH_LOG", "message": "There is no log with this id or requestId."})
     corrected = checked(numbers)
-    await change_log(ctx, log, corrected)
+    await ctx.db.patch(log["_id"], corrected)
     before = {name: log[name] for name in corrected if name in log}
     await audit.record(
         ctx, ctx.caller.name, "aiRequestLogs.correct", log["_id"], {"before": before, "after": corrected}
