@@ -28,7 +28,7 @@ MAX_EVENTS: Final = 1000
 
 
 @analytics_mutation(args=_request_logs.fields, returns=v.null())
-async def log_ai_request(ctx: CallerMutationCtx, **request: Any) -> None:
+async def log_ai_request(ctx: CallerMutationCtx, /, **request: Any) -> None:
     """Record one finished request, successful or not, at the present time.
 
     With a `requestId` it is recorded once, however often it is sent. An error is cut to 1,000 characters.
@@ -65,7 +65,7 @@ async def log_ai_requests(ctx: MutationCtx, requests: list[dict[str, Any]]) -> i
     returns=v.null(),
 )
 async def correct_ai_request(
-    ctx: CallerMutationCtx, request_id: str | None = None, id: str | None = None, **numbers: Any
+    ctx: CallerMutationCtx, /, request_id: str | None = None, id: str | None = None, **numbers: Any
 ) -> None:
     """Correct the numbers of a log, named by its id or its `requestId`. What is not given stays.
 
@@ -163,7 +163,7 @@ async def detect_bot_patterns(
     returns=v.array(v.any()),
 )
 async def get_bot_events(
-    ctx: CallerQueryCtx, limit: int = 100, since: float | None = None, **wanted: str
+    ctx: CallerQueryCtx, /, limit: int = 100, since: float | None = None, **wanted: str
 ) -> list[dict[str, Any]]:
     """Return the newest events first: `limit` (1 to 1,000) of those that are wanted, since a time or within an hour.
 
