@@ -6,6 +6,11 @@ plain string in every table: the subject of an identity or the owner of a key. U
 
 from reactor import define_schema, define_table, v
 
+detection_type = v.union(
+    v.literal("bot_useragent"), v.literal("ai_scraper"), v.literal("suspicious_pattern"), v.literal("rate_limit")
+)
+bot_action = v.union(v.literal("blocked"), v.literal("challenged"), v.literal("allowed"))
+
 KEY_FIELDS = {  # what keys of both kinds have; documents of before these fields lack them
     "createdAt": v.optional(v.number()),
     "prefix": v.optional(v.string()),  # the first characters of the key
@@ -18,7 +23,7 @@ schema = define_schema(
     {
         "aiRequestLogs": define_table(
             {
-                "timestamp": v.number(),
+                "timestamp": v.number(),  # may be back-filled, so it is not the time of creation
                 "provider": v.string(),
                 "model": v.string(),
                 "userId": v.optional(v.string()),
@@ -29,29 +34,45 @@ schema = define_schema(
                 "tokensUsed": v.optional(v.number()),
                 "latencyMs": v.number(),
                 "cost": v.optional(v.number()),
+                "requestId": v.optional(v.string()),  # of who logs; the same one is logged once
             }
         )
         .index("by_timestamp", ["timestamp"])
         .index("by_provider", ["provider", "timestamp"])
-        .index("by_fingerprint", ["fingerprint", "timestamp"]),
+        .index("by_fingerprint", ["fingerprint", "timestamp"])
+        .index("by_user", ["userId", "timestamp"])
+        .index("by_ip", ["ip", "timestamp"])
+        .index("by_model", ["model", "timestamp"])
+        .index("by_request_id", ["requestId"]),
+        # What the logs of one provider within one minute come to: kept with every write of a log, never written alone.
+        "aiRequestMinutes": define_table(
+            {
+                "provider": v.string(),
+                "minute": v.number(),  # its first millisecond
+                "requests": v.integer(),
+                "successes": v.integer(),
+                "latencyMicros": v.integer(),  # microseconds
+                "tokens": v.integer(),
+                "costMicros": v.integer(),  # millionths
+                "latencies": v.record(v.string(), v.integer()),  # how many requests per bucket of functions/_histogram
+            }
+        )
+        .index("by_provider", ["provider", "minute"])
+        .index("by_minute", ["minute"]),
         "botDetectionEvents": define_table(
             {
                 "timestamp": v.number(),
                 "fingerprint": v.string(),
                 "ip": v.string(),
                 "userAgent": v.string(),
-                "detectionType": v.union(
-                    v.literal("bot_useragent"),
-                    v.literal("ai_scraper"),
-                    v.literal("suspicious_pattern"),
-                    v.literal("rate_limit"),
-                ),
-                "action": v.union(v.literal("blocked"), v.literal("challenged"), v.literal("allowed")),
+                "detectionType": detection_type,
+                "action": bot_action,
                 "metadata": v.optional(v.any()),
             }
         )
         .index("by_timestamp", ["timestamp"])
-        .index("by_fingerprint", ["fingerprint", "timestamp"]),
+        .index("by_fingerprint", ["fingerprint", "timestamp"])
+        .index("by_ip", ["ip", "timestamp"]),
         "apiKeys": define_table(
             {
                 "key": v.string(),  # SHA-256, lower-case hex; the key itself is shown once and never stored
