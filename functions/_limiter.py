@@ -9,6 +9,9 @@ from reactor.components.rate_limiter import Config, RateLimiter, config_of, wire
 
 limiter: Final = RateLimiter(components.rate_limiter, LIMITS)
 
+API_KEY: Final = "apiKey"  # limits whose configs stand in the documents of keys
+EMBEDDING_KEY: Final = "embeddingKey"
+
 _DENIED: Final = "TAKES_DENIED"
 
 
