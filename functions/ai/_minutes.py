@@ -14,35 +14,49 @@ from reactor import MutationCtx
 
 TABLE: Final = "aiRequestMinutes"
 PERCENTILE: Final = 0.95
+NUMBERS: Final = ("requests", "successes", "latencyMicros", "tokens", "costMicros")  # as in a Contribution
 
 
-async def add_to_minute(ctx: MutationCtx, log: Mapping[str, Any], sign: int) -> None:
-    """Count a log in the minute of its time (`sign` 1), or take it out again (-1)."""
-    provider, minute = log["provider"], minute_of(log["timestamp"])
-    stored = await ctx.db.query(TABLE).with_index("by_provider", provider=provider, minute=minute).unique()
-    if stored is None:
-        await ctx.db.insert(TABLE, {"provider": provider, "minute": minute, **_changed({}, log, sign)})
-    elif stored["requests"] + sign == 0:
-        await ctx.db.delete(stored["_id"])
-    else:
-        await ctx.db.patch(stored["_id"], _changed(stored, log, sign))
+async def count(
+    ctx: MutationCtx, *, added: Iterable[Mapping[str, Any]] = (), removed: Iterable[Mapping[str, Any]] = ()
+) -> None:
+    """Count logs in the minutes of their times, and take others out: one read and one write for each minute."""
+    changes: dict[tuple[str, float], _Change] = {}
+    for logs, sign in ((added, 1), (removed, -1)):
+        for log in logs:
+            changes.setdefault((log["provider"], minute_of(log["timestamp"])), _Change()).note(log, sign)
+    for (provider, minute), change in changes.items():
+        stored = await ctx.db.query(TABLE).with_index("by_provider", provider=provider, minute=minute).unique()
+        fields = change.applied_to(stored or {})
+        if stored is None:
+            await ctx.db.insert(TABLE, {"provider": provider, "minute": minute, **fields})
+        elif fields["requests"]:
+            await ctx.db.patch(stored["_id"], fields)
+        else:
+            await ctx.db.delete(stored["_id"])
 
 
-def _changed(stored: Mapping[str, Any], log: Mapping[str, Any], sign: int) -> dict[str, Any]:
-    added = contribution_of(log)
-    bucket = bucket_of(log["latencyMs"])
-    latencies = dict(stored.get("latencies", {}))
-    latencies[bucket] = latencies.get(bucket, 0) + sign
-    if latencies[bucket] == 0:
-        del latencies[bucket]
-    return {
-        "requests": stored.get("requests", 0) + sign * added.requests,
-        "successes": stored.get("successes", 0) + sign * added.successes,
-        "latencyMicros": stored.get("latencyMicros", 0) + sign * added.latency_micros,
-        "tokens": stored.get("tokens", 0) + sign * added.tokens,
-        "costMicros": stored.get("costMicros", 0) + sign * added.cost_micros,
-        "latencies": latencies,
-    }
+class _Change:
+    """What becomes different of one minute."""
+
+    def __init__(self) -> None:
+        self._numbers = dict.fromkeys(NUMBERS, 0)
+        self._latencies: dict[str, int] = {}
+
+    def note(self, log: Mapping[str, Any], sign: int) -> None:
+        """Add a log (`sign` 1) or take it out (-1)."""
+        for name, number in zip(NUMBERS, contribution_of(log), strict=True):
+            self._numbers[name] += sign * number
+        bucket = bucket_of(log["latencyMs"])
+        self._latencies[bucket] = self._latencies.get(bucket, 0) + sign
+
+    def applied_to(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a minute afterwards."""
+        latencies = merged([stored.get("latencies", {}), self._latencies])
+        return {
+            **{name: stored.get(name, 0) + number for name, number in self._numbers.items()},
+            "latencies": {bucket: count for bucket, count in latencies.items() if count},
+        }
 
 
 def within(span: Span) -> Any:
@@ -54,11 +68,6 @@ def within(span: Span) -> Any:
 def summary_of_minutes(minutes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the totals of some minutes together, with the 95th percentile of their latencies."""
     minutes = list(minutes)
-    total = Contribution(
-        *(
-            sum(minute[field] for minute in minutes)
-            for field in ("requests", "successes", "latencyMicros", "tokens", "costMicros")
-        )
-    )
+    total = Contribution(*(sum(minute[name] for minute in minutes) for name in NUMBERS))
     latencies = merged(minute["latencies"] for minute in minutes)
     return {**summary_of(total), "p95Latency": percentile(latencies, PERCENTILE)}
