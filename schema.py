@@ -118,6 +118,7 @@ schema = define_schema(
                 "success": v.boolean(),
                 "error": v.optional(v.string()),
                 "model": v.string(),
+                "keyId": v.optional(v.id("embeddingApiKeys")),  # stays the same when the key is rotated
                 "unknownKey": v.optional(v.boolean()),  # there was no key with that hash
             }
         )
@@ -125,10 +126,10 @@ schema = define_schema(
         .index("by_request_id", ["requestId"])
         .index("by_api_key", ["apiKeyHash", "timestamp"]),
         "embeddingAdmissions": define_table(  # let in, and not logged yet
-            {"requestId": v.string(), "apiKeyHash": v.string(), "timestamp": v.number()}
+            {"keyId": v.id("embeddingApiKeys"), "requestId": v.string(), "timestamp": v.number()}
         )
         .index("by_timestamp", ["timestamp"])
-        .index("by_request_id", ["requestId"]),
+        .index("by_key", ["keyId", "requestId"]),
         "embeddingAuthFailures": define_table(
             {
                 "keyHash": v.string(),
@@ -140,6 +141,17 @@ schema = define_schema(
         .index("by_timestamp", ["timestamp"])
         .index("by_key", ["keyHash", "timestamp"])
         .index("by_ip", ["ip", "timestamp"]),
+        "keyUsage": define_table(  # of keys of both kinds, by the hour
+            {
+                "keyId": v.string(),
+                "timestamp": v.number(),  # the first millisecond of the hour
+                "requests": v.integer(),
+                "refused": v.integer(),  # of them: out of scope, or over the limit
+                "addresses": v.array(v.string()),
+            }
+        )
+        .index("by_key", ["keyId", "timestamp"])
+        .index("by_timestamp", ["timestamp"]),
         "alerts": define_table(
             {
                 "timestamp": v.number(),

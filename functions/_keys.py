@@ -120,9 +120,11 @@ async def rotate_key(ctx: Any, table: KeyTable, id: str, grace_ms: float, lifeti
     A key that has an end gets a new one, `lifetime_ms` from now. The old secret never outlives the old end.
 
     Raises:
-        ReactorError: code `NO_SUCH_KEY` or `KEY_EXISTS`.
+        ReactorError: code `NO_SUCH_KEY`, `KEY_REVOKED` or `KEY_EXISTS`.
     """
     key = await load_key(ctx, table, id)
+    if not key.document["active"]:
+        raise ReactorError({"code": "KEY_REVOKED", "message": f"The key {key.prefix}… is revoked; make another one."})
     secret = new_secret(table)
     await _require_unused(ctx, table, secret)
     now = ctx.now()

@@ -12,6 +12,9 @@ LENGTHS: Final[Mapping[str, int]] = {
     "fingerprint": 128,
     "ip": 64,
     "requestId": 128,
+    "keyHash": 128,
+    "apiKeyHash": 128,
+    "name": 200,
 }
 """Characters of what names something. A longer text would be another name if it were cut, so it is refused."""
 
