@@ -15,6 +15,7 @@ KEY_FIELDS = {  # what keys of both kinds have; documents of before these fields
     "createdAt": v.optional(v.number()),
     "prefix": v.optional(v.string()),  # the first characters of the key
     "rotatedAt": v.optional(v.number()),
+    "alertedDays": v.optional(v.number()),  # how long before its end it was alerted last
     "previousHash": v.optional(v.string()),  # the secret before the last rotation, good until `previousExpiresAt`
     "previousExpiresAt": v.optional(v.number()),
 }

@@ -5,4 +5,5 @@ from reactor.components import aggregate, rate_limiter
 
 app = define_app()
 app.use(aggregate, name="request_totals")  # of the logs of requests, by provider and time
+app.use(aggregate, name="embedding_totals")  # of the logs of requests for embeddings, by key and time
 app.use(rate_limiter)

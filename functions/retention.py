@@ -11,10 +11,13 @@ from typing import Final, NamedTuple
 from functions._spans import DAY_MS
 from functions.ai._request_logs import TABLE as LOGS
 from functions.ai._request_logs import delete_logs
+from functions.embeddings._requests import TABLE as EMBEDDING_LOGS
+from functions.embeddings._requests import delete_requests
 from reactor import MutationCtx, ReactorError, internal, internal_mutation
 
 LOG_DAYS: Final = "AI_LOG_RETENTION_DAYS"
 EVENT_DAYS: Final = "AI_EVENT_RETENTION_DAYS"
+AUDIT_DAYS: Final = "AI_AUDIT_RETENTION_DAYS"
 PAGE: Final = "AI_RETENTION_PAGE"
 DEFAULT_PAGE: Final = 200  # documents in one transaction
 MIN_PAGE: Final = 100
@@ -31,6 +34,12 @@ class Policy(NamedTuple):
 POLICIES: Final[Mapping[str, Policy]] = {
     "aiRequestLogs": Policy(LOG_DAYS, 30.0),
     "botDetectionEvents": Policy(EVENT_DAYS, 90.0),
+    "embeddingRequests": Policy(LOG_DAYS, 30.0),
+    "embeddingAdmissions": Policy(LOG_DAYS, 30.0),
+    "embeddingAuthFailures": Policy(EVENT_DAYS, 90.0),
+    "keyUsage": Policy(EVENT_DAYS, 90.0),
+    "alerts": Policy(EVENT_DAYS, 90.0),
+    "auditLog": Policy(AUDIT_DAYS, 365.0),
 }
 """The tables that are swept. Each has an index `by_timestamp`."""
 
@@ -52,6 +61,8 @@ async def sweep(ctx: MutationCtx, table: str) -> int:
     documents = await old.take(page)
     if table == LOGS:
         await delete_logs(ctx, documents)
+    elif table == EMBEDDING_LOGS:
+        await delete_requests(ctx, documents)
     else:
         for document in documents:
             await ctx.db.delete(document["_id"])

@@ -1,15 +1,25 @@
-"""The log of requests for embeddings: how one is stored, and what is counted of it.
+"""The log of requests for embeddings, and the totals that are kept of it.
 
-Used by `rate_limiting`, `keys` and `stats`.
+Owns the one way to write the log. Promises that the totals of a key, and of all, over any span equal the sum over the
+log exactly; a percentile of latency is known to within the error of its histogram. Used by `rate_limiting`, `keys`,
+`stats`, the search for anomalies and the retention.
 """
 
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from functions._histogram import bucket_of, percentile
 from functions._keys import FoundKey
-from functions.ai._amounts import stored_amount
+from functions._spans import Span
+from functions.ai._amounts import amount_of, stored_amount, units_of
 from functions.ai._texts import ERROR_LENGTH
-from reactor import MutationCtx, ReactorError, v
+from reactor import MutationCtx, QueryCtx, ReactorError, components, v
+from reactor.components.aggregate import Bound, Bounds, TableAggregate, Totals
 
+TABLE: Final = "embeddingRequests"
+ALL: Final = ""  # the namespace of the totals over all keys
+UNKNOWN: Final = "unknown"  # and that of the keys that were not known
+BUCKET: Final = "latency "  # begins the names of the sums that are a histogram
 MAX_BATCH: Final = 1_000_000
 
 REQUEST_FIELDS: Final = {
@@ -22,6 +32,26 @@ REQUEST_FIELDS: Final = {
     "error": v.optional(v.string()),
     "model": v.optional(v.string()),
 }
+
+
+def _sums(request: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "failures": float(not request["success"]),
+        "latency": float(units_of("latencyMs", request["latencyMs"])),
+        "tokens": float(units_of("tokensUsed", request["tokensUsed"])),
+        BUCKET + bucket_of(request["latencyMs"]): 1.0,
+    }
+
+
+_totals: Final = [
+    TableAggregate(
+        components.embedding_totals,
+        namespace=namespace,
+        sort_key=lambda request: request["timestamp"],
+        sum_value=_sums,
+    )
+    for namespace in (lambda request: request.get("keyId", UNKNOWN), lambda request: ALL)
+]
 
 
 async def find_request(ctx: Any, request_id: str) -> dict[str, Any] | None:
@@ -62,9 +92,50 @@ async def insert_request(ctx: MutationCtx, key: FoundKey | None, request: dict[s
         document["unknownKey"] = True
     else:
         document["keyId"] = key.id
-    return await ctx.db.insert("embeddingRequests", document)
+    id: str = await ctx.db.insert(TABLE, document)
+    for totals in _totals:
+        await totals.insert(ctx, {**document, "_id": id})
+    return id
 
 
-async def count_of(ctx: Any, key: FoundKey) -> float:
-    """Return how many requests of a key were ever logged."""
+async def delete_requests(ctx: MutationCtx, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Delete logs; the totals forget them."""
+    for request in requests:
+        await ctx.db.delete(request["_id"])
+        for totals in _totals:
+            await totals.delete(ctx, request)
+
+
+class Summary(NamedTuple):
+    """Totals over a span. Means and rates over no requests are None, never NaN."""
+
+    requests: int
+    failures: int
+    tokens: float
+    mean_latency: float | None
+    p95_latency: float | None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Which part of the requests failed."""
+        return self.failures / self.requests if self.requests else None
+
+
+async def summary_of(ctx: QueryCtx, key_id: str | None, span: Span) -> Summary:
+    """Return the totals of one key's requests within a span, or of all keys', in logarithmic time."""
+    upper = None if span.end is None else Bound(span.end, inclusive=False)
+    bounds = Bounds(lower=Bound(span.start, inclusive=True), upper=upper)
+    found: Totals = await _totals[0].totals(ctx, namespace=ALL if key_id is None else key_id, bounds=bounds)
+    histogram = {name.removeprefix(BUCKET): int(count) for name, count in found.sums.items() if name.startswith(BUCKET)}
+    return Summary(
+        requests=found.count,
+        failures=int(found["failures"]),
+        tokens=amount_of("tokensUsed", found["tokens"]),
+        mean_latency=amount_of("latencyMs", found["latency"]) / found.count if found.count else None,
+        p95_latency=percentile(histogram, 0.95),
+    )
+
+
+async def count_of(ctx: QueryCtx, key: FoundKey) -> float:
+    """Return how many requests of a key were logged, those that the retention has deleted included."""
     return float(key.document["requestCount"])
