@@ -62,12 +62,12 @@ class Door:
     def __init__(self, path: str, kind: str, args: dict[str, Any]) -> None:
         self.path, self._kind, self._args = path, kind, args
 
-    async def __call__(self, caller: Any, **more: Any) -> dict[str, Any] | None:
+    async def __call__(self, caller: Any, **more: Any) -> Any:
         try:
             await getattr(caller, self._kind)(self.path, {**self._args, **more})
         except ReactorError as error:
-            assert isinstance(error.data, dict)
-            return error.data if error.data["code"] in REFUSED else None
+            data: Any = error.data
+            return data if data["code"] in REFUSED else None
         return None
 
 
