@@ -4,7 +4,9 @@ Numbers are float64 and times are milliseconds since the Unix epoch, unless a na
 plain string in every table: the subject of an identity or the owner of a key. Used by `functions/`.
 """
 
-from reactor import define_schema, define_table, v
+from functions.ai._request_logs import keep_totals
+from functions.embeddings._requests import keep_totals as keep_embedding_totals
+from reactor import define_schema, define_table, define_triggers, v
 
 detection_type = v.union(
     v.literal("bot_useragent"), v.literal("ai_scraper"), v.literal("suspicious_pattern"), v.literal("rate_limit")
@@ -184,3 +186,5 @@ schema = define_schema(
         .index("by_target", ["target", "timestamp"]),
     }
 )
+
+triggers = define_triggers({"aiRequestLogs": keep_totals, "embeddingRequests": keep_embedding_totals})

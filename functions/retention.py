@@ -9,10 +9,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from functions._spans import DAY_MS
-from functions.ai._request_logs import TABLE as LOGS
-from functions.ai._request_logs import delete_logs
-from functions.embeddings._requests import TABLE as EMBEDDING_LOGS
-from functions.embeddings._requests import delete_requests
 from reactor import MutationCtx, ReactorError, internal, internal_mutation
 
 LOG_DAYS: Final = "AI_LOG_RETENTION_DAYS"
@@ -59,13 +55,8 @@ async def sweep(ctx: MutationCtx, table: str) -> int:
     page = int(_number(ctx, PAGE, DEFAULT_PAGE, low=MIN_PAGE, high=MAX_PAGE))
     old = ctx.db.query(table).with_index("by_timestamp", lambda q: q.lt("timestamp", oldest))
     documents = await old.take(page)
-    if table == LOGS:
-        await delete_logs(ctx, documents)
-    elif table == EMBEDDING_LOGS:
-        await delete_requests(ctx, documents)
-    else:
-        for document in documents:
-            await ctx.db.delete(document["_id"])
+    for document in documents:
+        await ctx.db.delete(document["_id"])
     if len(documents) == page:
         await ctx.scheduler.run_after(0, internal.retention.sweep, table=table)
     return len(documents)

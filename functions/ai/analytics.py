@@ -20,7 +20,7 @@ from functions.access import (
 from functions.ai import _request_logs
 from functions.ai._amounts import require_finite, summary_of
 from functions.ai._bots import DetectionType, record_event
-from functions.ai._request_logs import change_log, checked, find_log, insert_logs, total_of
+from functions.ai._request_logs import checked, find_log, insert_logs, total_of
 from reactor import MutationCtx, ReactorError, internal_mutation, v
 from schema import bot_action, detection_type
 
@@ -28,7 +28,7 @@ MAX_EVENTS: Final = 1000
 
 
 @analytics_mutation(args=_request_logs.fields, returns=v.null())
-async def log_ai_request(ctx: CallerMutationCtx, **request: Any) -> None:
+async def log_ai_request(ctx: CallerMutationCtx, /, **request: Any) -> None:
     """Record one finished request, successful or not, at the present time.
 
     With a `requestId` it is recorded once, however often it is sent. An error is cut to 1,000 characters.
@@ -65,7 +65,7 @@ async def log_ai_requests(ctx: MutationCtx, requests: list[dict[str, Any]]) -> i
     returns=v.null(),
 )
 async def correct_ai_request(
-    ctx: CallerMutationCtx, request_id: str | None = None, id: str | None = None, **numbers: Any
+    ctx: CallerMutationCtx, /, request_id: str | None = None, id: str | None = None, **numbers: Any
 ) -> None:
     """Correct the numbers of a log, named by its id or its `requestId`. What is not given stays.
 
@@ -76,7 +76,7 @@ async def correct_ai_request(
     if log is None:
         raise ReactorError({"code": "NO_SUCH_LOG", "message": "There is no log with this id or requestId."})
     corrected = checked(numbers)
-    await change_log(ctx, log, corrected)
+    await ctx.db.patch(log["_id"], corrected)
     before = {name: log[name] for name in corrected if name in log}
     await audit.record(
         ctx, ctx.caller.name, "aiRequestLogs.correct", log["_id"], {"before": before, "after": corrected}
@@ -163,7 +163,7 @@ async def detect_bot_patterns(
     returns=v.array(v.any()),
 )
 async def get_bot_events(
-    ctx: CallerQueryCtx, limit: int = 100, since: float | None = None, **wanted: str
+    ctx: CallerQueryCtx, /, limit: int = 100, since: float | None = None, **wanted: str
 ) -> list[dict[str, Any]]:
     """Return the newest events first: `limit` (1 to 1,000) of those that are wanted, since a time or within an hour.
 

@@ -1,11 +1,11 @@
 """The log of requests for embeddings, and the totals that are kept of it.
 
-Owns the one way to write the log. Promises that the totals of a key, and of all, over any span equal the sum over the
-log exactly; a percentile of latency is known to within the error of its histogram. Used by `rate_limiting`, `keys`,
-`stats`, the search for anomalies and the retention.
+Owns what a log holds, and that totals follow every write of one, whoever makes it: `keep_totals` is a trigger of the
+table. Promises that the totals of a key, and of all, over any span equal the sum over the log exactly; a percentile of
+latency is known to within the error of its histogram. Used by `rate_limiting`, `keys`, `stats` and `anomalies`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from functions._histogram import bucket_of, percentile
@@ -13,8 +13,9 @@ from functions._keys import FoundKey
 from functions._spans import Span
 from functions.ai._amounts import amount_of, stored_amount, units_of
 from functions.ai._texts import ERROR_LENGTH
-from reactor import MutationCtx, QueryCtx, ReactorError, components, v
+from reactor import Change, MutationCtx, QueryCtx, ReactorError, components, v
 from reactor.components.aggregate import Bound, Bounds, TableAggregate, Totals
+from reactor.components.sharded_counter import ShardedCounter
 
 TABLE: Final = "embeddingRequests"
 ALL: Final = ""  # the namespace of the totals over all keys
@@ -52,6 +53,9 @@ _totals: Final = [
     )
     for namespace in (lambda request: request.get("keyId", UNKNOWN), lambda request: ALL)
 ]
+
+
+_counts: Final = ShardedCounter(components.embedding_counts)  # by the id of a key
 
 
 async def find_request(ctx: Any, request_id: str) -> dict[str, Any] | None:
@@ -92,18 +96,21 @@ async def insert_request(ctx: MutationCtx, key: FoundKey | None, request: dict[s
         document["unknownKey"] = True
     else:
         document["keyId"] = key.id
-    id: str = await ctx.db.insert(TABLE, document)
+    if key is not None:
+        await _counts.inc(ctx, key.id)
+    return await ctx.db.insert(TABLE, document)
+
+
+async def keep_totals(ctx: MutationCtx, change: Change) -> None:
+    """Let the totals follow one write of a log. A trigger: see `schema.py`."""
+    old, new = change.old, change.new
     for totals in _totals:
-        await totals.insert(ctx, {**document, "_id": id})
-    return id
-
-
-async def delete_requests(ctx: MutationCtx, requests: Sequence[Mapping[str, Any]]) -> None:
-    """Delete logs; the totals forget them."""
-    for request in requests:
-        await ctx.db.delete(request["_id"])
-        for totals in _totals:
-            await totals.delete(ctx, request)
+        if old is None and new is not None:
+            await totals.insert(ctx, new)
+        elif new is None and old is not None:
+            await totals.delete(ctx, old)
+        elif old is not None and new is not None:
+            await totals.replace(ctx, old, new)
 
 
 class Summary(NamedTuple):
@@ -138,4 +145,4 @@ async def summary_of(ctx: QueryCtx, key_id: str | None, span: Span) -> Summary:
 
 async def count_of(ctx: QueryCtx, key: FoundKey) -> float:
     """Return how many requests of a key were logged, those that the retention has deleted included."""
-    return float(key.document["requestCount"])
+    return float(key.document["requestCount"]) + await _counts.count(ctx, key.id)
