@@ -396,7 +396,7 @@ async def test_defect_41_what_is_said_to_be_logarithmic_is(deployment: MemoryDep
         assert (await stats(admin, now + 15_500, now + 79_500))["totalRequests"] == 640
         await log(admin)
         await admin.mutation("ai/analytics:correctAIRequest", {"id": (await newest(deployment))["_id"], "cost": 1})
-        await deployment.run(lambda ctx: delete_newest(ctx))
+        await deployment.run(delete_newest)
     assert all(run.documents_read < 45 for run in runs), runs
 
 
