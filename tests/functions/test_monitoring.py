@@ -99,6 +99,8 @@ async def test_each_minute_follows_every_write(deployment: MemoryDeployment) -> 
     for log in chance.sample(logs, 250):
         await deployment.run(lambda ctx, id=log["_id"]: ctx.db.delete(id))
     await check(deployment, start)
+    stored: Any = await deployment.query(lambda ctx: ctx.db.query("aiRequestMinutes").collect())
+    assert all(all(minute["latencies"].values()) for minute in stored)  # empty buckets are not kept
 
 
 async def test_minutes_of_a_range(deployment: MemoryDeployment) -> None:
