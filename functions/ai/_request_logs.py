@@ -85,6 +85,18 @@ async def delete_logs(ctx: MutationCtx, logs: Sequence[Mapping[str, Any]]) -> No
     await _minutes.count(ctx, removed=logs)
 
 
+async def is_counted(ctx: QueryCtx, log: Mapping[str, Any]) -> bool:
+    """Tell whether the totals know a log: those that were written before there were totals have to be counted."""
+    itself = Bound(log["timestamp"], id=log["_id"])
+    return await totals.count(ctx, namespace=log["provider"], bounds=Bounds(lower=itself, upper=itself)) > 0
+
+
+async def count_log(ctx: MutationCtx, log: Mapping[str, Any]) -> None:
+    """Count a log that the totals don't know."""
+    await totals.insert(ctx, log)
+    await _minutes.count(ctx, added=[log])
+
+
 async def find_log(ctx: QueryCtx, request_id: str) -> dict[str, Any] | None:
     """Return the log of a request that was logged with a `requestId`."""
     log: dict[str, Any] | None = await ctx.db.query(TABLE).with_index("by_request_id", requestId=request_id).unique()
