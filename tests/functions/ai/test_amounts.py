@@ -12,7 +12,9 @@ amounts = import_module("functions.ai._amounts")
 COST, LATENCY = amounts.AMOUNTS["cost"].maximum, amounts.AMOUNTS["latencyMs"].maximum
 
 
-@given(st.one_of(st.tuples(st.just("cost"), st.floats(0, COST)), st.tuples(st.just("latencyMs"), st.floats(0, LATENCY))))
+@given(
+    st.one_of(st.tuples(st.just("cost"), st.floats(0, COST)), st.tuples(st.just("latencyMs"), st.floats(0, LATENCY)))
+)
 def test_a_stored_amount_is_a_whole_number_of_units(given_amount: tuple[str, float]) -> None:
     """As its decimal text says, which is what people and other programs see of it."""
     field, value = given_amount
