@@ -4,6 +4,8 @@ Each is imported when it is first used, so that `import reactor` costs nothing.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,3 +130,22 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Facade(ModuleType):
+    """This module: `components` is a public name of it, though it has a package of that name, too.
+
+    The import system stores a package in its parent, where it would hide the name from then on.
+    """
+
+    @property
+    def components(self) -> Any:
+        """References to functions of mounted components. The package is for `from reactor.components import ...`."""
+        return importlib.import_module(_HOMES["components"]).components
+
+    @components.setter
+    def components(self, package: ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Facade
