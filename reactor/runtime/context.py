@@ -17,6 +17,7 @@ from reactor.runtime.files.storage import BlockingStorageReader, BlockingStorage
 from reactor.runtime.jobs.scheduling import BlockingScheduler, Scheduler
 from reactor.runtime.readers import BlockingDatabaseReader, BlockingDatabaseWriter, DatabaseReader, DatabaseWriter
 from reactor.runtime.references import PathOrReference
+from reactor.runtime.stale import BlockingStale, Stale
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +36,16 @@ class Auth:
     def get_user_identity(self) -> Operation[dict[str, Any] | None]:
         """Return the caller's claims (`tokenIdentifier subject issuer …`), or None for an anonymous caller."""
         return Operation(self._execution, "auth.get_user_identity()", self._look)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller has an admin key, also where it acts as a user. Needs no `await`.
+
+        A look at it is recorded like one at the identity.
+        """
+        self._execution.check_alive()
+        self._looked()
+        return self._identity.is_admin
 
     def _look(self) -> dict[str, Any] | None:
         self._looked()
@@ -140,6 +151,11 @@ class QueryCtx:
                 raise InvalidFunctionCall(
                     "A query can't schedule functions: ctx.scheduler is for mutations and actions"
                 )
+            if name == "stale":
+                raise InvalidFunctionCall(
+                    "A query can't use ctx.stale, since its result has to follow from what it depends on: "
+                    "ctx.stale is for mutations"
+                )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
@@ -159,6 +175,11 @@ class MutationCtx(QueryCtx):
     def scheduler(self) -> Scheduler:
         """Schedules functions to run later, as a part of this mutation."""
         return Scheduler(self._execution)
+
+    @property
+    def stale(self) -> Stale:
+        """What was there when this mutation began, to read without depending on it: `ctx.stale.run_query(…)`."""
+        return Stale(self._execution)
 
     @overload
     def run_mutation(
@@ -235,6 +256,11 @@ class BlockingMutationCtx(_BlockingCalls, MutationCtx):  # type: ignore[misc]
     """What a plain `def` mutation receives."""
 
     __slots__ = ()
+
+    @property
+    def stale(self) -> BlockingStale:
+        """What was there when this mutation began, to read without depending on it: `ctx.stale.run_query(…)`."""
+        return BlockingStale(self._execution)
 
     @property
     def storage(self) -> BlockingStorageWriter:  # type: ignore[override]

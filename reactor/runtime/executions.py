@@ -69,6 +69,11 @@ class Owner(Protocol):
     ) -> Generator[Any, Any, Any]:
         """Run another function in the same transaction."""
 
+    def call_stale(
+        self, parent: "Execution", function: object, args: tuple[object, ...], named: Mapping[str, object]
+    ) -> Generator[Any, Any, Any]:
+        """Run a query on the snapshot of the transaction's begin, without depending on it."""
+
     def function_handle(self, parent: "Execution", function: object) -> str:
         """Return the handle of a function that the code of `parent` can name."""
 

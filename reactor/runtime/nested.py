@@ -25,17 +25,17 @@ from reactor.runtime.invocation import check_depth, encode_result, read_argument
 from reactor.runtime.logs import NestedLog
 from reactor.runtime.rules.access import Access
 from reactor.runtime.rules.ruled import RuledDocuments
+from reactor.runtime.stale import stale_transaction
 from reactor.runtime.subtasks import supervise
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_json
 
 
 class Outer(Protocol):
-    """The run whose transaction a nested call shares."""
+    """The run that a nested call is a part of."""
 
     call: Call
     version: Version | None
-    transaction: Transaction
 
     @property
     def database(self) -> Database:
@@ -107,19 +107,29 @@ class NestedExecution(Execution):
 
 
 def call_nested(
-    outer: Outer, parent: Execution, kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
+    outer: Outer,
+    parent: Execution,
+    kind: str,
+    function: object,
+    args: tuple[object, ...],
+    named: Mapping[str, object],
+    transaction: Transaction | None = None,
 ) -> Generator[Any, Any, Any]:
-    """Run `function` in the transaction of `outer`, called through the `ctx` of `parent`; return what it returned.
+    """Run `function`, called through the `ctx` of `parent`; return what it returned.
+
+    It shares the transaction of `parent`, unless it gets one of its own, to read only.
 
     Raises:
         LimitExceeded: too many calls are nested in each other.
         FunctionNotFound, InvalidFunctionCall: there is no such function, or it is of a kind that can't be called here.
         ArgumentsInvalid, ReturnsInvalid: what goes in or comes out is not what it declares.
     """
-    transaction, version = outer.transaction, outer.version
+    version, around = outer.version, parent.documents
     assert version is not None
+    if transaction is None:
+        transaction = around.transaction
     check_depth(parent.depth)
-    scope = parent.documents.scope
+    scope = around.scope
     target = find_target(version, transaction, scope, function)
     if target.kind not in ("query", parent.ambient.kind):
         raise InvalidFunctionCall(
@@ -136,12 +146,12 @@ def call_nested(
         if identity.kind != "admin":
             identity = ANONYMOUS
     tables = scope.namespace
-    around, rules = parent.documents, version.project.rules
+    rules = version.project.rules
     documents: Documents
     if rules is None or scope.path:
         documents = Documents(outer.database, transaction, scope)
     elif isinstance(around, RuledDocuments):
-        documents = around.inside(target.label)
+        documents = around.inside(target.label, transaction)
     else:  # back from a component
         access = Access(rules, outer.database, transaction, scope, parent.queue, identity)
         documents = RuledDocuments(access, target.label)
@@ -161,3 +171,15 @@ def call_nested(
     if savepoint is not None:
         transaction.release(savepoint)
     return target.binder.receive(value)
+
+
+def call_stale(
+    outer: Outer, parent: Execution, function: object, args: tuple[object, ...], named: Mapping[str, object]
+) -> Generator[Any, Any, Any]:
+    """Run a query on what was there when the transaction began; return what it returned.
+
+    Raises:
+        LimitExceeded, FunctionNotFound, InvalidFunctionCall, ArgumentsInvalid, ReturnsInvalid: see `call_nested`.
+    """
+    with stale_transaction(parent.documents.transaction) as stale:
+        return (yield from call_nested(outer, parent, "query", function, args, named, stale))

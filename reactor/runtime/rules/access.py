@@ -236,6 +236,11 @@ class Access:
         self._ctxs: dict[bool, RuleCtx] = {}  # by whether it is the form for async rules
         self.documents: Documents | None = None  # what rules read, once one was asked
 
+    def at(self, transaction: Transaction) -> "Access":
+        """Return what the same caller may do in a transaction that reads another state."""
+        self.is_met = True  # by what reads there, for all that is known here
+        return Access(self.rules, self.database, transaction, self.scope, self._queue, self.caller.identity)
+
     @property
     def is_heard(self) -> bool:
         """Whether the log is to say what happens here: not of a run that only repeats another."""

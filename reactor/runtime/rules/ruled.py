@@ -167,9 +167,10 @@ class RuledDocuments(Documents):
         self._guards: dict[str, Guard | None] = {}
         self._past: UnruledDocuments | None = None
 
-    def inside(self, function: str) -> "RuledDocuments":
-        """Return the documents of a function that is called in the same transaction, by the same caller."""
-        return RuledDocuments(self._access, function)
+    def inside(self, function: str, transaction: Transaction) -> "RuledDocuments":
+        """Return the documents of a function that is called by the same caller, perhaps in another transaction."""
+        access = self._access
+        return RuledDocuments(access if transaction is self.transaction else access.at(transaction), function)
 
     @property
     def looked_at_identity(self) -> bool:  # type: ignore[override]
