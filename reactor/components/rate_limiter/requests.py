@@ -124,10 +124,12 @@ async def _take_from_both(
         states.append(full(share, now) if state is None else project(state, share, now))
     target = (states[0].value + states[1].value - request.count) / 2
     decisions = [decide(state, share, now, state.value - target, reserve=request.reserve) for state in states]
-    waits = [decision.retry_after for decision in decisions if decision.retry_after is not None]
-    retry_after = max(waits) if waits else None
     if not all(decision.ok for decision in decisions):
-        return Decision(False, decisions[0].state, retry_after or 0.0)
+        # The fuller one may be full before the time is up: then the other one has to have the rest.
+        rest = max(0.0, request.count - share.capacity)
+        waits = [*decisions, *(decide(state, share, now, rest) for state in states)]
+        return Decision(False, decisions[0].state, max(wait.retry_after or 0.0 for wait in waits))
+    retry_after = max((each.retry_after for each in decisions if each.retry_after is not None), default=None)
     for shard, decision in zip(shards, decisions, strict=True):
         ledger.change(shard, decision.state)
     return Decision(True, decisions[0].state, retry_after)

@@ -13,6 +13,7 @@ from reactor.components.rate_limiter.updates import SHARD, by_account, folded
 
 BATCH: Final = 1024
 BATCH_CHARACTERS: Final = 1_000_000  # of names and keys: at most a quarter of what one transaction may read
+PAUSE_MS: Final = 100  # between two looks at the queue
 WORKER: Final = BatchWorker(components.batch_worker, internal.pending.drain)
 
 
@@ -71,7 +72,10 @@ async def drain(ctx: MutationCtx, name: str) -> dict[str, Any]:
             await ledger.write()
     for row in batch:
         await ctx.db.delete(row["_id"])
-    return idle() if is_all else work()
+    if not is_all:
+        return work()
+    # While there is something now and then, the loop goes on: who pings it then writes nothing.
+    return work(debounce_ms=PAUSE_MS) if batch else idle()
 
 
 async def _queue(ctx: MutationCtx, kind: str, name: str, key: str | None, count: float, config: dict[str, Any]) -> None:
