@@ -5,6 +5,7 @@ from typing import Any
 from reactor import action, components, mutation, query, v
 from reactor.components.rate_limiter import (
     MINUTE,
+    SECOND,
     FixedWindow,
     RateLimiter,
     TokenBucket,
@@ -17,6 +18,7 @@ limiter = RateLimiter(
         "ten": TokenBucket(10, 10 * MINUTE),
         "messages": TokenBucket(10, MINUTE),
         "windows": FixedWindow(10, MINUTE),
+        "fast": TokenBucket(1, SECOND),
         "hidden": TokenBucket(1, MINUTE),
         "sharded": TokenBucket(40, MINUTE, shards=4),
     },
@@ -28,10 +30,11 @@ async def key_of(ctx: Any, given: str | None) -> str | None:
     return "anonymous" if identity is None else identity["subject"]
 
 
-get_rate_limit, get_server_time = limiter.hook_api("messages", names=["windows", "sharded"])
+get_rate_limit, get_server_time = limiter.hook_api("messages", names=["windows", "sharded", "fast"])
 of_user = limiter.hook_api("messages", key=key_of).get_rate_limit
 of_client = limiter.hook_api("messages", key=lambda ctx, given: given).get_rate_limit
 of_all = limiter.hook_api("messages", key="all").get_rate_limit
+of_ten = limiter.hook_api("ten").get_rate_limit
 inline = limiter.hook_api("inline", config=TokenBucket(5, MINUTE)).get_rate_limit
 
 
