@@ -157,7 +157,7 @@ async def revoke_key(ctx: Any, table: KeyTable, id: str) -> bool:
     """
     key = await load_key(ctx, table, id)
     if key.document["active"]:
-        await ctx.db.patch(id, {"active": False, "previousHash": undefined, "previousExpiresAt": undefined})
+        await ctx.db.patch(id, {"active": False})
     return bool(key.document["active"])
 
 

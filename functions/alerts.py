@@ -19,12 +19,14 @@ from reactor import (
     MutationCtx,
     QueryCtx,
     ReactorError,
+    components,
     internal,
     internal_action,
     internal_query,
     undefined,
     v,
 )
+from reactor.components.action_retrier import ActionRetrier
 
 Kind = Literal["bot_attack", "auth_failures", "key_expiring", "key_anomaly", "limit_exhausted"]
 Severity = Literal["info", "warning", "critical"]
@@ -32,9 +34,9 @@ Severity = Literal["info", "warning", "critical"]
 MAX_ALERTS: Final = 1000
 WEBHOOK_URL: Final = "ALERT_WEBHOOK_URL"
 WEBHOOK_SECONDS: Final = 10.0
-WEBHOOK_ATTEMPTS: Final = 6
-FIRST_RETRY_MS: Final = 1000.0  # each further one waits four times as long
 
+# Waits of about 1, 4, 16, 64 and 256 seconds between the attempts.
+_retrier: Final = ActionRetrier(components.action_retrier, initial_backoff_ms=250, base=4, max_failures=5)
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -56,7 +58,7 @@ async def raise_alert(
     alert = {"timestamp": now, "kind": kind, "severity": severity, "subject": subject, "data": data or {}}
     id = await ctx.db.insert("alerts", alert)
     if WEBHOOK_URL in ctx.env:
-        await ctx.scheduler.run_after(0, internal.alerts.deliver, id=id)
+        await _retrier.run(ctx, internal.alerts.deliver, {"id": id})
     return id
 
 
@@ -105,11 +107,14 @@ async def get(ctx: QueryCtx, id: str) -> dict[str, Any] | None:
     return await ctx.db.get(id)
 
 
-@internal_action(args={"id": v.id("alerts"), "attempt": v.optional(v.integer())}, returns=v.boolean())
-async def deliver(ctx: ActionCtx, id: str, attempt: int = 1) -> bool:
-    """Send an alert to the webhook; return whether it was taken. If it was not, try again later.
+@internal_action(args={"id": v.id("alerts")}, returns=v.boolean())
+async def deliver(ctx: ActionCtx, id: str) -> bool:
+    """Send an alert to the webhook; return False if there is none, or no alert any more.
 
     The receiver may get one twice: its `id` tells.
+
+    Raises:
+        OSError: the receiver did not take it.
     """
     url, alert = ctx.env.get(WEBHOOK_URL), await ctx.run_query(get, id=id)
     if url is None or alert is None:
@@ -120,15 +125,8 @@ async def deliver(ctx: ActionCtx, id: str, attempt: int = 1) -> bool:
     body = {"id": id, **{name: value for name, value in alert.items() if not name.startswith("_")}}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-    try:
-        await asyncio.to_thread(_send, request)
-        return True
-    except OSError as error:  # URLError and a timeout are ones
-        _logger.warning("attempt %d to send alert %s failed: %s", attempt, id, error)
-    if attempt < WEBHOOK_ATTEMPTS:
-        wait = FIRST_RETRY_MS * 4 ** (attempt - 1)
-        await ctx.scheduler.run_after(wait, internal.alerts.deliver, id=id, attempt=attempt + 1)
-    return False
+    await asyncio.to_thread(_send, request)
+    return True
 
 
 def _send(request: urllib.request.Request) -> None:

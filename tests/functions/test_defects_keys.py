@@ -104,6 +104,7 @@ async def test_defect_16_window_cannot_widen_a_limit(deployment: MemoryDeploymen
 async def test_defect_17_reset_at_is_the_moment_of_the_next_request(
     deployment: MemoryDeployment, admin: Caller
 ) -> None:
+    await deployment.advance(milliseconds=12_345)
     _, key = await embedding_key(admin, requests=2, window=60)
     begin = deployment.clock.now_ms
     await admit(admin, key)
