@@ -108,7 +108,7 @@ def take(ledger: Ledger, request: Request, now: float) -> Decision:
     rival = decide(second, share, now, count, reserve=reserve)
     if not (decision.ok or rival.ok):
         return _take_from_both(ledger, (shard, other), share, request, now)
-    if not decision.ok or (rival.ok and rival.state.value >= decision.state.value):
+    if rival.ok and rival.state.value >= decision.state.value:
         shard, decision = other, rival
     ledger.change(shard, decision.state)
     return decision

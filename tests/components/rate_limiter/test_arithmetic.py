@@ -146,6 +146,13 @@ def test_shards_are_above_0(wrong: Any) -> None:
         TokenBucket(10, 1000, shards=wrong)
 
 
+@pytest.mark.parametrize(("missing", "ok"), [(9e-10, True), (2e-9, False)])
+def test_what_is_missing_only_by_rounding_is_not_missing(missing: float, ok: bool) -> None:
+    decision = decide(State(1 - missing, T), share_of(TokenBucket(1, 60_000)), T, 1)
+    assert decision.ok is ok
+    assert not ok or decision.state.value == 0
+
+
 # Laws, for schedules of requests that nobody planned.
 
 rates = st.one_of(st.integers(1, 1000), st.floats(0.01, 1000))

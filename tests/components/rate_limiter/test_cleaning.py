@@ -24,6 +24,15 @@ async def sweep(deployment: Any, **options: Any) -> None:
     await deployment.finish_in_progress_scheduled_functions()
 
 
+def swept(deployment: Any) -> dict[str, Any]:
+    config = {"kind": "token bucket", "rate": 10, "period": MINUTE}
+    return {"limits": [{"name": "bucket", "config": config}], "before": deployment.clock.now_ms}
+
+
+def component(deployment: Any) -> Any:
+    return deployment.component("rate_limiter")
+
+
 async def names(deployment: Any) -> list[str]:
     return sorted({row["name"] for row in await rows(deployment)})
 
@@ -51,6 +60,28 @@ async def test_what_is_swept_answers_as_before(deployment: Any) -> None:
     await sweep(deployment)
     assert await rows(deployment) == []
     assert (await do(deployment, "limit", "bucket", count=10, limiter=LIMITER)).ok
+
+
+async def test_who_comes_while_it_is_swept_is_not_forgotten(deployment: Any) -> None:
+    for key in ("busy", "idle"):
+        await do(deployment, "limit", "bucket", key, limiter=LIMITER)
+    await deployment.advance(minutes=1)
+    async with deployment.hold("cleaning:sweep_page", swept(deployment), at=2, by=component(deployment)) as held:
+        await do(deployment, "limit", "bucket", "busy", limiter=LIMITER)
+        await held.finish()
+        assert held.attempts == 2
+    assert [(row["key"], row["value"]) for row in await rows(deployment)] == [("busy", 9)]
+
+
+async def test_busy_documents_are_no_reason_to_sweep_again(deployment: Any) -> None:
+    await do(deployment, "limit", "bucket", "busy", 10, limiter=LIMITER)
+    await do(deployment, "limit", "bucket", "idle", limiter=LIMITER)
+    await deployment.advance(seconds=30)
+    async with deployment.hold("cleaning:sweep_page", swept(deployment), at=2, by=component(deployment)) as held:
+        await do(deployment, "limit", "bucket", "busy", limiter=LIMITER)
+        await held.finish()
+        assert held.attempts == 1
+    assert [(row["key"], row["value"]) for row in await rows(deployment)] == [("busy", 4)]
 
 
 async def test_a_thousand_keys_are_swept_page_by_page(deployment: Any) -> None:

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reactor.components.rate_limiter import FixedWindow, Status, TokenBucket
@@ -163,6 +163,9 @@ def test_shards_never_give_more_than_one_document_would(
 
 
 @given(st.integers(3, 8), st.floats(0, 4), st.integers(0, 2**32))
+@example(3, 4.0, 1)
+@example(3, 4.0, 3)
+@example(3, 4.0, 5)
 def test_who_comes_back_when_two_shards_will_have_enough_is_served(shards: int, most: float, seed: int) -> None:
     """The wait is that of the two shards that were asked: at that time these two can serve the request."""
     random.seed(seed)

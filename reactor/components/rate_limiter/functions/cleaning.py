@@ -33,14 +33,12 @@ async def page_after(ctx: QueryCtx, after: float = -math.inf) -> list[dict[str, 
 async def sweep_page(ctx: MutationCtx, limits: list[dict[str, Any]], before: float, after: float = -math.inf) -> None:
     """Delete those documents of a page, last changed before a time, that say the same as none would; then go on."""
     configs = {limit["name"]: config_of(limit["config"]) for limit in limits}
-    # Stale: a page has documents that are changed all the time, and these are none that could be deleted.
+    # Stale: a page also has documents that are changed all the time. To delete one is to depend on it.
     page: list[dict[str, Any]] = await ctx.stale.run_query(page_after, after=after)
-    for seen in page:
-        config = configs.get(seen["name"])
-        if config is not None and _is_idle(seen, config, before, ctx.now()):
-            row = await ctx.db.get(seen["_id"])
-            if row is not None and _is_idle(row, config, before, ctx.now()):
-                await ctx.db.delete(row["_id"])
+    for row in page:
+        config = configs.get(row["name"])
+        if config is not None and _is_idle(row, config, before, ctx.now()):
+            await ctx.db.delete(row["_id"])
     if len(page) == PAGE:
         last = page[-1]["_creationTime"]
         await ctx.scheduler.run_after(0, internal.cleaning.sweep_page, limits=limits, before=before, after=last)
