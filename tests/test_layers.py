@@ -24,7 +24,8 @@ LAYERS = [
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 EVERY = sorted(path.relative_to(ROOT) for path in (ROOT / "reactor").rglob("*.py") if "template" not in path.parts)
 PUBLIC_ONLY = {"components", "helpers"}  # packages written like a user's code
-FILES = [file for file in EVERY if file.parts[1] not in PUBLIC_ONLY or len(file.parts) == 3]
+TOP = {Path("reactor", package, "__init__.py") for package in PUBLIC_ONLY}  # which only say what is in them
+FILES = [file for file in EVERY if file.parts[1] not in PUBLIC_ONLY or file in TOP]
 USERS = [file for file in EVERY if file not in FILES]
 
 

@@ -217,6 +217,15 @@ class Documents:
             raise InvalidArgument("System tables can only be accessed from db.system.normalizeId().")
         return self._id_of(table_name, text)
 
+    def index_fields(self, table_name: str, index_name: str) -> tuple[str, ...]:
+        """Return the fields that an index is ordered by, `_id` included.
+
+        Raises:
+            UnknownTable, UnknownIndex: the schema does not have it.
+        """
+        _, definition = self._table(table_name, create=False)
+        return (*self._index_fields(table_name, definition, index_name), "_id")
+
     # System tables.
 
     def system_get(self, table_name: str | None, document_id: object) -> Document | None:
@@ -331,7 +340,7 @@ class Documents:
             if index_name is not None:
                 raise UnknownIndex(f"Index {table_name}.{index_name} not found.")
             return Scan(self.transaction, None, KeyRange(b"", None, 0), selection.order, None, 1)
-        fields = self._index_fields(table, definition, name)
+        fields = self._index_fields(table.local_name, definition, name)
         index = table.indexes.get(fields)
         if index is None:
             raise UnknownIndex(f"Index {table_name}.{name} is currently backfilling and not available to query yet.")
@@ -342,7 +351,7 @@ class Documents:
             return SystemScan(self.transaction, index, keys, selection.order, published(table), chunk, selection.stages)
         return Scan(self.transaction, index, keys, selection.order, view, chunk, selection.stages, selection.is_system)
 
-    def _index_fields(self, table: Table, definition: TableDefinition | None, name: str) -> tuple[str, ...]:
+    def _index_fields(self, table_name: str, definition: TableDefinition | None, name: str) -> tuple[str, ...]:
         if name == "by_creation_time":
             return BY_CREATION_TIME
         if name == "by_id":
@@ -352,7 +361,7 @@ class Documents:
             if fields is not None:
                 return fields
         known = ["by_id", "by_creation_time", *([i.name for i in definition.indexes] if definition else [])]
-        raise UnknownIndex(f"Index {table.local_name}.{name} not found. {suggestion(name, known)}")
+        raise UnknownIndex(f"Index {table_name}.{name} not found. {suggestion(name, known)}")
 
     def _table(self, name: str, create: bool) -> tuple[Any, TableDefinition | None]:
         """Return the table and its definition, recording that this transaction depends on both."""

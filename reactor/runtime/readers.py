@@ -121,6 +121,15 @@ class DatabaseReader:
         self._execution.check_alive()
         return self._documents.normalize_id(table, text)
 
+    def index_fields(self, table: str, index: str, /) -> tuple[str, ...]:
+        """Return what an index is ordered by: its fields, then `_creationTime` and `_id`. Needs no `await`.
+
+        Raises:
+            UnknownTable, UnknownIndex: the schema does not have it.
+        """
+        self._execution.check_alive()
+        return self._documents.index_fields(table, index)
+
 
 class DatabaseWriter(DatabaseReader):
     """`ctx.db` of a mutation."""
@@ -185,6 +194,15 @@ class BlockingDatabaseReader:
         """Return `text` if it is an id of `table`, else None."""
         self._execution.check_alive()
         return self._documents.normalize_id(table, text)
+
+    def index_fields(self, table: str, index: str, /) -> tuple[str, ...]:
+        """Return what an index is ordered by: its fields, then `_creationTime` and `_id`. Needs no `await`.
+
+        Raises:
+            UnknownTable, UnknownIndex: the schema does not have it.
+        """
+        self._execution.check_alive()
+        return self._documents.index_fields(table, index)
 
 
 class BlockingDatabaseWriter(BlockingDatabaseReader):
