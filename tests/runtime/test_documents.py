@@ -775,3 +775,26 @@ async def test_a_patch_is_a_replace_by_the_merged_document(tmp_path: Path) -> No
                 await both(ctx, body, fields)
 
             await bench.run(handler)
+
+
+async def test_an_index_tells_what_it_is_ordered_by(tmp_path: Path) -> None:
+    files = project_files(
+        app="""
+@query
+async def fields(ctx, table: str, index: str) -> list[str]:
+    return list(ctx.db.index_fields(table, index))
+
+@query
+def fields_blocking(ctx, table: str, index: str) -> list[str]:
+    return list(ctx.db.index_fields(table, index))
+"""
+    )
+    async with open_bench(tmp_path, files) as bench:
+        for path in ("app:fields", "app:fields_blocking"):
+            assert await bench.query(path, table="items", index="by_n") == ["n", "_creationTime", "_id"]
+            assert await bench.query(path, table="items", index="by_creation_time") == ["_creationTime", "_id"]
+            assert await bench.query(path, table="items", index="by_id") == ["_id"]
+            with pytest.raises(UnknownIndex, match="by_name"):
+                await bench.query(path, table="items", index="by_nme")
+            with pytest.raises(UnknownTable, match="items"):
+                await bench.query(path, table="itms", index="by_n")
