@@ -9,7 +9,19 @@ Used by user code, `registry` and `context`.
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, final, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    final,
+    overload,
+)
 
 from reactor.runtime.extensions import Extension, MakeMembers, OnSuccess, wrapped
 from reactor.runtime.references import PathOrReference, identifier_problem
@@ -92,7 +104,6 @@ class Decorator(Protocol[C]):
     def __call__(self, handler: Callable[Concatenate[C, P], R], /) -> Function[P, R]: ...
 
 
-@final
 class FunctionDecorator(Generic[C]):
     """Makes functions of one kind, bare (`@query`) or with options (`@query(args={...})`)."""
 
@@ -120,6 +131,27 @@ class FunctionDecorator(Generic[C]):
         on_success: OnSuccess | None = None,
     ) -> "FunctionDecorator[D]": ...
 
+    @overload
+    def extend(
+        self,
+        *,
+        options: Sequence[str],
+        context: MakeMembers,
+        args: Mapping[str, Any] | None = None,
+        on_success: OnSuccess | None = None,
+    ) -> "OptionsDecorator[C]": ...
+
+    @overload
+    def extend(
+        self,
+        *,
+        options: Sequence[str],
+        ctx: type[D],
+        context: MakeMembers,
+        args: Mapping[str, Any] | None = None,
+        on_success: OnSuccess | None = None,
+    ) -> "OptionsDecorator[D]": ...
+
     def extend(
         self,
         *,
@@ -127,6 +159,7 @@ class FunctionDecorator(Generic[C]):
         context: MakeMembers | None = None,
         args: Mapping[str, Any] | None = None,
         on_success: OnSuccess | None = None,
+        options: Sequence[str] = (),
     ) -> Any:
         """Return a decorator that does more: `user_query = query.extend(context=lambda ctx: {"user": ...})`.
 
@@ -138,6 +171,8 @@ class FunctionDecorator(Generic[C]):
             args: validators of arguments that callers pass and `context` takes, as keywords. The handler gets one only
                 if it has a parameter of that name.
             on_success: called with `ctx`, the handler's arguments as a dict, and its result, after it has returned.
+            options: names of further options of the decorator: parameters of `context` which each function chooses,
+                `@user_query(role="admin")`. One whose parameter has no default value must be given.
             ctx: a class that declares what members `ctx` has, for type checkers, and may have methods; it extends
                 `QueryCtx` or another one. Its `__init__` is not called.
 
@@ -147,8 +182,13 @@ class FunctionDecorator(Generic[C]):
         if args and self.kind == "http_action":
             raise TypeError("http_action.extend() takes no args=: a request has none")
         taken = [name for extension in self._extensions for name in extension.args]
-        extension = Extension(context, args, ctx, on_success, taken)
-        return FunctionDecorator(self.kind, self.visibility, (*self._extensions, extension))
+        extension = Extension(context, args, ctx, on_success, options, taken, self._options)
+        made = OptionsDecorator if options or self._options else FunctionDecorator
+        return made(self.kind, self.visibility, (*self._extensions, extension))
+
+    @property
+    def _options(self) -> list[str]:
+        return [name for extension in self._extensions for name in extension.options]
 
     @overload
     def __call__(self, handler: Callable[Concatenate[C, P], R], /) -> Function[P, R]: ...
@@ -166,21 +206,29 @@ class FunctionDecorator(Generic[C]):
         args: Any = None,
         returns: Any = None,
         name: str | None = None,
+        **options: Any,
     ) -> Any:
         """Decorate `handler`, or return the decorator with these options.
 
         Raises:
-            TypeError: what is decorated is no function, or an option is of the wrong kind.
+            TypeError: what is decorated is no function, or an option is unknown, missing or of the wrong kind.
             ValueError: `name` can't be the name of a function.
         """
 
         def decorate(handler: Callable[..., Any], /) -> Function[..., Any]:
             self._check_handler(handler)
-            extensions = self._extensions
+            extensions = [
+                extension.configured({name: options[name] for name in extension.options if name in options})
+                for extension in self._extensions
+            ]
             return Function(
                 self.kind, self.visibility, handler, args=args, returns=returns, name=name, extensions=extensions
             )
 
+        for option in options:
+            if option not in self._options:
+                known = ", ".join([*self._options, "args", "returns", "name"])
+                raise TypeError(f"@{self.__name__} has no option {option!r}; it has {known}")
         if name is not None:
             if not isinstance(name, str):
                 raise TypeError(f"@{self.__name__}(name=...) takes a string, not {name!r}")
@@ -204,6 +252,34 @@ class FunctionDecorator(Generic[C]):
 
     def __repr__(self) -> str:
         return f"@{self.__name__}"
+
+
+@final
+class OptionsDecorator(FunctionDecorator[C]):
+    """A decorator with options that `extend(options=...)` has added. What is given for them is checked when it is used.
+
+    They are no secret of the function: its `context` gets them, callers never do.
+    """
+
+    if TYPE_CHECKING:  # it takes more of them, and does the same
+
+        @overload
+        def __call__(self, handler: Callable[Concatenate[C, P], R], /) -> Function[P, R]: ...
+
+        @overload
+        def __call__(
+            self,
+            /,
+            *,
+            args: Mapping[str, Any] | Any = None,
+            returns: Any = None,
+            name: str | None = None,
+            **options: Any,
+        ) -> Decorator[C]: ...
+
+        def __call__(self, handler: Any = None, /, **options: Any) -> Any: ...
+
+        def extend(self, **given: Any) -> "OptionsDecorator[Any]": ...
 
 
 query: Final[FunctionDecorator[Any]] = FunctionDecorator("query", "public")

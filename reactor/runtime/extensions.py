@@ -1,4 +1,4 @@
-"""What `query.extend(...)` puts around a handler: members of `ctx`, arguments of its own, a step after success.
+"""What `query.extend(...)` puts around a handler: members of `ctx`, arguments and options, a step after success.
 
 Owns `Extension`, one call of `extend`, and the wrapping. Promises that all of it runs as a part of the function, in its
 transaction; that what refuses a caller keeps the handler from running at all; and that a wrapped handler looks like
@@ -6,9 +6,10 @@ itself: its signature, its place in the source, and whether it is `async def`. U
 declared and bound by `signature`.
 """
 
+import copy
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, final
 
 from reactor.runtime.references import snake_case
@@ -31,11 +32,14 @@ class Extension:
         args: Mapping[str, Any] | None,
         ctx: type | None,
         on_success: OnSuccess | None,
+        options: Sequence[str],
         taken: Sequence[str],
+        taken_options: Sequence[str],
     ) -> None:
         """
         Args:
             taken: names of arguments that an earlier `extend` has declared.
+            taken_options: names of options that one has.
 
         Raises:
             TypeError: what is given can't be used so.
@@ -55,11 +59,13 @@ class Extension:
                 raise TypeError(f"extend(args=...): argument {name!r} is declared by the decorator that is extended")
         if self.args and context is None:
             raise TypeError("extend(args=...) declares arguments for context=, which is missing")
+        self.options = _checked_options(options, context, taken_options)
+        self._given: Mapping[str, Any] = {}  # of the options, for one function
         self.context = context
         self.on_success = on_success
         self._ctx = ctx
         self._declared = () if ctx is None else tuple(_declared_members(ctx))
-        self._parameters = {} if context is None else _parameters_for(context, self.args)
+        self._parameters = {} if context is None else _parameters_for(context, self.args, self.options)
         self._types: dict[tuple[type, frozenset[str]], type] = {}
 
     @property
@@ -72,7 +78,24 @@ class Extension:
         if self.context is None:
             return None
         given = {name: args[field] for field, name in self._parameters.items() if field in args}
-        return self.context(ctx, **given)
+        return self.context(ctx, **self._given, **given)
+
+    def configured(self, options: Mapping[str, Any]) -> "Extension":
+        """Return the extension of one function, which is decorated with these of its options.
+
+        Raises:
+            TypeError: one is missing that has no default value.
+        """
+        if not self.options:
+            return self
+        assert self.context is not None
+        parameters = inspect.signature(self.context).parameters
+        for name in self.options:
+            if name not in options and name in parameters and parameters[name].default is inspect.Parameter.empty:
+                raise TypeError(f"the option {name!r} of {self} has no default value, so the function must give it")
+        own = copy.copy(self)
+        own._given = options
+        return own
 
     def extended(self, ctx: Any, members: Members) -> Any:
         """Return a `ctx` that has `members`, and everything that `ctx` has.
@@ -200,7 +223,31 @@ def _checked(extension: Extension, members: Any) -> Members:
     return members
 
 
-def _parameters_for(context: Callable[..., Any], args: Mapping[str, Validator]) -> dict[str, str]:
+def _checked_options(options: Sequence[str], context: MakeMembers | None, taken: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the options that `context` takes.
+
+    Raises:
+        TypeError: they can't be its options.
+    """
+    if isinstance(options, str) or not all(isinstance(name, str) for name in options):
+        raise TypeError(f"extend(options=...) takes a list of names, not {options!r}")
+    if not options:
+        return ()
+    if context is None:
+        raise TypeError("extend(options=...) names options for context=, which is missing")
+    parameters = inspect.signature(context).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in options:
+        if name in ("args", "returns", "name") or name in taken:
+            raise TypeError(f"extend(options=...): the decorator has an option {name!r} already")
+        if not (takes_all or name in parameters):
+            raise TypeError(f"extend(options=...): option {name!r} has no parameter in context=")
+    return tuple(options)
+
+
+def _parameters_for(
+    context: Callable[..., Any], args: Mapping[str, Validator], options: Collection[str]
+) -> dict[str, str]:
     """Return the parameter of `context` for each of `args`.
 
     Raises:
@@ -211,7 +258,11 @@ def _parameters_for(context: Callable[..., Any], args: Mapping[str, Validator]) 
     except ValueError:  # something built in, which does not say
         return {name: name for name in args}
     _, *parameters = signature.parameters.values() or (None,)
-    by_name = {p.name: p for p in parameters if p is not None and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    by_name = {
+        p.name: p
+        for p in parameters
+        if p is not None and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in options
+    }
     takes_all = any(p is not None and p.kind is p.VAR_KEYWORD for p in parameters)
     found: dict[str, str] = {}
     for field, validator in args.items():

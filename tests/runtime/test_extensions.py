@@ -297,6 +297,47 @@ async def add(ctx) -> int:
             assert await held.finish() == 1
 
 
+OPTIONS = """
+async def require(ctx, api_key, role, *, level=1):
+    if api_key != role:
+        raise ReactorError([role, level])
+    return {"role": role, "level": level}
+
+keyed = query.extend(context=require, args={"apiKey": v.string()}, options=["role", "level"])
+loud = keyed.extend(context=lambda ctx, **options: {"options": options}, options=["shout"])
+
+@keyed(role="admin", level=2)
+async def of_admins(ctx, n: int) -> list:
+    return [ctx.role, ctx.level, n]
+
+@keyed(role="user", args={"n": v.integer()}, returns=v.array(v.any()))
+async def of_users(ctx, n, role=None):
+    return [ctx.role, ctx.level, n, role]
+
+@loud(role="user", shout=True)
+async def with_both(ctx) -> list:
+    return [ctx.role, ctx.options]
+
+@loud(role="user")
+async def with_one(ctx) -> list:
+    return [ctx.role, ctx.options]
+"""
+
+
+@pytest.mark.asyncio
+async def test_each_function_chooses_the_options_of_its_decorator(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, project_files(app=OPTIONS)) as bench:
+        assert await bench.query("app:of_admins", apiKey="admin", n=3) == ["admin", 2, 3]
+        assert await bench.query("app:of_users", apiKey="user", n=3) == ["user", 1, 3, None]
+        assert await bench.query("app:with_both", apiKey="user") == ["user", {"shout": True}]
+        assert await bench.query("app:with_one", apiKey="user") == ["user", {}]
+        with pytest.raises(ReactorError) as refused:
+            await bench.query("app:of_admins", apiKey="user", n=3)
+        assert refused.value.data == ["admin", 2]
+        with pytest.raises(ArgumentsInvalid):
+            await bench.query("app:of_users", apiKey="user", n=3, role="admin")
+
+
 BAD = {
     "the name of a member": 'query.extend(context=lambda ctx: {"_execution": 1})',
     "must return a dict of members of ctx, or None, not int": "query.extend(context=lambda ctx: 3)",
@@ -367,6 +408,20 @@ async def later(ctx: Any, token: str = "") -> None: ...
         ),
         (lambda: http_action.extend(context=later, args={"token": v.string()}), "a request has none"),
         (lambda: query.extend(context=later)(lambda ctx: None), "so it needs an `async def` function"),
+        (lambda: query.extend(options=["role"]), "names options for context=, which is missing"),  # type: ignore[call-overload]
+        (lambda: query.extend(context=later, options=["role"]), "option 'role' has no parameter in context="),
+        (lambda: query.extend(context=later, options="token"), "takes a list of names, not 'token'"),
+        (lambda: query.extend(context=later, options=["name"]), "has an option 'name' already"),
+        (
+            lambda: query.extend(context=later, options=["token"]).extend(context=later, options=["token"]),
+            "has an option 'token' already",
+        ),
+        (lambda: query.extend(context=lambda ctx, a: None, options=["a"])(later), "'a' of extend(context=...)"),
+        (
+            lambda: query.extend(context=lambda ctx, a: None, options=["a"])(b=1),
+            "no option 'b'; it has a, args, returns",
+        ),
+        (lambda: query(role="admin"), "@query has no option 'role'; it has args, returns, name"),  # type: ignore[call-overload]
     ],
 )
 def test_a_wrong_use_is_refused_at_once(use: Any, problem: str) -> None:

@@ -102,5 +102,24 @@ async def no_such_member(ctx: UserCtx) -> str:
     return ctx.usr  # expect: attr-defined,no-any-return
 
 
+def with_role(ctx: QueryCtx, role: str = "user") -> dict[str, str]:
+    return {"role": role}
+
+
+role_query = query.extend(ctx=UserCtx, context=with_role, options=["role"])
+role_query.extend(on_success=lambda ctx, args, result: None)(role="admin")
+
+
+@role_query(role="admin", args={"limit": v.number()})
+async def of_admins(ctx: UserCtx, limit: float) -> str:
+    return ctx.user["name"]
+
+
+@user_query(role="admin")  # expect: call-overload,untyped-decorator
+async def of_nobody(ctx: UserCtx) -> str:
+    return ctx.user["name"]
+
+
+query.extend(context=with_role, options=3)  # expect: call-overload
 query.extend(contex=load)  # expect: call-overload
 query.extend(context=lambda ctx: 3)  # expect: arg-type,return-value
