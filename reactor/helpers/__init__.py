@@ -1,1 +1,1 @@
-"""Helpers for functions: relationships, streams of documents, sessions, CORS; written with the public API only."""
+"""Helpers for functions: relationships, streams, sessions, CORS, validators; written with the public API only."""

@@ -108,3 +108,10 @@ async def test_crud(tmp_path: Path) -> None:
             await deployment.mutation("notes:create", {"document": {"text": "x"}})
         note: Any = await deployment.as_admin().mutation("notes:create", {"document": {"text": "x"}})
         assert await deployment.as_admin().mutation("notes:destroy", id=note["_id"]) == note
+
+
+async def test_validators(tmp_path: Path) -> None:
+    async with project_of("validators.md", tmp_path) as deployment:
+        task = await deployment.mutation("tasks:add", text="x")
+        found: Any = await deployment.query("tasks:everything")
+        assert [(one["_id"], one["state"]) for one in found] == [(task, "open")]
