@@ -16,8 +16,8 @@ from reactor.runtime import references
 PUBLIC = frozenset(
     """define_schema define_table v query mutation action internal_query internal_mutation internal_action http_action
     api internal components env undefined Int64 Error ReactorError ConvexError QueryCtx MutationCtx ActionCtx Request
-    Response http_router cron_jobs define_app define_component define_rules auth_config oidc custom_jwt
-    pagination_opts_validator Deployment""".split()
+    Response http_router cron_jobs define_app define_component define_rules define_triggers Change auth_config oidc
+    custom_jwt pagination_opts_validator Deployment""".split()
 )
 LATER: frozenset[str] = frozenset()
 

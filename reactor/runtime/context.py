@@ -18,6 +18,8 @@ from reactor.runtime.jobs.scheduling import BlockingScheduler, Scheduler
 from reactor.runtime.readers import BlockingDatabaseReader, BlockingDatabaseWriter, DatabaseReader, DatabaseWriter
 from reactor.runtime.references import PathOrReference
 from reactor.runtime.stale import BlockingStale, Stale
+from reactor.runtime.triggers.firing import Firing
+from reactor.runtime.triggers.writers import BlockingTriggeringWriter, TriggeringWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -277,6 +279,10 @@ def make_context(
     execution: Execution, kind: str, is_async: bool, identity: Identity, looked: Callable[[], None]
 ) -> QueryCtx:
     """Return the `ctx` of one execution, in the form its handler needs."""
+    if kind == "mutation":
+        triggers = execution.documents.scope.triggers
+        if triggers is not None:
+            return _make_triggering(execution, is_async, identity, Firing(triggers, _make_triggering))
     if is_async:
         auth = Auth(execution, identity, looked)
         if kind == "mutation":
@@ -286,3 +292,12 @@ def make_context(
     if kind == "mutation":
         return BlockingMutationCtx(execution, BlockingDatabaseWriter(execution), blocking)
     return BlockingQueryCtx(execution, BlockingDatabaseReader(execution), blocking)
+
+
+def _make_triggering(execution: Execution, is_async: bool, identity: Identity, firing: Firing) -> MutationCtx:
+    """Return the `ctx` of a mutation, or of a trigger, whose writes are followed by triggers."""
+    looked = execution.owner.look
+    if is_async:
+        return MutationCtx(execution, TriggeringWriter(execution, firing), Auth(execution, identity, looked))
+    db, auth = BlockingTriggeringWriter(execution, firing), BlockingAuth(execution, identity, looked)
+    return BlockingMutationCtx(execution, db, auth)

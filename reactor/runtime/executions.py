@@ -58,6 +58,9 @@ class Owner(Protocol):
     def revalidate(self) -> None:
         """Raise when a suspended attempt should not go on."""
 
+    def look(self) -> None:
+        """Note that the identity of the caller was looked at."""
+
     def outlasted(self) -> None:
         """The attempt has used up the time in which it keeps all others waiting."""
 

@@ -238,6 +238,11 @@ class RuledDocuments(Documents):
             self._past = UnruledDocuments(self._access, self._function or self.transaction.reader, self.open_pager())
         return self._past
 
+    def for_trigger(self) -> Documents:
+        """See `Documents.for_trigger`."""
+        self._access.is_met = True  # by a trigger that may read what the caller must not know of
+        return super().for_trigger()
+
     @property
     def met_rules(self) -> bool:  # type: ignore[override]
         """Whether a table with rules was touched."""
@@ -319,6 +324,11 @@ class UnruledDocuments(Documents):
         self._access = access
         self._function = function
         self._logged: set[str] = set()
+
+    def for_trigger(self) -> Documents:
+        """See `RuledDocuments.for_trigger`."""
+        self._access.is_met = True
+        return super().for_trigger()
 
     def _table(self, name: str, create: bool) -> tuple[Any, TableDefinition | None]:
         found = super()._table(name, create)
