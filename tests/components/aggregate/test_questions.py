@@ -140,6 +140,12 @@ async def test_pages_are_of_the_size_asked_for_and_end_with_an_empty_cursor(depl
         assert [item.key for item in rest.page] == [3, 4, 5, 6]
         assert rest.is_done
         assert rest.cursor == ""
+        # A cursor leads nowhere that the bounds exclude.
+        bounds = Bounds(Bound(4), Bound(5))
+        for order in ("asc", "desc"):
+            last = await direct.paginate(ctx, order=order, page_size=1)
+            inside = await direct.paginate(ctx, order=order, cursor=last.cursor, bounds=bounds)
+            assert sorted(item.key for item in inside.page) == [4, 5]
         beyond = await direct.paginate(ctx, cursor="")
         assert (beyond.page, beyond.is_done) == ([], True)
         with pytest.raises(ReactorError, match="limit must be positive"):

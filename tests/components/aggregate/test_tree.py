@@ -1,10 +1,12 @@
 """The tree by itself, on documents that are a dict: any history of writes gives what a sorted list gives."""
 
+import random
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -187,13 +189,41 @@ class Trees(RuleBasedStateMachine):
     @invariant()
     def every_rule_holds(self) -> None:
         same(self.kept.call("validate"), held(self.ordered()))
-        reachable = {self.kept.root}
-        for node_id in list(reachable):
-            reachable |= below(self.kept.memory, node_id)
+        reachable = {self.kept.root} | below(self.kept.memory, self.kept.root)
         assert self.kept.memory.documents.keys() == reachable, "no node is left behind"
 
     def ordered(self) -> list[Item]:
         return [self.model[position] for position in sorted(self.model)]
+
+
+@pytest.mark.parametrize("max_size", [4, 6])
+@pytest.mark.parametrize("seed", range(size(2, 40)))
+def test_a_long_history_of_random_writes_keeps_every_rule(seed: int, max_size: int) -> None:
+    """Deep enough that inner nodes are split, merged, and take subtrees over from both sides."""
+    rng = random.Random(seed)
+    kept = Kept(max_size, is_root_lazy=bool(seed % 2))
+    model: dict[float, Item] = {}
+    for phase, chance in enumerate((0.9, 0.5, 0.15)):
+        for step in range(300):
+            if rng.random() < chance or not model:
+                sums = {name: float(rng.randrange(1, 100)) for name in rng.sample(["a", "b", "c"], rng.randrange(2))}
+                item = Item(rng.random(), "id", sums)
+                kept.call("insert", item)
+                model[item.key] = item
+            else:
+                # Whole stretches, so that neighbours stay full beside what is emptied.
+                near = rng.choice([0.2, 0.8])
+                key = min(model, key=lambda key, near=near: abs(key - near))
+                kept.call("delete", key, "id")
+                del model[key]
+            if step % 10 == phase:
+                same(kept.call("validate"), held(list(model.values())))
+    for key in sorted(model):
+        kept.call("delete", key, "id")
+        del model[key]
+        if len(model) % 10 == 0:
+            same(kept.call("validate"), held(list(model.values())))
+    assert len(kept.memory.documents) == 1, "the root, which is a leaf again"
 
 
 def below(memory: Memory, node_id: str) -> set[str]:
@@ -213,6 +243,4 @@ def same(one: Held, other: Held) -> None:
 
 
 def test_any_history_gives_what_a_sorted_list_gives() -> None:
-    from hypothesis import settings
-
     run_state_machine_as_test(Trees, settings=settings(max_examples=size(25, 500), stateful_step_count=size(25, 50)))
