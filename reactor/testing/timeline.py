@@ -73,7 +73,8 @@ class Timeline:
             close = difflib.get_close_matches(name, crons, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(crons)) or 'none'}."
             raise InvalidArgument(f"There is no cron {name!r}. {hint}")
-        return Call(str(row["path"]), cast("bytes", row["args"]), internal=True)
+        component = str(row.get("component", ""))
+        return Call(str(row["path"]), cast("bytes", row["args"]), internal=True, component=component)
 
     def _next_ns(self) -> int | None:
         """When the next scheduled function or cron is due; rounded up to what the clock can show."""

@@ -7,6 +7,7 @@ distance while there is one.
 """
 
 import logging
+import math
 from typing import Any, Final
 
 from reactor import MutationCtx, QueryCtx, internal, internal_mutation, undefined, v
@@ -113,7 +114,8 @@ async def _schedule(
     Pings wake a loop early that waits, and leave one alone that is busy.
     """
     now = ctx.now()
-    time = min(time, now + FURTHEST_MS)
+    # Clocks are coarser than numbers: a step that came a little early would find nothing to be due yet.
+    time = math.ceil(min(time, now + FURTHEST_MS)) if time > now else now
     status: dict[str, Any] = {"kind": "running"} if is_busy or time <= now else {"kind": "waiting", "until": time}
     if status != worker["status"]:
         await ctx.db.patch(worker["_id"], {"status": status})
