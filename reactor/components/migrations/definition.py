@@ -7,12 +7,16 @@ cursor, so that documents which come or go meanwhile make no other one be left o
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from reactor import MutationCtx, ReactorError
 
 SHOWN_IN_DRY_RUN: Final = 10
+
+_log: Final = logging.getLogger("migrations")  # its records become log lines of the function that runs
+_log.setLevel(logging.INFO)
 
 MigrateOne = Callable[[MutationCtx, dict[str, Any]], Any]
 CustomRange = Callable[[Any], Any]
@@ -63,7 +67,7 @@ class Batches:
             if patch:
                 await ctx.db.unsafe.patch(document["_id"], patch)
         except Exception:
-            print(f"Document failed: {document['_id']}")
+            _log.error("Document failed: %s", document["_id"])
             raise
 
     async def _report(self, ctx: MutationCtx, before: list[dict[str, Any]]) -> None:
@@ -72,5 +76,5 @@ class Batches:
             after = await ctx.db.unsafe.get(document["_id"])
             if after != document and shown < SHOWN_IN_DRY_RUN:
                 shown += 1
-                print(f"before: {document}\nafter:  {'deleted' if after is None else after}")
-        print(f"Dry run: {len(before)} documents read, nothing was written.")
+                _log.info("before: %s\nafter:  %s", document, "deleted" if after is None else after)
+        _log.info("Dry run: %d documents read, nothing was written.", len(before))

@@ -271,7 +271,7 @@ async def test_what_fails_outside_of_the_batch_is_a_failure_too(deployment: Memo
     assert (await start(deployment))["state"] == "inProgress"
 
 
-async def test_a_dry_run_leaves_nothing(deployment: MemoryDeployment, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_dry_run_leaves_nothing(deployment: MemoryDeployment) -> None:
     await fill(deployment)
     result: Any = await deployment.mutation("migrations:run", {"fn": "count", "dryRun": True})
     assert result["kind"] == "DRY RUN"
