@@ -275,7 +275,7 @@ async def test_a_dry_run_leaves_nothing(deployment: MemoryDeployment) -> None:
     await fill(deployment)
     result: Any = await deployment.mutation("migrations:run", {"fn": "count", "dryRun": True})
     assert result["kind"] == "DRY RUN"
-    assert result["status"]["processed"] == 3
+    assert (result["status"]["processed"], result["status"]["state"]) == (3, "unknown"), "nothing follows"
     assert await users(deployment, "times") == [None] * USERS
     assert await deployment.query("migrations:statuses") == []
     assert (await start(deployment, dry_run=True, batch_size=100))["state"] == "success"
@@ -396,6 +396,8 @@ async def test_a_cleared_one_is_forgotten(deployment: MemoryDeployment) -> None:
     await deployment.finish_all_scheduled_functions()
     assert await users(deployment, "times") == [1] * 3 + [None] * 7
     assert (await status(deployment))["state"] == "unknown"
+    jobs: Any = await component.query(lambda ctx: ctx.db.system.query("_scheduled_functions").collect())
+    assert [job["state"]["kind"] for job in jobs] == ["success"]
 
 
 async def test_forgetting_many(deployment: MemoryDeployment) -> None:
