@@ -51,6 +51,8 @@ compiler:
 
 setup: $(VENV)/.installed-test $(NODE_STAMP) compiler
 
+# On the developer's own machine anybody may log and read; `serve` asks for a key, unless its environment says the same.
+dev: export AI_PUBLIC_LOGGING ?= true
 dev: $(VENV)/.installed
 	@$(BIN)/reactor dev $(args)
 

@@ -23,7 +23,7 @@ KILL_AFTER_SECONDS = 50.0  # below the per-test timeout, so that the test can st
 SHARED_KILL_AFTER_SECONDS = 900.0  # for a server that all tests of a module use, however loaded the machine is
 _READY = re.compile(r"ready at (http://\S+)")
 _SITE = re.compile(r"HTTP actions: (http://\S+)")
-_OURS = re.compile(r"CONVEX_|REACTOR_|DATABASE_URL|POSTGRES_URL|MYSQL_URL|INSTANCE_|REDACT_LOGS")
+_OURS = re.compile(r"CONVEX_|REACTOR_|AI_|DATABASE_URL|POSTGRES_URL|MYSQL_URL|INSTANCE_|REDACT_LOGS")
 
 
 class Program:
@@ -221,6 +221,7 @@ def copy_fixture(target: Path) -> Path:
 def copy_application(target: Path) -> Path:
     """Copy this repository's own project, so that a test may edit it and leave files beside it."""
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "schema.py", target)
+    for file in ("schema.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, target)
     shutil.copytree(ROOT / "functions", target / "functions", ignore=shutil.ignore_patterns("__pycache__"))
     return target

@@ -101,6 +101,19 @@ async def test_of_many_all_are_put_in_or_none(deployment: MemoryDeployment) -> N
     await deployment.run(write)
 
 
+async def test_many_documents_are_taken_out_or_none(deployment: MemoryDeployment) -> None:
+    async def write(ctx: Any) -> None:
+        scores = [{"_id": f"{points}", **score(points)} for points in range(50)]
+        await imported.insert_many(ctx, scores[:40])
+        with pytest.raises(ReactorError, match="DELETE_MISSING_KEY"):
+            await imported.delete_many(ctx, scores[30:])
+        assert await imported.count(ctx, namespace="chess") == 40
+        await imported.delete_many(ctx, scores[10:40])
+        assert (await imported.validate(ctx, namespace="chess")).count == 10
+
+    await deployment.run(write)
+
+
 # By triggers.
 
 
