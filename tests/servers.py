@@ -221,6 +221,7 @@ def copy_fixture(target: Path) -> Path:
 def copy_application(target: Path) -> Path:
     """Copy this repository's own project, so that a test may edit it and leave files beside it."""
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "schema.py", target)
+    for file in ("schema.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, target)
     shutil.copytree(ROOT / "functions", target / "functions", ignore=shutil.ignore_patterns("__pycache__"))
     return target

@@ -1,0 +1,16 @@
+// A request as a gateway in front of a provider would log it.
+const between = (low: number, high: number) => Math.round(low + Math.random() * (high - low));
+
+export function sampleRequest(provider: string) {
+  const tokensUsed = between(200, 4000);
+  return {
+    provider,
+    model: "sample",
+    fingerprint: "dashboard",
+    ip: "127.0.0.1",
+    success: Math.random() < 0.95,
+    latencyMs: between(200, 3000),
+    tokensUsed,
+    cost: tokensUsed * 2e-6,
+  };
+}

@@ -1,0 +1,18 @@
+import { useEffect, useState } from "react";
+
+const MINUTE = 60_000;
+export const HOUR = 60 * MINUTE;
+
+const thisMinute = () => Math.floor(Date.now() / MINUTE) * MINUTE;
+
+/** The minute it is, in milliseconds since 1970. */
+export function useMinute(): number {
+  const [minute, setMinute] = useState(thisMinute);
+  useEffect(() => {
+    const timer = setInterval(() => setMinute(thisMinute()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return minute;
+}
+
+export const startOfDay = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
