@@ -96,6 +96,7 @@ coverage: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.environment_file
 
 bench: $(VENV)/.installed-test
 	@for file in $(if $(name),bench/bench_$(name).py,bench/bench_*.py); do $(BIN)/python -m bench.$$(basename $$file .py) $(args) || exit 1; done
