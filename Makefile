@@ -61,9 +61,10 @@ compiler:
 
 setup: $(VENV)/.installed-test $(NODE_STAMPS) compiler chromium
 
-# AI_PUBLIC_LOGGING: in development nobody needs a key for the application of this repository.
+# On the developer's own machine anybody may log and read; `serve` asks for a key, unless its environment says the same.
+dev: export AI_PUBLIC_LOGGING ?= true
 dev: $(VENV)/.installed
-	@AI_PUBLIC_LOGGING=$${AI_PUBLIC_LOGGING-true} $(BIN)/reactor dev $(args)
+	@$(BIN)/reactor dev $(args)
 
 check: fmt-check lint types layers
 

@@ -4,6 +4,8 @@ Each is imported when it is first used, so that `import reactor` costs nothing.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from reactor.runtime.references import components as components
     from reactor.runtime.references import internal as internal
     from reactor.runtime.rules.declared import define_rules as define_rules
+    from reactor.runtime.triggers.declared import Change as Change
+    from reactor.runtime.triggers.declared import define_triggers as define_triggers
     from reactor.schema.definition import define_schema as define_schema
     from reactor.schema.definition import define_table as define_table
     from reactor.schema.pagination import pagination_opts_validator as pagination_opts_validator
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActionCtx",
+    "Change",
     "ConvexError",
     "Deployment",
     "Error",
@@ -65,6 +70,7 @@ __all__ = [
     "define_rules",
     "define_schema",
     "define_table",
+    "define_triggers",
     "env",
     "http_action",
     "http_router",
@@ -82,6 +88,7 @@ __all__ = [
 
 _HOMES = {
     "ActionCtx": "reactor.runtime.actions.context",
+    "Change": "reactor.runtime.triggers.declared",
     "ConvexError": "reactor.errors",
     "Deployment": "reactor.server.app",
     "Error": "reactor.errors",
@@ -102,6 +109,7 @@ _HOMES = {
     "define_component": "reactor.runtime.components.definitions",
     "define_schema": "reactor.schema.definition",
     "define_table": "reactor.schema.definition",
+    "define_triggers": "reactor.runtime.triggers.declared",
     "env": "reactor.runtime.environment.mapping",
     "http_action": "reactor.runtime.decorators",
     "http_router": "reactor.runtime.http.router",
@@ -128,3 +136,22 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Facade(ModuleType):
+    """This module: `components` is a public name of it, though it has a package of that name, too.
+
+    The import system stores a package in its parent, where it would hide the name from then on.
+    """
+
+    @property
+    def components(self) -> Any:
+        """References to functions of mounted components. The package is for `from reactor.components import ...`."""
+        return importlib.import_module(_HOMES["components"]).components
+
+    @components.setter
+    def components(self, package: ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Facade

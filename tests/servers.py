@@ -23,7 +23,7 @@ KILL_AFTER_SECONDS = 50.0  # below the per-test timeout, so that the test can st
 SHARED_KILL_AFTER_SECONDS = 900.0  # for a server that all tests of a module use, however loaded the machine is
 _READY = re.compile(r"ready at (http://\S+)")
 _SITE = re.compile(r"HTTP actions: (http://\S+)")
-_OURS = re.compile(r"CONVEX_|REACTOR_|DATABASE_URL|POSTGRES_URL|MYSQL_URL|INSTANCE_|REDACT_LOGS")
+_OURS = re.compile(r"CONVEX_|REACTOR_|AI_|DATABASE_URL|POSTGRES_URL|MYSQL_URL|INSTANCE_|REDACT_LOGS")
 
 
 class Program:

@@ -1,6 +1,7 @@
 """The public names are those of the design, each can be had, and having one loads no more than it needs."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,14 @@ import pytest
 
 import reactor
 import reactor.client
+from reactor.runtime import references
 
 # Everything the design makes public. Names of features that do not exist yet are not exported.
 PUBLIC = frozenset(
     """define_schema define_table v query mutation action internal_query internal_mutation internal_action http_action
     api internal components env undefined Int64 Error ReactorError ConvexError QueryCtx MutationCtx ActionCtx Request
-    Response http_router cron_jobs define_app define_component define_rules auth_config oidc custom_jwt
-    pagination_opts_validator Deployment""".split()
+    Response http_router cron_jobs define_app define_component define_rules define_triggers Change auth_config oidc
+    custom_jwt pagination_opts_validator Deployment""".split()
 )
 LATER: frozenset[str] = frozenset()
 
@@ -59,3 +61,9 @@ def test_the_client_loads_no_engine() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     heavy = ("reactor.engine", "reactor.runtime", "reactor.server", "reactor.storage", "starlette", "uvicorn")
     assert not [name for name in loaded if name.startswith(heavy)]
+
+
+def test_the_package_of_components_does_not_hide_the_references() -> None:
+    package = importlib.import_module("reactor.components")
+    assert package.__name__ == "reactor.components"
+    assert reactor.components is references.components

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from reactor.auth.admin_key import AdminKey
 from reactor.errors import InvalidArgument
 
 TEST_ISSUER: Final = "https://convex.test"
@@ -34,6 +33,11 @@ class Identity(msgspec.Struct, frozen=True):
     key: str = ""
     read_only: bool = False
     expires_ns: int | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it comes of an admin key, also where it acts as a user."""
+        return self.kind == "admin"
 
     def visible_claims(self) -> dict[str, Any] | None:
         """Return the claims for one function, which may change what it gets without changing who others see."""
@@ -65,7 +69,7 @@ def token_identity(attributes: dict[str, Any], expires_ns: int) -> Identity:
     return Identity(kind="user", claims=attributes, key=_key("user", attributes), expires_ns=expires_ns)
 
 
-def admin_identity(key: AdminKey, acting_as: Mapping[str, Any] | None = None) -> Identity:
+def admin_identity(acting_as: Mapping[str, Any] | None = None, *, read_only: bool = False) -> Identity:
     """Return the identity of an admin, with the claims of the user it acts as.
 
     Raises:
@@ -73,13 +77,13 @@ def admin_identity(key: AdminKey, acting_as: Mapping[str, Any] | None = None) ->
             `user_identity`.
     """
     if acting_as is None:
-        return Identity(kind="admin", key="admin-read" if key.read_only else "admin", read_only=key.read_only)
+        return Identity(kind="admin", key="admin-read" if read_only else "admin", read_only=read_only)
     claims = dict(acting_as)
     if "tokenIdentifier" not in claims:
         if not ("issuer" in claims and "subject" in claims):
             raise InvalidArgument("An identity to act as needs tokenIdentifier, or both issuer and subject.")
         claims["tokenIdentifier"] = f"{claims['issuer']}|{claims['subject']}"
-    return _checked("admin", claims, read_only=key.read_only)
+    return _checked("admin", claims, read_only=read_only)
 
 
 def _checked(kind: str, claims: dict[str, Any], *, read_only: bool) -> Identity:

@@ -288,6 +288,15 @@ class Transaction:
         pending.new = document
         self._staged.append(Staged(table, before, document, data))
 
+    @property
+    def staged_count(self) -> int:
+        """How many changes are staged."""
+        return len(self._staged)
+
+    def staged_since(self, count: int) -> list[Staged]:
+        """Return the changes staged after the first `count`. Their documents are not to be changed."""
+        return self._staged[count:]
+
     def inserted(self, name: str) -> "Inserted":
         """Return how much this transaction has inserted into the tables called `name` of all component instances.
 

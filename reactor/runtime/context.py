@@ -17,6 +17,9 @@ from reactor.runtime.files.storage import BlockingStorageReader, BlockingStorage
 from reactor.runtime.jobs.scheduling import BlockingScheduler, Scheduler
 from reactor.runtime.readers import BlockingDatabaseReader, BlockingDatabaseWriter, DatabaseReader, DatabaseWriter
 from reactor.runtime.references import PathOrReference
+from reactor.runtime.stale import BlockingStale, Stale
+from reactor.runtime.triggers.firing import Firing
+from reactor.runtime.triggers.writers import BlockingTriggeringWriter, TriggeringWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +38,16 @@ class Auth:
     def get_user_identity(self) -> Operation[dict[str, Any] | None]:
         """Return the caller's claims (`tokenIdentifier subject issuer …`), or None for an anonymous caller."""
         return Operation(self._execution, "auth.get_user_identity()", self._look)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller has an admin key, also where it acts as a user. Needs no `await`.
+
+        A look at it is recorded like one at the identity.
+        """
+        self._execution.check_alive()
+        self._looked()
+        return self._identity.is_admin
 
     def _look(self) -> dict[str, Any] | None:
         self._looked()
@@ -140,6 +153,11 @@ class QueryCtx:
                 raise InvalidFunctionCall(
                     "A query can't schedule functions: ctx.scheduler is for mutations and actions"
                 )
+            if name == "stale":
+                raise InvalidFunctionCall(
+                    "A query can't use ctx.stale, since its result has to follow from what it depends on: "
+                    "ctx.stale is for mutations"
+                )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
@@ -159,6 +177,11 @@ class MutationCtx(QueryCtx):
     def scheduler(self) -> Scheduler:
         """Schedules functions to run later, as a part of this mutation."""
         return Scheduler(self._execution)
+
+    @property
+    def stale(self) -> Stale:
+        """What was there when this mutation began, to read without depending on it: `ctx.stale.run_query(…)`."""
+        return Stale(self._execution)
 
     @overload
     def run_mutation(
@@ -237,6 +260,11 @@ class BlockingMutationCtx(_BlockingCalls, MutationCtx):  # type: ignore[misc]
     __slots__ = ()
 
     @property
+    def stale(self) -> BlockingStale:
+        """What was there when this mutation began, to read without depending on it: `ctx.stale.run_query(…)`."""
+        return BlockingStale(self._execution)
+
+    @property
     def storage(self) -> BlockingStorageWriter:  # type: ignore[override]
         """Stored files."""
         return BlockingStorageWriter(self._execution)
@@ -251,6 +279,10 @@ def make_context(
     execution: Execution, kind: str, is_async: bool, identity: Identity, looked: Callable[[], None]
 ) -> QueryCtx:
     """Return the `ctx` of one execution, in the form its handler needs."""
+    if kind == "mutation":
+        triggers = execution.documents.scope.triggers
+        if triggers is not None:
+            return _make_triggering(execution, is_async, identity, Firing(triggers, _make_triggering))
     if is_async:
         auth = Auth(execution, identity, looked)
         if kind == "mutation":
@@ -260,3 +292,12 @@ def make_context(
     if kind == "mutation":
         return BlockingMutationCtx(execution, BlockingDatabaseWriter(execution), blocking)
     return BlockingQueryCtx(execution, BlockingDatabaseReader(execution), blocking)
+
+
+def _make_triggering(execution: Execution, is_async: bool, identity: Identity, firing: Firing) -> MutationCtx:
+    """Return the `ctx` of a mutation, or of a trigger, whose writes are followed by triggers."""
+    looked = execution.owner.look
+    if is_async:
+        return MutationCtx(execution, TriggeringWriter(execution, firing), Auth(execution, identity, looked))
+    db, auth = BlockingTriggeringWriter(execution, firing), BlockingAuth(execution, identity, looked)
+    return BlockingMutationCtx(execution, db, auth)

@@ -32,7 +32,8 @@ class Function(Generic[P, R]):
 
     `args` and `returns` are what the decorator was given (None when nothing was); `name` is the name it is exported
     under, and `has_name` tells whether the decorator gave it. `module` is its namespace, such as `ai/analytics`, once a
-    loader has set it. `consumed` are the arguments that extensions of the decorator take beside those of the handler.
+    loader has set it. `extensions` are what the decorator puts around the handler, and `consumed` the
+    arguments that they take beside those of the handler.
     """
 
     __wrapped__: Callable[..., Any]
@@ -53,6 +54,7 @@ class Function(Generic[P, R]):
         innermost = inspect.unwrap(handler)
         self.is_async: Final = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(innermost)
         self.handler: Final = wrapped(handler, self.is_async, extensions) if extensions else handler
+        self.extensions: Final = tuple(extensions)
         self.consumed: Final[Mapping[str, Validator]] = {
             name: validator for extension in extensions for name, validator in extension.args.items()
         }

@@ -303,6 +303,15 @@ class Documents:
         """Return the same documents without row rules. Here there are none."""
         return self
 
+    def shown(self, table_name: str, data: bytes) -> Document:
+        """Return a document, fresh, as Python code receives it. This transaction has met its table."""
+        document, definition = decode_object(data), self._schema.tables.get(table_name)
+        return definition.view_document(document) if definition is not None and definition.has_view else document
+
+    def for_trigger(self) -> "Documents":
+        """Return the same documents for a trigger, which reads and writes past row rules."""
+        return Documents(self._database, self.transaction, self.scope)
+
     def not_unique(self, table_name: str, first: Document, second: Document) -> NotUnique:
         """Return the error of a `unique()` that found two documents."""
         return NotUnique(

@@ -58,6 +58,9 @@ class Owner(Protocol):
     def revalidate(self) -> None:
         """Raise when a suspended attempt should not go on."""
 
+    def look(self) -> None:
+        """Note that the identity of the caller was looked at."""
+
     def outlasted(self) -> None:
         """The attempt has used up the time in which it keeps all others waiting."""
 
@@ -68,6 +71,11 @@ class Owner(Protocol):
         self, parent: "Execution", kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
     ) -> Generator[Any, Any, Any]:
         """Run another function in the same transaction."""
+
+    def call_stale(
+        self, parent: "Execution", function: object, args: tuple[object, ...], named: Mapping[str, object]
+    ) -> Generator[Any, Any, Any]:
+        """Run a query on the snapshot of the transaction's begin, without depending on it."""
 
     def function_handle(self, parent: "Execution", function: object) -> str:
         """Return the handle of a function that the code of `parent` can name."""

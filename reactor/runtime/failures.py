@@ -15,14 +15,19 @@ from msgspec import UNSET, Raw, UnsetType
 
 from reactor.errors import (
     ArgumentsInvalid,
+    DeterminismError,
     Error,
     FunctionNotFound,
     FunctionTimeout,
     InvalidCursor,
     InvalidFunctionCall,
+    LimitExceeded,
+    Overloaded,
     ReactorError,
     ReturnsInvalid,
+    SnapshotTooOld,
     SystemTimeout,
+    Unavailable,
     ValidationError,
 )
 from reactor.runtime.calls import Failure, Outcome, Refused, Success
@@ -32,6 +37,17 @@ from reactor.values.stored import normalise
 from reactor.values.types import Value
 
 COMPLETE: Final = ("Invalid arguments for ", "Arguments for ", "Function ")  # texts that are said without a prefix
+# What ends the function whoever meets it.
+ENDS_THE_FUNCTION: Final = (
+    DeterminismError,
+    LimitExceeded,
+    FunctionTimeout,
+    SystemTimeout,
+    SnapshotTooOld,
+    Unavailable,
+    Overloaded,
+    MemoryError,
+)
 BEFORE_THE_FUNCTION: Final = (ArgumentsInvalid, ReturnsInvalid, FunctionNotFound, InvalidFunctionCall)
 
 

@@ -79,6 +79,7 @@ class ProjectLoader:
             schema=part.schema,
             auth=self._load_auth(part.namespaces),
             rules=rules,
+            triggers=part.triggers,
             registry=part.registry,
             http=part.http,
             modules=dict(package.modules()),

@@ -6,10 +6,10 @@ dies with it, and that arguments and results cross as values, so that neither si
 by runs.
 """
 
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, Protocol
 
-from reactor.auth.identity import ANONYMOUS, Identity
+from reactor.auth.identity import ANONYMOUS
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import InvalidFunctionCall
@@ -18,24 +18,23 @@ from reactor.runtime.calls import Call
 from reactor.runtime.components.targets import find_target
 from reactor.runtime.context import make_context
 from reactor.runtime.decorators import KINDS
-from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
 from reactor.runtime.invocation import check_depth, encode_result, read_arguments, wrong_kind
 from reactor.runtime.logs import NestedLog
+from reactor.runtime.nestedexecutions import NestedExecution, identity_in
 from reactor.runtime.rules.access import Access
 from reactor.runtime.rules.ruled import RuledDocuments
-from reactor.runtime.subtasks import supervise
+from reactor.runtime.stale import stale_transaction
 from reactor.runtime.versions import Version
 from reactor.values.json import decode_json
 
 
 class Outer(Protocol):
-    """The run whose transaction a nested call shares."""
+    """The run that a nested call is a part of."""
 
     call: Call
     version: Version | None
-    transaction: Transaction
 
     @property
     def database(self) -> Database:
@@ -45,81 +44,30 @@ class Outer(Protocol):
         """Note that the identity of the caller was looked at."""
 
 
-class NestedExecution(Execution):
-    """A function inside another one's transaction. The outermost execution suspends for all of them.
-
-    `identity` is what its `ctx.auth` shows, and that of what it calls: none behind the border of a component.
-    """
-
-    __slots__ = ("depth", "identity", "parent")
-
-    def __init__(self, parent: Execution, documents: Documents, surroundings: Ambient, identity: Identity) -> None:
-        super().__init__(parent.queue, documents, surroundings, parent.owner)
-        self.parent = parent
-        self.identity = identity
-        self.depth = parent.depth + 1
-
-    def run(self, call: Callable[[], Any], is_async: bool) -> Generator[Any, Any, Any]:
-        """Run `call()` to its end, suspended wherever the function is; return its result."""
-        self.can_pause = is_async and self.parent.can_pause
-        result, failure = None, None
-        try:
-            result = self.context.run(self._begin, call)
-            if is_async:
-                result = yield from self._drive_to_end(result)
-        except BaseException as error:
-            failure = error
-        failure = self.settle(failure)
-        try:
-            if failure is not None:
-                raise failure
-            return result
-        finally:
-            failure = None  # `supervise` says why
-
-    def _begin(self, call: Callable[[], Any]) -> Any:
-        ambient.set(self.ambient)
-        return call()
-
-    def _drive_to_end(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        # Code of the function runs in its own context, also when a task of the outer one drives it.
-        run: Callable[..., Any] = self.context.run
-        try:
-            yielded = run(coroutine.send, None)
-        except StopIteration as stop:
-            return stop.value
-        rest = supervise(
-            lambda value: run(coroutine.send, value),
-            lambda error: run(coroutine.throw, error),
-            yielded,
-            is_driven=True,
-        )
-        yielded = None  # `supervise` says why
-        return (yield from rest)
-
-    def pause(self) -> Generator[Any, None, None]:
-        """Give up the rest of the slice, unless a plain `def` function waits for this one."""
-        if not self.can_pause:
-            return
-        self.documents.record_scans()
-        yield from self.parent.pause()
-        self.check_alive()
-
-
 def call_nested(
-    outer: Outer, parent: Execution, kind: str, function: object, args: tuple[object, ...], named: Mapping[str, object]
+    outer: Outer,
+    parent: Execution,
+    kind: str,
+    function: object,
+    args: tuple[object, ...],
+    named: Mapping[str, object],
+    transaction: Transaction | None = None,
 ) -> Generator[Any, Any, Any]:
-    """Run `function` in the transaction of `outer`, called through the `ctx` of `parent`; return what it returned.
+    """Run `function`, called through the `ctx` of `parent`; return what it returned.
+
+    It shares the transaction of `parent`, unless it gets one of its own, to read only.
 
     Raises:
         LimitExceeded: too many calls are nested in each other.
         FunctionNotFound, InvalidFunctionCall: there is no such function, or it is of a kind that can't be called here.
         ArgumentsInvalid, ReturnsInvalid: what goes in or comes out is not what it declares.
     """
-    transaction, version = outer.transaction, outer.version
+    version, around = outer.version, parent.documents
     assert version is not None
+    if transaction is None:
+        transaction = around.transaction
     check_depth(parent.depth)
-    scope = parent.documents.scope
+    scope = around.scope
     target = find_target(version, transaction, scope, function)
     if target.kind not in ("query", parent.ambient.kind):
         raise InvalidFunctionCall(
@@ -130,18 +78,18 @@ def call_nested(
     data = encode_arguments(target, args, named)
     surroundings = parent.ambient.child(target.function.kind)
     surroundings.log = NestedLog(parent.ambient.log, target.label)
-    identity = parent.identity if isinstance(parent, NestedExecution) else outer.call.identity
+    identity = identity_in(parent)
     if target.component != scope.path:
         scope = version.scopes[target.component]
         if identity.kind != "admin":
             identity = ANONYMOUS
     tables = scope.namespace
-    around, rules = parent.documents, version.project.rules
+    rules = version.project.rules
     documents: Documents
     if rules is None or scope.path:
         documents = Documents(outer.database, transaction, scope)
     elif isinstance(around, RuledDocuments):
-        documents = around.inside(target.label)
+        documents = around.inside(target.label, transaction)
     else:  # back from a component
         access = Access(rules, outer.database, transaction, scope, parent.queue, identity)
         documents = RuledDocuments(access, target.label)
@@ -161,3 +109,15 @@ def call_nested(
     if savepoint is not None:
         transaction.release(savepoint)
     return target.binder.receive(value)
+
+
+def call_stale(
+    outer: Outer, parent: Execution, function: object, args: tuple[object, ...], named: Mapping[str, object]
+) -> Generator[Any, Any, Any]:
+    """Run a query on what was there when the transaction began; return what it returned.
+
+    Raises:
+        LimitExceeded, FunctionNotFound, InvalidFunctionCall, ArgumentsInvalid, ReturnsInvalid: see `call_nested`.
+    """
+    with stale_transaction(parent.documents.transaction) as stale:
+        return (yield from call_nested(outer, parent, "query", function, args, named, stale))

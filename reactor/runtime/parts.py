@@ -19,6 +19,7 @@ from reactor.runtime.jobs.crons import Crons
 from reactor.runtime.references import component_problem
 from reactor.runtime.registry import Registry, build_registry
 from reactor.runtime.signature import Binder
+from reactor.runtime.triggers.declared import Triggers
 from reactor.schema.definition import Schema, define_schema
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class Part(NamedTuple):
     digests: dict[str, str]  # by module
     http: HttpRouter | None
     crons: Crons | None
+    triggers: Triggers | None
 
 
 def load_part(functions: Path, schema_name: str, prefix: str, package: PrivatePackage) -> Part:
@@ -51,7 +53,8 @@ def load_part(functions: Path, schema_name: str, prefix: str, package: PrivatePa
         {path: digests[name] for path, name in names.items()},
     )
     crons = special_export(loaded, "crons", "crons", Crons, "cron_jobs()")
-    return Part(schema, registry, loaded, digests, _load_http(loaded), crons)
+    triggers = _load_triggers(schema_name, schema, package)
+    return Part(schema, registry, loaded, digests, _load_http(loaded), crons, triggers)
 
 
 def _load_schema(name: str, package: PrivatePackage) -> Schema:
@@ -67,6 +70,20 @@ def _load_schema(name: str, package: PrivatePackage) -> Schema:
     except SchemaInvalid as error:
         raise PushError(f"{error.rule}: {error}", file=file) from error
     return schema
+
+
+def _load_triggers(name: str, schema: Schema, package: PrivatePackage) -> Triggers | None:
+    """Return the triggers beside the schema."""
+    source = package.sources.find(name)
+    if source is None or source.file is None:
+        return None
+    triggers = getattr(import_module(name, package), "triggers", None)
+    if triggers is None:
+        return None
+    if not isinstance(triggers, Triggers):
+        raise PushError("`triggers` of a schema module must be made with define_triggers({...})", file=str(source.file))
+    triggers.check(schema)
+    return triggers
 
 
 def import_module(name: str, package: PrivatePackage) -> ModuleType:

@@ -20,6 +20,7 @@ from reactor.runtime.importing import PrivatePackage
 from reactor.runtime.jobs.crons import Crons, CronSpec
 from reactor.runtime.registry import Registry
 from reactor.runtime.rules.declared import Rules
+from reactor.runtime.triggers.declared import Triggers
 from reactor.schema.definition import Schema
 
 
@@ -69,6 +70,7 @@ class Project:
         schema: Schema,
         auth: AuthConfig | None,
         rules: Rules | None,
+        triggers: Triggers | None,
         registry: Registry,
         http: HttpRouter | None,
         modules: dict[str, ModuleType],
@@ -88,7 +90,7 @@ class Project:
         self.files = package.sources.files
         self.package = package.name
         self.app = app
-        self.root = Instance("", schema, registry, http=http)
+        self.root = Instance("", schema, registry, http=http, triggers=triggers)
         self._imported = [package]
         self._functions_prefix = functions_prefix
 

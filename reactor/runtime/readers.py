@@ -13,7 +13,7 @@ from reactor.runtime.queries import BlockingQuery, Query
 from reactor.runtime.scans import Document
 
 
-def _table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+def table_and_id(call: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     """Return (table or None, id, …) of a call that may name the table first."""
     if len(args) == count:
         return (None, *args)
@@ -50,7 +50,7 @@ class SystemReader:
 
     def get(self, *args: str) -> Operation[Document | None]:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
-        table, document_id = _table_and_id("get", args, 1)
+        table, document_id = table_and_id("get", args, 1)
         execution = self._execution
         return Operation(execution, "db.system.get()", lambda: execution.documents.system_get(table, document_id))
 
@@ -75,7 +75,7 @@ class BlockingSystemReader:
     def get(self, *args: str) -> Document | None:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
         self._execution.check_alive()
-        return self._execution.documents.system_get(*_table_and_id("get", args, 1))
+        return self._execution.documents.system_get(*table_and_id("get", args, 1))
 
     def query(self, table: str, /) -> BlockingQuery:
         """Begin a query on a system table."""
@@ -109,7 +109,7 @@ class DatabaseReader:
 
     def get(self, *args: str) -> Operation[Document | None]:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
-        table, document_id = _table_and_id("get", args, 1)
+        table, document_id = table_and_id("get", args, 1)
         return Operation(self._execution, "db.get()", lambda: self._documents.get(table, document_id))
 
     def query(self, table: str, /) -> Query:
@@ -127,23 +127,28 @@ class DatabaseWriter(DatabaseReader):
 
     __slots__ = ()
 
+    @property
+    def without_triggers(self) -> "DatabaseWriter":
+        """The same documents, whose changes run no triggers."""
+        return self
+
     def insert(self, table: str, document: Mapping[str, Any], /) -> Operation[str]:
         """Insert a document; return its id."""
         return Operation(self._execution, "db.insert()", lambda: self._documents.insert(table, document))
 
     def patch(self, *args: Any) -> Operation[None]:
         """Merge fields into a document: `patch(id, fields)` or `patch(table, id, fields)`; `undefined` removes one."""
-        table, document_id, fields = _table_and_id("patch", args, 2)
+        table, document_id, fields = table_and_id("patch", args, 2)
         return Operation(self._execution, "db.patch()", lambda: self._documents.patch(table, document_id, fields))
 
     def replace(self, *args: Any) -> Operation[None]:
         """Replace a document's body: `replace(id, document)` or `replace(table, id, document)`."""
-        table, document_id, document = _table_and_id("replace", args, 2)
+        table, document_id, document = table_and_id("replace", args, 2)
         return Operation(self._execution, "db.replace()", lambda: self._documents.replace(table, document_id, document))
 
     def delete(self, *args: str) -> Operation[None]:
         """Delete a document: `delete(id)` or `delete(table, id)`."""
-        table, document_id = _table_and_id("delete", args, 1)
+        table, document_id = table_and_id("delete", args, 1)
         return Operation(self._execution, "db.delete()", lambda: self._documents.delete(table, document_id))
 
 
@@ -169,7 +174,7 @@ class BlockingDatabaseReader:
     def get(self, *args: str) -> Document | None:
         """Return a document by `get(id)` or `get(table, id)`, or None when there is none."""
         self._execution.check_alive()
-        return self._documents.get(*_table_and_id("get", args, 1))
+        return self._documents.get(*table_and_id("get", args, 1))
 
     def query(self, table: str, /) -> BlockingQuery:
         """Begin a query on a table."""
@@ -187,6 +192,11 @@ class BlockingDatabaseWriter(BlockingDatabaseReader):
 
     __slots__ = ()
 
+    @property
+    def without_triggers(self) -> "BlockingDatabaseWriter":
+        """The same documents, whose changes run no triggers."""
+        return self
+
     def insert(self, table: str, document: Mapping[str, Any], /) -> str:
         """Insert a document; return its id."""
         self._execution.check_alive()
@@ -195,14 +205,14 @@ class BlockingDatabaseWriter(BlockingDatabaseReader):
     def patch(self, *args: Any) -> None:
         """Merge fields into a document: `patch(id, fields)` or `patch(table, id, fields)`; `undefined` removes one."""
         self._execution.check_alive()
-        self._documents.patch(*_table_and_id("patch", args, 2))
+        self._documents.patch(*table_and_id("patch", args, 2))
 
     def replace(self, *args: Any) -> None:
         """Replace a document's body: `replace(id, document)` or `replace(table, id, document)`."""
         self._execution.check_alive()
-        self._documents.replace(*_table_and_id("replace", args, 2))
+        self._documents.replace(*table_and_id("replace", args, 2))
 
     def delete(self, *args: str) -> None:
         """Delete a document: `delete(id)` or `delete(table, id)`."""
         self._execution.check_alive()
-        self._documents.delete(*_table_and_id("delete", args, 1))
+        self._documents.delete(*table_and_id("delete", args, 1))

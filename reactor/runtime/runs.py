@@ -36,7 +36,7 @@ from reactor.runtime.failures import failure_of
 from reactor.runtime.files.store import Files
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
 from reactor.runtime.logs import LogBuffer
-from reactor.runtime.nested import call_nested
+from reactor.runtime.nested import call_nested, call_stale
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.rules.access import Access
 from reactor.runtime.rules.ruled import RuledDocuments
@@ -184,6 +184,12 @@ class Run(ABC):
     ) -> Generator[Any, Any, Any]:
         """Run another function in the same transaction."""
         return call_nested(self, parent, kind, function, args, named)
+
+    def call_stale(
+        self, parent: Execution, function: object, args: tuple[object, ...], named: Mapping[str, object]
+    ) -> Generator[Any, Any, Any]:
+        """Run a query on the snapshot of the transaction's begin, without depending on it."""
+        return call_stale(self, parent, function, args, named)
 
     def function_handle(self, parent: Execution, function: object) -> str:
         """Return the handle of a function that the code of `parent` can name."""

@@ -35,6 +35,10 @@ class BlockingCaller:
         """See `Caller.with_identity`."""
         return BlockingCaller(self._caller.with_identity(claims), self._thread)
 
+    def as_admin(self, acting_as: Mapping[str, Any] | None = None, /) -> "BlockingCaller":
+        """See `Caller.as_admin`."""
+        return BlockingCaller(self._caller.as_admin(acting_as), self._thread)
+
     def component(self, path: str, /) -> "BlockingCaller":
         """See `Caller.component`."""
         return BlockingCaller(self._caller.component(path), self._thread)

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from reactor.auth.identity import ANONYMOUS, Identity, user_identity
+from reactor.auth.identity import ANONYMOUS, Identity, admin_identity, user_identity
 from reactor.client.subscription import Subscription
 from reactor.errors import InvalidArgument, Unavailable
 from reactor.runtime.calls import Call
@@ -58,6 +58,15 @@ class Caller:
             InvalidArgument: a known claim has the wrong type, or a claim is no JSON.
         """
         return Caller(self._open_backend, self._feeds, user_identity(claims), self._component)
+
+    def as_admin(self, acting_as: Mapping[str, Any] | None = None, /) -> "Caller":
+        """Return a caller that functions see as somebody with an admin key, perhaps acting as a user.
+
+        Raises:
+            InvalidArgument: the user is named by neither `tokenIdentifier` nor `issuer` and `subject`, or see
+                `with_identity`.
+        """
+        return Caller(self._open_backend, self._feeds, admin_identity(acting_as), self._component)
 
     async def query(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
         """Run a query once and return its result. Arguments are one dict, or keywords.

@@ -34,7 +34,7 @@ class Credentials(msgspec.Struct, frozen=True):
             Forbidden: the key is not good here.
             InvalidArgument: the attributes can't be those of a user.
         """
-        return admin_identity(check(key, self.name, self.secret), attributes)
+        return admin_identity(attributes, read_only=check(key, self.name, self.secret).read_only)
 
     def admin_key(self, clock: Clock, rng: Rng, *, read_only: bool = False) -> str:
         """Return a new key; all keys of one secret stay good."""

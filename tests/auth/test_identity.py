@@ -2,12 +2,9 @@
 
 import pytest
 
-from reactor.auth.admin_key import AdminKey
 from reactor.auth.identity import admin_identity, user_identity
 from reactor.errors import InvalidArgument
 
-ADMIN = AdminKey(name="x", issued_s=1, read_only=False)
-READER = AdminKey(name="x", issued_s=1, read_only=True)
 ALICE = {"issuer": "https://me", "subject": "1", "name": "Alice"}
 
 
@@ -26,14 +23,15 @@ def test_missing_claims_are_made_up_reproducibly() -> None:
 
 def test_keys_tell_identities_apart() -> None:
     identities = [
-        admin_identity(ADMIN),
-        admin_identity(READER),
-        admin_identity(ADMIN, ALICE),
-        admin_identity(READER, ALICE),
+        admin_identity(),
+        admin_identity(read_only=True),
+        admin_identity(ALICE),
+        admin_identity(ALICE, read_only=True),
         user_identity(ALICE),
         user_identity({**ALICE, "name": "Alicia"}),
     ]
     assert len({identity.key for identity in identities}) == len(identities)
+    assert [identity.is_admin for identity in identities] == [True] * 4 + [False] * 2
     assert user_identity(ALICE).key == user_identity(dict(reversed(ALICE.items()))).key
 
 
@@ -45,4 +43,4 @@ def test_claims_have_their_types(claims: dict[str, object]) -> None:
 
 def test_acting_as_needs_a_user() -> None:
     with pytest.raises(InvalidArgument, match="tokenIdentifier"):
-        admin_identity(ADMIN, {"name": "who"})
+        admin_identity({"name": "who"})

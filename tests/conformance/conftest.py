@@ -19,8 +19,8 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(project: Path) -> Iterator[Server]:
-    """A `reactor dev` serving the copy."""
-    server = start_dev(project)
+    """A `reactor dev` serving the copy, where anybody may log and read, as with `make dev`."""
+    server = start_dev(project, env={"AI_PUBLIC_LOGGING": "true"})
     with running(server):
         yield server
 

@@ -27,7 +27,7 @@ ONE = {"averageLatency": 120, "successRate": 1, "totalCost": 0, "totalRequests":
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     project = copy_application(tmp_path_factory.mktemp("first") / "app")
-    server = start_dev(project, kill_after=SHARED_KILL_AFTER_SECONDS)
+    server = start_dev(project, env={"AI_PUBLIC_LOGGING": "true"}, kill_after=SHARED_KILL_AFTER_SECONDS)
     with running(server):
         yield server
 

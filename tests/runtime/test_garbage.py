@@ -122,6 +122,59 @@ async def test_nor_does_one_under_row_rules(tmp_path: Path, name: str) -> None:
             assert not garbage()
 
 
+TRIGGERING = {
+    "schema.py": """
+        from reactor import define_schema, define_table, define_triggers, v
+
+        schema = define_schema({"notes": define_table({"fails": v.boolean()}), "log": define_table({})})
+
+        async def log(ctx, change):
+            await ctx.db.insert("log", {})
+
+        def fail(ctx, change):
+            if change.new["fails"]:
+                raise ValueError("as it shall")
+
+        triggers = define_triggers({"notes": [log, fail, fail]})
+    """,
+    "functions/app.py": """
+        from reactor import mutation, query
+
+        @mutation
+        async def add(ctx, fails: bool):
+            try:
+                await ctx.db.insert("notes", {"fails": fails})
+            except ValueError as error:
+                print(error)
+            await ctx.stale.run_query(notes)
+
+        @mutation
+        def add_plainly(ctx, fails: bool):
+            try:
+                ctx.db.insert("notes", {"fails": fails})
+            except ValueError as error:
+                print(error)
+            ctx.stale.run_query(notes)
+
+        @query
+        async def notes(ctx):
+            return await ctx.db.query("notes").count()
+    """,
+}
+
+
+@pytest.mark.parametrize("name", ["add", "add_plainly"])
+@pytest.mark.parametrize("fails", [True, False])
+async def test_nor_do_triggers_and_stale_reads(tmp_path: Path, name: str, fails: bool) -> None:
+    async with open_bench(tmp_path, TRIGGERING) as bench:
+        await bench.mutation("app:add", fails=fails)
+
+        with kept_garbage() as garbage:
+            for _ in range(3):
+                await bench.mutation(f"app:{name}", fails=fails)
+            assert not garbage()
+
+
 BY_ITSELF = project_files(
     runs="""
 from reactor.runtime.references import components

@@ -23,7 +23,7 @@ READ_ONLY_KEY = issue(NAME, SECRET, 1, b"n" * 12, read_only=True)
 
 
 def check_admin(key: str, attributes: Mapping[str, Any] | None) -> Identity:
-    return admin_identity(check(key, NAME, SECRET), attributes)
+    return admin_identity(attributes, read_only=check(key, NAME, SECRET).read_only)
 
 
 def refuse_token(text: str, done: Callable[[Identity | Error], None]) -> Callable[[], None]:

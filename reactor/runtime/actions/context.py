@@ -32,6 +32,12 @@ class ActionAuth:
         call: ActionCall[dict[str, Any] | None] = self._port.give("auth.get_user_identity()", known)
         return call
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller has an admin key, also where it acts as a user. Needs no `await`."""
+        self._port.check_alive()
+        return self._port.call.identity.is_admin
+
 
 class ActionCtx:
     """What an action receives as its first parameter. It has no `db`: it calls queries and mutations."""

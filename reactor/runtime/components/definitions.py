@@ -19,6 +19,7 @@ from reactor.runtime.environment.mapping import Environment, VariableReference
 from reactor.runtime.http.router import HttpRouter
 from reactor.runtime.references import identifier_problem
 from reactor.runtime.registry import Registry
+from reactor.runtime.triggers.declared import Triggers
 from reactor.schema.definition import Schema
 from reactor.schema.validator import Validator
 
@@ -150,6 +151,7 @@ class Instance:
         mount: Mount | None = None,
         declared: Mapping[str, Validator] = MappingProxyType({}),
         http: HttpRouter | None = None,
+        triggers: Triggers | None = None,
     ) -> None:
         self.path: Final = path
         self.schema: Final = schema
@@ -158,6 +160,7 @@ class Instance:
         self.mount: Final = mount
         self.declared: Final = declared  # environment variables
         self.http: Final = http
+        self.triggers: Final = triggers
         self.children: Final[dict[str, Instance]] = {}
 
     def walk(self) -> "Iterator[Instance]":

@@ -45,7 +45,7 @@ class ComponentLoader:
             definition, part = self._load(mount)
             check_mount(mount, path, definition.env, above)
             registry = part.registry.mounted(path)
-            child = Instance(path, part.schema, registry, parent, mount, definition.env, part.http)
+            child = Instance(path, part.schema, registry, parent, mount, definition.env, part.http, part.triggers)
             parent.children[mount.name] = child
             self._crons[path] = part.crons
             self._mount(child, definition, [*above, mount.component.folder])

@@ -20,7 +20,17 @@ Variables = Callable[[Transaction], Environment]  # of the deployment, as a tran
 class Scope:
     """One component instance in one version; the application itself has the empty path."""
 
-    __slots__ = ("_module_index", "_module_keys", "_variables", "instance", "namespace", "path", "registry", "schema")
+    __slots__ = (
+        "_module_index",
+        "_module_keys",
+        "_variables",
+        "instance",
+        "namespace",
+        "path",
+        "registry",
+        "schema",
+        "triggers",
+    )
 
     def __init__(
         self, database: Database, instance: Instance, module_keys: Mapping[str, bytes], variables: Variables
@@ -30,6 +40,7 @@ class Scope:
         self.path = instance.path
         self.registry = instance.registry
         self.schema = instance.schema
+        self.triggers = instance.triggers
         self.namespace: Namespace = database.catalog.namespace(instance.path)
         self._module_keys = module_keys
         self._variables = variables

@@ -14,23 +14,13 @@ from typing import Any, Final, NoReturn, cast
 from reactor.auth.identity import Identity
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
-from reactor.errors import (
-    DeterminismError,
-    Error,
-    FunctionTimeout,
-    InvalidFunctionCall,
-    LimitExceeded,
-    Overloaded,
-    ReactorError,
-    SnapshotTooOld,
-    SystemTimeout,
-    Unavailable,
-)
+from reactor.errors import Error, InvalidFunctionCall, ReactorError
 from reactor.runtime.components.scopes import Scope
 from reactor.runtime.context import Auth, BlockingAuth, BlockingQueryCtx, QueryCtx
 from reactor.runtime.determinism import Ambient, ambient
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution, Operation, Owner, never_awaited, run_to_end
+from reactor.runtime.failures import ENDS_THE_FUNCTION
 from reactor.runtime.guard import outside
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.queries import QueryChain
@@ -42,17 +32,7 @@ from reactor.runtime.runqueue import RunQueue
 log = logging.getLogger("reactor.functions.rules")
 
 # What says nothing of a document: the application's own error, and what ends the function anyway.
-PASSED_ON: Final = (
-    ReactorError,
-    DeterminismError,
-    LimitExceeded,
-    FunctionTimeout,
-    SystemTimeout,
-    SnapshotTooOld,
-    Unavailable,
-    Overloaded,
-    MemoryError,
-)
+PASSED_ON: Final = (ReactorError, *ENDS_THE_FUNCTION)
 _UNKNOWN: Final = object()
 NO_CALLS: Final = "A row rule can't call other functions: it reads through ctx.db, or calls plain Python functions."
 NO_USER_YET: Final = "The function given to define_rules as user= can't use ctx.user: that is what it returns."
@@ -235,6 +215,11 @@ class Access:
         self.is_met = False  # a table with rules was touched
         self._ctxs: dict[bool, RuleCtx] = {}  # by whether it is the form for async rules
         self.documents: Documents | None = None  # what rules read, once one was asked
+
+    def at(self, transaction: Transaction) -> "Access":
+        """Return what the same caller may do in a transaction that reads another state."""
+        self.is_met = True  # by what reads there, for all that is known here
+        return Access(self.rules, self.database, transaction, self.scope, self._queue, self.caller.identity)
 
     @property
     def is_heard(self) -> bool:

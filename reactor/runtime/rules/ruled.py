@@ -167,9 +167,10 @@ class RuledDocuments(Documents):
         self._guards: dict[str, Guard | None] = {}
         self._past: UnruledDocuments | None = None
 
-    def inside(self, function: str) -> "RuledDocuments":
-        """Return the documents of a function that is called in the same transaction, by the same caller."""
-        return RuledDocuments(self._access, function)
+    def inside(self, function: str, transaction: Transaction) -> "RuledDocuments":
+        """Return the documents of a function that is called by the same caller, perhaps in another transaction."""
+        access = self._access
+        return RuledDocuments(access if transaction is self.transaction else access.at(transaction), function)
 
     @property
     def looked_at_identity(self) -> bool:  # type: ignore[override]
@@ -236,6 +237,11 @@ class RuledDocuments(Documents):
         if self._past is None:
             self._past = UnruledDocuments(self._access, self._function or self.transaction.reader, self.open_pager())
         return self._past
+
+    def for_trigger(self) -> Documents:
+        """See `Documents.for_trigger`."""
+        self._access.is_met = True  # by a trigger that may read what the caller must not know of
+        return super().for_trigger()
 
     @property
     def met_rules(self) -> bool:  # type: ignore[override]
@@ -318,6 +324,11 @@ class UnruledDocuments(Documents):
         self._access = access
         self._function = function
         self._logged: set[str] = set()
+
+    def for_trigger(self) -> Documents:
+        """See `RuledDocuments.for_trigger`."""
+        self._access.is_met = True
+        return super().for_trigger()
 
     def _table(self, name: str, create: bool) -> tuple[Any, TableDefinition | None]:
         found = super()._table(name, create)

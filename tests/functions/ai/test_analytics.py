@@ -21,13 +21,13 @@ EMPTY = {"totalRequests": 0, "successRate": None, "averageLatency": None, "total
 
 
 async def log(deployment: MemoryDeployment, **changes: Any) -> None:
-    assert await deployment.mutation("ai/analytics:logAIRequest", {**REQUEST, **changes}) is None
+    assert await deployment.as_admin().mutation("ai/analytics:logAIRequest", {**REQUEST, **changes}) is None
 
 
 async def stats(deployment: MemoryDeployment, start: float = 0, end: float | None = None, **changes: Any) -> Any:
     span = {"start": start} if end is None else {"start": start, "end": end}
     args = {"provider": "openai", "timeRange": span, **changes}
-    return await deployment.query("ai/analytics:getProviderStats", args)
+    return await deployment.as_admin().query("ai/analytics:getProviderStats", args)
 
 
 async def rows(deployment: MemoryDeployment) -> Any:
@@ -123,7 +123,7 @@ async def test_arguments_are_validated(deployment: MemoryDeployment) -> None:
 
 async def test_an_open_range_is_live(deployment: MemoryDeployment) -> None:
     args = {"provider": "openai", "timeRange": {"start": 0}}
-    async with deployment.subscribe("ai/analytics:getProviderStats", args) as live:
+    async with deployment.as_admin().subscribe("ai/analytics:getProviderStats", args) as live:
         assert await live.next() == EMPTY
         await log(deployment)
         assert (await live.next())["totalRequests"] == 1  # type: ignore[index]

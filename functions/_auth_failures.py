@@ -1,0 +1,70 @@
+"""Keys that were presented and are not good: what is remembered of it, and when it looks like an attack.
+
+Ten of them within an hour, of one key or from one address, are mistakes; the eleventh is flagged: it is logged, stored
+as an event of a blocked client, and raises an alert. Who tries another key each time is known by the address. Used by
+`api_keys`, `embeddings/` and the admission over HTTP.
+"""
+
+import logging
+from typing import Any, Final
+
+from functions import alerts
+from functions._addresses import address_key
+from functions._keys import PREFIX_LENGTH
+from functions._limiter import limiter
+from functions.ai._catalog import FAILED_AUTH
+from functions.ai._texts import USER_AGENT_LENGTH, require_names
+from reactor import MutationCtx
+
+HOUR_MS: Final = 3_600_000.0
+FLAGGED_AFTER: Final = 10  # failures within the hour, the present one included: the next one is flagged
+ENOUGH: Final = FLAGGED_AFTER + 2  # failures that are looked at: more change nothing
+
+_logger: Final = logging.getLogger(__name__)
+
+
+async def record_failure(
+    ctx: MutationCtx, key_hash: str, ip: str | None = None, user_agent: str | None = None
+) -> float | None:
+    """Store a failure, and do what follows when there were too many.
+
+    Returns:
+        How many milliseconds whoever failed should wait, if there were too many; None while there were not.
+
+    Raises:
+        ReactorError: code `INVALID_TEXT`.
+    """
+    require_names({"keyHash": key_hash, "ip": ip})
+    agent = None if user_agent is None else user_agent[:USER_AGENT_LENGTH]
+    failure = {"keyHash": key_hash, "timestamp": ctx.now(), "ip": ip, "userAgent": agent}
+    await ctx.db.insert("embeddingAuthFailures", {name: value for name, value in failure.items() if value is not None})
+    # The hash of a guess tells nothing of who guesses, so the limit is that of the address where there is one.
+    status = await limiter.limit(ctx, FAILED_AUTH, address_key(ip) or key_hash)
+    count = await _recent(ctx, "by_key", "keyHash", key_hash)
+    if ip is not None:
+        count = max(count, await _recent(ctx, "by_ip", "ip", ip))
+    if count <= FLAGGED_AFTER and status.ok:
+        return None
+    shown = key_hash[:PREFIX_LENGTH]
+    subject = f"key:{shown}" if ip is None else ip
+    _logger.warning("more than %d failed authentications of %s within an hour, key hash %s…", 10, subject, shown)
+    await ctx.db.insert(
+        "botDetectionEvents",
+        {
+            "timestamp": ctx.now(),
+            "fingerprint": f"key:{shown}",
+            "ip": ip or "",
+            "userAgent": agent or "",
+            "detectionType": "suspicious_pattern",
+            "action": "blocked",
+        },
+    )
+    await alerts.raise_alert(ctx, "auth_failures", "warning", subject, {"keyHashPrefix": shown})
+    return status.retry_after or HOUR_MS / FLAGGED_AFTER
+
+
+async def _recent(ctx: MutationCtx, index: str, field: str, value: Any) -> int:
+    failures = ctx.db.query("embeddingAuthFailures").with_index(
+        index, lambda q: q.eq(field, value).gte("timestamp", ctx.now() - HOUR_MS)
+    )
+    return len(await failures.order("desc").take(ENOUGH))

@@ -1,0 +1,43 @@
+"""How often each key is used: one document for each key and hour.
+
+Used by the verification of keys; read by `api_keys:usage` and by the search for anomalies.
+"""
+
+from typing import Any, Final
+
+from functions._addresses import address_key
+from functions._keys import FoundKey
+from reactor import MutationCtx
+
+HOUR_MS: Final = 3_600_000.0
+MINUTE_MS: Final = 60_000.0
+MAX_ADDRESSES: Final = 64  # that are remembered of an hour
+
+
+async def record_use(ctx: MutationCtx, key: FoundKey, ip: str | None, *, is_refused: bool) -> None:
+    """Count a use of a key, and note when it was, at most once a minute: a busy key is not written by every request."""
+    now = ctx.now()
+    hour = now - now % HOUR_MS
+    address = address_key(ip)
+    usage = await ctx.db.query("keyUsage").with_index("by_key", keyId=key.id, timestamp=hour).unique()
+    if usage is None:
+        addresses = [] if address is None else [address]
+        first = {"keyId": key.id, "timestamp": hour, "requests": 1, "refused": int(is_refused), "addresses": addresses}
+        await ctx.db.insert("keyUsage", first)
+    else:
+        changes: dict[str, Any] = {"requests": usage["requests"] + 1}
+        if is_refused:
+            changes["refused"] = usage["refused"] + 1
+        known = usage["addresses"]
+        if address is not None and address not in known and len(known) < MAX_ADDRESSES:
+            changes["addresses"] = [*known, address]
+        await ctx.db.patch(usage["_id"], changes)
+    if not is_refused:
+        await touch(ctx, key)
+
+
+async def touch(ctx: MutationCtx, key: FoundKey) -> None:
+    """Note that a key is used now, unless that was noted within the last minute."""
+    last = key.document.get("lastUsed")
+    if last is None or ctx.now() - last > MINUTE_MS:
+        await ctx.db.patch(key.id, {"lastUsed": ctx.now()})

@@ -1,0 +1,52 @@
+"""The documents of one limit and key, as one transaction sees and changes them.
+
+Promises that each shard is read once and written once, at the end, however often tokens were taken from it in between;
+and that nothing is written before `write`. Used by the component's functions.
+"""
+
+from typing import Any
+
+from reactor import undefined
+from reactor.components.rate_limiter.arithmetic import State
+
+
+class Ledger:
+    """What is left of one limit and key, by shard."""
+
+    def __init__(self, ctx: Any, name: str, key: str | None) -> None:
+        self._ctx = ctx
+        self._name = name
+        self._key = key
+        self._found: dict[int, str | None] = {}  # the document of each shard that was read; None when there is none
+        self._states: dict[int, State | None] = {}
+        self._changed: set[int] = set()
+
+    async def state(self, shard: int) -> State | None:
+        """Return what is left in a shard, or None when nobody has taken anything from it."""
+        if shard not in self._states:
+            key = undefined if self._key is None else self._key
+            rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=key, shard=shard)
+            row = await rows.unique()
+            self._found[shard] = None if row is None else row["_id"]
+            self._states[shard] = None if row is None else State(row["value"], row["ts"])
+        return self._states[shard]
+
+    def change(self, shard: int, state: State) -> None:
+        """Let `state` be what is left in a shard that was read before."""
+        self._states[shard] = state
+        self._changed.add(shard)
+
+    async def write(self) -> None:
+        """Store what has changed."""
+        for shard in sorted(self._changed):
+            state, found = self._states[shard], self._found[shard]
+            assert state is not None, "a change has a state"
+            fields = {"value": state.value, "ts": state.ts}
+            if found is not None:
+                await self._ctx.db.patch(found, fields)
+                continue
+            key = {} if self._key is None else {"key": self._key}
+            self._found[shard] = await self._ctx.db.insert(
+                "rateLimits", {"name": self._name, **key, "shard": shard, **fields}
+            )
+        self._changed.clear()

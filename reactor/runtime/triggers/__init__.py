@@ -1,0 +1,1 @@
+"""Triggers: functions that run after each change of a document, inside the transaction that made it."""

@@ -1,0 +1,8 @@
+"""The component, mounted twice."""
+
+from reactor import define_app
+from reactor.components import rate_limiter
+
+app = define_app()
+app.use(rate_limiter)
+app.use(rate_limiter, name="other")
