@@ -66,11 +66,15 @@ def test_page(tmp_path: Path, chromium: str) -> None:
         with files_served(tmp_path / "page") as url:
             steps = dict(output(javascript("js_dashboard", url, server.url, chromium, str(screenshot))))
     assert steps == {
-        "at first": ["0", NO_REQUEST],
+        "at first": [NO_REQUEST, "20"],
         "pushed": ["succeeded\n50%\nlatency\n1.5 sec\ntokens\n2,000\ncost\n$0.50", "0"],
         "from the page": 1,
-        "skipped": ["Choose a provider to see its day.", 1],
-        "no longer": ["openai today: 2 requests, 50% succeeded, $0.50.", ["ai/analytics:getProviderStats"]],
+        "bots": ["blocked"] + 5 * ["challenged"] + 2 * ["allowed"],
+        "first page": [11, "sample m m m19 m18 m17 m16 m15 m14 m13 m12"],
+        "second page": 19,
+        "last page": [23, "m0"],
+        "skipped": ["Choose a provider to see its minutes.", 0],
+        "asked for": [True, ["overloaded", "ok"]],
         "loads": 1,
         "unauthenticated": "Sign in",
         "loading": "Signing in…",

@@ -1,7 +1,9 @@
 import { useConvexConnectionState } from "convex/react";
 import { useState } from "react";
+import { Bots } from "./Bots";
+import { Minutes } from "./Minutes";
 import { Providers } from "./Providers";
-import { Today } from "./Today";
+import { Requests } from "./Requests";
 import { Session } from "./Session";
 
 export function App() {
@@ -16,7 +18,11 @@ export function App() {
       </header>
       <main>
         <Providers chosen={chosen} choose={setChosen} />
-        <Today provider={chosen} />
+        <Minutes provider={chosen} />
+        <div className="columns">
+          <Requests provider={chosen} />
+          <Bots />
+        </div>
       </main>
     </>
   );

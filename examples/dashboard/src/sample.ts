@@ -1,4 +1,4 @@
-// A request as a gateway in front of a provider would log it.
+// What a gateway in front of the providers would log.
 const between = (low: number, high: number) => Math.round(low + Math.random() * (high - low));
 
 export function sampleRequest(provider: string) {
@@ -14,3 +14,10 @@ export function sampleRequest(provider: string) {
     cost: tokensUsed * 2e-6,
   };
 }
+
+export const sampleBot = () => ({
+  fingerprint: "dashboard",
+  ip: "127.0.0.1",
+  userAgent: "curl/8.5.0",
+  detectionType: "bot_useragent" as const,
+});

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 
-const MINUTE = 60_000;
+export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 
 const thisMinute = () => Math.floor(Date.now() / MINUTE) * MINUTE;
@@ -14,5 +14,3 @@ export function useMinute(): number {
   }, []);
   return minute;
 }
-
-export const startOfDay = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
