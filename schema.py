@@ -5,6 +5,7 @@ plain string in every table: the subject of an identity or the owner of a key. U
 """
 
 from functions.ai._request_logs import keep_totals
+from functions.embeddings._requests import keep_totals as keep_embedding_totals
 from reactor import define_schema, define_table, define_triggers, v
 
 detection_type = v.union(
@@ -16,6 +17,7 @@ KEY_FIELDS = {  # what keys of both kinds have; documents of before these fields
     "createdAt": v.optional(v.number()),
     "prefix": v.optional(v.string()),  # the first characters of the key
     "rotatedAt": v.optional(v.number()),
+    "alertedDays": v.optional(v.number()),  # how long before its end it was alerted last
     "previousHash": v.optional(v.string()),  # the secret before the last rotation, good until `previousExpiresAt`
     "previousExpiresAt": v.optional(v.number()),
 }
@@ -185,4 +187,4 @@ schema = define_schema(
     }
 )
 
-triggers = define_triggers({"aiRequestLogs": keep_totals})
+triggers = define_triggers({"aiRequestLogs": keep_totals, "embeddingRequests": keep_embedding_totals})

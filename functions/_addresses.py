@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from functions.ai._catalog import invalid_setting
+from functions._settings import number
 
 TRUSTED_PROXIES: Final = "TRUSTED_PROXIES"
 MAX_PROXIES: Final = 16
@@ -21,10 +21,7 @@ def trusted_proxies(variables: Mapping[str, str]) -> int:
     Raises:
         ReactorError: code `INVALID_SETTING`.
     """
-    text = variables.get(TRUSTED_PROXIES, "0")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= MAX_PROXIES):
-        raise invalid_setting(TRUSTED_PROXIES, text, f"a whole number from 0 to {MAX_PROXIES}")
-    return int(text)
+    return int(number(variables, TRUSTED_PROXIES, 0, 0, MAX_PROXIES, whole=True))
 
 
 def client_address(peer: str | None, forwarded: Sequence[str], proxies: int) -> str | None:

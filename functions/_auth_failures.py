@@ -12,11 +12,11 @@ from functions import alerts
 from functions._addresses import address_key
 from functions._keys import PREFIX_LENGTH
 from functions._limiter import limiter
+from functions._spans import HOUR_MS
 from functions.ai._catalog import FAILED_AUTH
 from functions.ai._texts import USER_AGENT_LENGTH, require_names
 from reactor import MutationCtx
 
-HOUR_MS: Final = 3_600_000.0
 FLAGGED_AFTER: Final = 10  # failures within the hour, the present one included: the next one is flagged
 ENOUGH: Final = FLAGGED_AFTER + 2  # failures that are looked at: more change nothing
 

@@ -6,7 +6,7 @@ Used by `api_keys` and `embeddings/`.
 from collections.abc import Sequence
 from typing import Final
 
-from functions._keys import DAY_MS
+from functions._spans import DAY_MS
 from reactor import ReactorError
 
 MAX_SCOPES: Final = 32

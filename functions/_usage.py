@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from functions._addresses import address_key
 from functions._keys import FoundKey
+from functions._spans import HOUR_MS, MINUTE_MS
 from reactor import MutationCtx
 
-HOUR_MS: Final = 3_600_000.0
-MINUTE_MS: Final = 60_000.0
 MAX_ADDRESSES: Final = 64  # that are remembered of an hour
 
 

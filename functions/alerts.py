@@ -1,20 +1,41 @@
 """Alerts: what somebody should look at, raised at most once an hour for each kind and subject.
 
 Raised in the transaction that found the reason. Where the environment variable ALERT_WEBHOOK_URL is set, each is sent
-there as JSON, by an action that is tried again when the receiver does not answer.
+there as JSON, by an action that is tried again a few times when the receiver does not take it.
 """
 
+import asyncio
+import json
+import logging
+import urllib.request
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from functions import audit
+from functions._spans import HOUR_MS
 from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query
-from reactor import MutationCtx, ReactorError, undefined, v
+from reactor import (
+    ActionCtx,
+    MutationCtx,
+    QueryCtx,
+    ReactorError,
+    internal,
+    internal_action,
+    internal_query,
+    undefined,
+    v,
+)
 
 Kind = Literal["bot_attack", "auth_failures", "key_expiring", "key_anomaly", "limit_exhausted"]
 Severity = Literal["info", "warning", "critical"]
 
-HOUR_MS: Final = 3_600_000.0
 MAX_ALERTS: Final = 1000
+WEBHOOK_URL: Final = "ALERT_WEBHOOK_URL"
+WEBHOOK_SECONDS: Final = 10.0
+WEBHOOK_ATTEMPTS: Final = 6
+FIRST_RETRY_MS: Final = 1000.0  # each further one waits four times as long
+
+_logger: Final = logging.getLogger(__name__)
 
 
 async def raise_alert(
@@ -33,7 +54,10 @@ async def raise_alert(
     if await recent.first() is not None:
         return None
     alert = {"timestamp": now, "kind": kind, "severity": severity, "subject": subject, "data": data or {}}
-    return await ctx.db.insert("alerts", alert)
+    id = await ctx.db.insert("alerts", alert)
+    if WEBHOOK_URL in ctx.env:
+        await ctx.scheduler.run_after(0, internal.alerts.deliver, id=id)
+    return id
 
 
 @admin_query(
@@ -73,3 +97,40 @@ async def acknowledge(ctx: CallerMutationCtx, id: str) -> bool:
     await ctx.db.patch(id, {"acknowledgedAt": ctx.now()})
     await audit.record(ctx, ctx.caller.name, "alerts.acknowledge", id, {"kind": alert["kind"]})
     return True
+
+
+@internal_query(args={"id": v.id("alerts")}, returns=v.any())
+async def get(ctx: QueryCtx, id: str) -> dict[str, Any] | None:
+    """Return an alert, or None."""
+    return await ctx.db.get(id)
+
+
+@internal_action(args={"id": v.id("alerts"), "attempt": v.optional(v.integer())}, returns=v.boolean())
+async def deliver(ctx: ActionCtx, id: str, attempt: int = 1) -> bool:
+    """Send an alert to the webhook; return whether it was taken. If it was not, try again later.
+
+    The receiver may get one twice: its `id` tells.
+    """
+    url, alert = ctx.env.get(WEBHOOK_URL), await ctx.run_query(get, id=id)
+    if url is None or alert is None:
+        return False
+    if urlsplit(url).scheme not in ("http", "https"):
+        _logger.error("the environment variable %s is no http or https URL; alerts are not sent", WEBHOOK_URL)
+        return False
+    body = {"id": id, **{name: value for name, value in alert.items() if not name.startswith("_")}}
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+    try:
+        await asyncio.to_thread(_send, request)
+        return True
+    except OSError as error:  # URLError and a timeout are ones
+        _logger.warning("attempt %d to send alert %s failed: %s", attempt, id, error)
+    if attempt < WEBHOOK_ATTEMPTS:
+        wait = FIRST_RETRY_MS * 4 ** (attempt - 1)
+        await ctx.scheduler.run_after(wait, internal.alerts.deliver, id=id, attempt=attempt + 1)
+    return False
+
+
+def _send(request: urllib.request.Request) -> None:
+    with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS):
+        pass

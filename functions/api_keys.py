@@ -9,7 +9,6 @@ from functions import audit
 from functions._key_arguments import days_ms, require_limit, require_scopes
 from functions._keys import (
     API_KEYS,
-    DAY_MS,
     GRACE_MS,
     POLICY_DAYS,
     FoundKey,
@@ -20,13 +19,13 @@ from functions._keys import (
     rotate_key,
     shown,
 )
+from functions._spans import DAY_MS, HOUR_MS
 from functions._verification import budget_of
 from functions._verification import verify as verify_key
 from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
 from functions.ai._texts import require_names
 from reactor import v
 
-HOUR_MS: Final = 3_600_000.0
 MAX_LISTED: Final = 1000
 MAX_USAGE_DAYS: Final = 90
 

@@ -13,6 +13,7 @@ from reactor import MutationCtx, ReactorError, internal, internal_mutation
 
 LOG_DAYS: Final = "AI_LOG_RETENTION_DAYS"
 EVENT_DAYS: Final = "AI_EVENT_RETENTION_DAYS"
+AUDIT_DAYS: Final = "AI_AUDIT_RETENTION_DAYS"
 PAGE: Final = "AI_RETENTION_PAGE"
 DEFAULT_PAGE: Final = 200  # documents in one transaction
 MIN_PAGE: Final = 100
@@ -29,6 +30,12 @@ class Policy(NamedTuple):
 POLICIES: Final[Mapping[str, Policy]] = {
     "aiRequestLogs": Policy(LOG_DAYS, 30.0),
     "botDetectionEvents": Policy(EVENT_DAYS, 90.0),
+    "embeddingRequests": Policy(LOG_DAYS, 30.0),
+    "embeddingAdmissions": Policy(LOG_DAYS, 30.0),
+    "embeddingAuthFailures": Policy(EVENT_DAYS, 90.0),
+    "keyUsage": Policy(EVENT_DAYS, 90.0),
+    "alerts": Policy(EVENT_DAYS, 90.0),
+    "auditLog": Policy(AUDIT_DAYS, 365.0),
 }
 """The tables that are swept. Each has an index `by_timestamp`."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from functions import alerts
 from functions._addresses import address_key
 from functions._limiter import Denial, Take, limiter, take_all, takes_of
+from functions._spans import HOUR_MS, MINUTE_MS
 from functions.ai._bots import record_event
 from functions.ai._catalog import GLOBAL, IP, PROVIDERS, SHARED_BY_ALL, SUSPICIOUS, USER
 from reactor import MutationCtx
@@ -21,8 +22,6 @@ BOT: Final = re.compile(
     "|PerplexityBot",
     re.IGNORECASE,
 )
-HOUR_MS: Final = 3_600_000.0
-MINUTE_MS: Final = 60_000.0
 LOOKED_AT: Final = 20  # events: of a client that is noticed so often, one denial more or less is no matter
 UNKNOWN_PROVIDER: Final = "Unknown provider"
 BOT_DETECTED: Final = "Bot detected"

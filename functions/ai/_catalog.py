@@ -6,11 +6,10 @@ project when it is loaded, and every request when it was set on the deployment l
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from reactor import ReactorError
+from functions._settings import invalid_setting, number
 from reactor.components.rate_limiter import HOUR, MINUTE, Config, FixedWindow, TokenBucket, wire_of
 
 GLOBAL: Final = "globalAIRequests"
@@ -58,8 +57,8 @@ SHARDS: Final = "RATE_LIMIT_SHARDS"
 SHARED_BY_ALL: Final = frozenset({GLOBAL, *PROVIDERS.values()})  # the limits that RATE_LIMIT_SHARDS spreads
 LEAST_PER_SHARD: Final = 5  # tokens: with fewer, a shard is empty while others are not
 MAX_GLOBAL_REQUESTS: Final = 1e9
+MIN_WINDOW_HOURS: Final = 0.001
 MAX_WINDOW_HOURS: Final = 8760.0
-_NUMBER: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 
 
 def configured(variables: Mapping[str, str]) -> Mapping[str, Config]:
@@ -68,15 +67,11 @@ def configured(variables: Mapping[str, str]) -> Mapping[str, Config]:
     Raises:
         ReactorError: code `INVALID_SETTING`, and the name of a variable whose value can't be used.
     """
-    requests = _number(variables, GLOBAL_REQUESTS, 1, MAX_GLOBAL_REQUESTS)
-    hours = _number(variables, WINDOW_HOURS, 1 / 3600, MAX_WINDOW_HOURS)
-    shards = _number(variables, SHARDS, 1, MAX_GLOBAL_REQUESTS, whole=True)
-    limits = dict(LIMITS)
-    if requests is not None:
-        limits[GLOBAL] = dataclasses.replace(limits[GLOBAL], rate=requests)
-    if hours is not None:
-        limits[GLOBAL] = dataclasses.replace(limits[GLOBAL], period=hours * HOUR)
-    if shards is not None and shards > 1:
+    requests = number(variables, GLOBAL_REQUESTS, LIMITS[GLOBAL].rate, 1, MAX_GLOBAL_REQUESTS)
+    hours = number(variables, WINDOW_HOURS, LIMITS[GLOBAL].period / HOUR, MIN_WINDOW_HOURS, MAX_WINDOW_HOURS)
+    shards = number(variables, SHARDS, 1, 1, MAX_GLOBAL_REQUESTS, whole=True)
+    limits = {**LIMITS, GLOBAL: FixedWindow(requests, hours * HOUR)}
+    if shards > 1:
         for name in SHARED_BY_ALL:
             if limits[name].most < LEAST_PER_SHARD * shards:
                 raise invalid_setting(
@@ -96,28 +91,6 @@ def wire_limits(variables: Mapping[str, str]) -> dict[str, Any]:
         ReactorError: as `configured` does.
     """
     return {name: wire_of(config) for name, config in configured(variables).items()}
-
-
-def invalid_setting(name: str, value: str, wanted: str) -> ReactorError:
-    """Return the error that an environment variable can't be used."""
-    return ReactorError(
-        {
-            "code": "INVALID_SETTING",
-            "variable": name,
-            "message": f"The environment variable {name} must be {wanted}, not {value[:40]!r}.",
-        }
-    )
-
-
-def _number(variables: Mapping[str, str], name: str, least: float, most: float, *, whole: bool = False) -> float | None:
-    text = variables.get(name)
-    if text is None:
-        return None
-    number = float(text) if _NUMBER.fullmatch(text) else None
-    if number is None or not least <= number <= most or (whole and not number.is_integer()):
-        kind = "a whole number" if whole else "a number"
-        raise invalid_setting(name, text, f"{kind} from {least:g} to {most:g}")
-    return number
 
 
 configured(os.environ)  # what `[tool.reactor] env` hands on: a server with a wrong value does not start

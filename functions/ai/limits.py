@@ -6,10 +6,20 @@ The limits and their overrides by environment variables stand in `_catalog`, the
 from collections.abc import Mapping
 from typing import Any
 
+from functions._keys import API_KEYS, allows, hash_of
 from functions._limiter import take_each
-from functions.access import CallerMutationCtx, CallerQueryCtx, limits_mutation, limits_query
-from functions.ai._admission import admit
-from functions.ai._catalog import wire_limits
+from functions._usage import record_use
+from functions._verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
+from functions.access import (
+    PUBLIC_LOGGING,
+    CallerMutationCtx,
+    CallerQueryCtx,
+    limits_mutation,
+    limits_query,
+    scopes_of,
+)
+from functions.ai._admission import BOT_DETECTED, UNKNOWN_PROVIDER, admit, denied
+from functions.ai._catalog import PROVIDERS, wire_limits
 from functions.ai.fingerprint import HEADER_FIELDS, fingerprint_of
 from reactor import MutationCtx, ReactorError, internal_mutation, v
 
@@ -71,3 +81,70 @@ async def limits(ctx: CallerQueryCtx) -> dict[str, Any]:
 async def take_all_or_raise(ctx: MutationCtx, takes: list[dict[str, Any]]) -> None:
     """Take one token of each limit; see `_limiter.take_all`, whose part of a transaction this is."""
     await take_each(ctx, takes)
+
+
+@internal_mutation(
+    args={
+        "provider": v.string(),
+        "headers": HEADER_FIELDS,
+        "ip": v.optional(v.string()),
+        "apiKey": v.optional(v.string()),
+    },
+    returns=v.object({"status": v.number(), "body": ADMISSION}),
+)
+async def admit_request(
+    ctx: MutationCtx, provider: str, headers: dict[str, str], ip: str | None = None, api_key: str | None = None
+) -> dict[str, Any]:
+    """Decide about an HTTP request; return the status of its response, and the body.
+
+    Let in are those with an API key or a user's token that has the scope `ai:` and the provider, and admins. A key's
+    own limit counts beside the others: a token of each is taken, or none.
+
+    Raises:
+        ReactorError: code `INVALID_SETTING`.
+    """
+    if provider not in PROVIDERS:
+        return _answer(400, denied(UNKNOWN_PROVIDER))
+    scope, agent = f"ai:{provider}", headers.get("userAgent", "")
+    user_id: str | None = None
+    key = None
+    if api_key is not None:
+        found = await find_usable(ctx, API_KEYS, hash_of(api_key), scope, ip, agent)
+        if found.reason == "scope":
+            return _answer(403, denied(f"This key has no scope {scope}"))
+        if found.key is None or found.reason is not None:
+            wrong = "Invalid API key"
+            if found.retry_after is not None:
+                return _answer(429, denied(wrong, found.retry_after))
+            return _answer(401, denied(wrong))
+        key, user_id = found.key, found.key.document["userId"]
+    elif not ctx.auth.is_admin:
+        identity = await ctx.auth.get_user_identity()
+        if identity is not None and not allows(scopes_of(identity), scope):
+            return _answer(403, denied(f"This token has no scope {scope}"))
+        if identity is not None:
+            user_id = identity["tokenIdentifier"]
+        elif ctx.env.get(PUBLIC_LOGGING) != "true":
+            return _answer(401, denied("API key required"))
+    if key is not None and is_closed(key):
+        return _answer(429, denied(RATE_LIMITED, NEVER_MS))
+    take = None if key is None else key_take(key, ctx.now())
+    admission = await admit(
+        ctx,
+        provider=provider,
+        user_id=user_id,
+        ip=ip,
+        fingerprint=fingerprint_of(headers),
+        user_agent=agent,
+        is_authenticated=key is not None,
+        further=[] if take is None else [take],
+    )
+    if key is not None:
+        await record_use(ctx, key, ip, is_refused=not admission["allowed"])
+    if admission["allowed"]:
+        return _answer(200, admission)
+    return _answer(403 if admission["reason"] == BOT_DETECTED else 429, admission)
+
+
+def _answer(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    return {"status": status, "body": body}

@@ -1,15 +1,26 @@
-"""The log of requests for embeddings: how one is stored, and what is counted of it.
+"""The log of requests for embeddings, and the totals that are kept of it.
 
-Used by `rate_limiting`, `keys` and `stats`.
+Owns what a log holds, and that totals follow every write of one, whoever makes it: `keep_totals` is a trigger of the
+table. Promises that the totals of a key, and of all, over any span equal the sum over the log exactly; a percentile of
+latency is known to within the error of its histogram. Used by `rate_limiting`, `keys`, `stats` and `anomalies`.
 """
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
+from functions._histogram import bucket_of, percentile
 from functions._keys import FoundKey
-from functions.ai._amounts import stored_amount
+from functions._spans import Span
+from functions.ai._amounts import amount_of, stored_amount, units_of
 from functions.ai._texts import ERROR_LENGTH
-from reactor import MutationCtx, ReactorError, v
+from reactor import Change, MutationCtx, QueryCtx, ReactorError, components, v
+from reactor.components.aggregate import Bound, Bounds, TableAggregate, Totals
+from reactor.components.sharded_counter import ShardedCounter
 
+TABLE: Final = "embeddingRequests"
+ALL: Final = ""  # the namespace of the totals over all keys
+UNKNOWN: Final = "unknown"  # and that of the keys that were not known
+BUCKET: Final = "latency "  # begins the names of the sums that are a histogram
 MAX_BATCH: Final = 1_000_000
 
 REQUEST_FIELDS: Final = {
@@ -22,6 +33,29 @@ REQUEST_FIELDS: Final = {
     "error": v.optional(v.string()),
     "model": v.optional(v.string()),
 }
+
+
+def _sums(request: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "failures": float(not request["success"]),
+        "latency": float(units_of("latencyMs", request["latencyMs"])),
+        "tokens": float(units_of("tokensUsed", request["tokensUsed"])),
+        BUCKET + bucket_of(request["latencyMs"]): 1.0,
+    }
+
+
+_totals: Final = [
+    TableAggregate(
+        components.embedding_totals,
+        namespace=namespace,
+        sort_key=lambda request: request["timestamp"],
+        sum_value=_sums,
+    )
+    for namespace in (lambda request: request.get("keyId", UNKNOWN), lambda request: ALL)
+]
+
+
+_counts: Final = ShardedCounter(components.embedding_counts)  # by the id of a key
 
 
 async def find_request(ctx: Any, request_id: str) -> dict[str, Any] | None:
@@ -62,9 +96,53 @@ async def insert_request(ctx: MutationCtx, key: FoundKey | None, request: dict[s
         document["unknownKey"] = True
     else:
         document["keyId"] = key.id
-    return await ctx.db.insert("embeddingRequests", document)
+    if key is not None:
+        await _counts.inc(ctx, key.id)
+    return await ctx.db.insert(TABLE, document)
 
 
-async def count_of(ctx: Any, key: FoundKey) -> float:
-    """Return how many requests of a key were ever logged."""
-    return float(key.document["requestCount"])
+async def keep_totals(ctx: MutationCtx, change: Change) -> None:
+    """Let the totals follow one write of a log. A trigger: see `schema.py`."""
+    old, new = change.old, change.new
+    for totals in _totals:
+        if old is None and new is not None:
+            await totals.insert(ctx, new)
+        elif new is None and old is not None:
+            await totals.delete(ctx, old)
+        elif old is not None and new is not None:
+            await totals.replace(ctx, old, new)
+
+
+class Summary(NamedTuple):
+    """Totals over a span. Means and rates over no requests are None, never NaN."""
+
+    requests: int
+    failures: int
+    tokens: float
+    mean_latency: float | None
+    p95_latency: float | None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Which part of the requests failed."""
+        return self.failures / self.requests if self.requests else None
+
+
+async def summary_of(ctx: QueryCtx, key_id: str | None, span: Span) -> Summary:
+    """Return the totals of one key's requests within a span, or of all keys', in logarithmic time."""
+    upper = None if span.end is None else Bound(span.end, inclusive=False)
+    bounds = Bounds(lower=Bound(span.start, inclusive=True), upper=upper)
+    found: Totals = await _totals[0].totals(ctx, namespace=ALL if key_id is None else key_id, bounds=bounds)
+    histogram = {name.removeprefix(BUCKET): int(count) for name, count in found.sums.items() if name.startswith(BUCKET)}
+    return Summary(
+        requests=found.count,
+        failures=int(found["failures"]),
+        tokens=amount_of("tokensUsed", found["tokens"]),
+        mean_latency=amount_of("latencyMs", found["latency"]) / found.count if found.count else None,
+        p95_latency=percentile(histogram, 0.95),
+    )
+
+
+async def count_of(ctx: QueryCtx, key: FoundKey) -> float:
+    """Return how many requests of a key were logged, those that the retention has deleted included."""
+    return float(key.document["requestCount"]) + await _counts.count(ctx, key.id)

@@ -19,6 +19,7 @@ from functions._keys import (
     rotate_key,
     shown,
 )
+from functions._spans import HOUR_MS
 from functions._verification import budget_of
 from functions._verification import verify as verify_key
 from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
@@ -26,7 +27,6 @@ from functions.ai._texts import require_names
 from functions.embeddings._requests import count_of
 from reactor import v
 
-HOUR_MS: Final = 3_600_000.0
 MAX_LISTED: Final = 200  # each has a counter of its own to be read
 
 NEW_KEY: Final = v.object(

@@ -29,6 +29,7 @@ from reactor.storage.memory import MemoryPersistence
 from reactor.testing.clock import START, VirtualClock
 from reactor.testing.interleaving import BlockingHeldMutation, HeldMutation
 from reactor.testing.timeline import Timeline
+from reactor.testing.usage import Usage, record_usage
 from reactor.values.types import Value
 
 
@@ -236,6 +237,20 @@ class MemoryDeployment(Deployment):
         finally:
             held.let_go()
 
+    @contextmanager
+    def record_usage(self) -> Iterator[list[Usage]]:
+        """Give a list that grows by what each function run in the block has read and written, as limits count it.
+
+        A question that is answered with a kept result is no run; an attempt that was lost is one.
+
+        Raises:
+            Unavailable: the deployment is not open.
+        """
+        if self._host is None:
+            raise Unavailable(NOT_OPEN)
+        with record_usage(self._host.executor) as runs:
+            yield runs
+
     def _persistence(self, directory: Path | None) -> Persistence:
         return self._memory
 
@@ -312,6 +327,12 @@ class BlockingMemoryDeployment(BlockingDeployment):
         """See `MemoryDeployment.finish_all_scheduled_functions`."""
         finish = self._memory_deployment.finish_all_scheduled_functions
         self._thread.call(partial(finish, max_iterations=max_iterations, timeout=timeout))
+
+    @contextmanager
+    def record_usage(self) -> Iterator[list[Usage]]:
+        """See `MemoryDeployment.record_usage`."""
+        with self._memory_deployment.record_usage() as runs:
+            yield runs
 
     def module(self, name: str, /) -> ModuleType:
         """See `MemoryDeployment.module`."""

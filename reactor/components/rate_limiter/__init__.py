@@ -4,6 +4,7 @@ A component. Applications mount it in `functions/app.py` (`app.use(rate_limiter)
 """
 
 from reactor import define_component
+from reactor.components import batch_worker
 from reactor.components.rate_limiter.arithmetic import calculate_rate_limit
 from reactor.components.rate_limiter.client import RateLimiter
 from reactor.components.rate_limiter.configs import (
@@ -18,10 +19,13 @@ from reactor.components.rate_limiter.configs import (
     config_of,
     wire_of,
 )
-from reactor.components.rate_limiter.readings import Reading
-from reactor.components.rate_limiter.status import Status, is_rate_limit_error
+from reactor.components.rate_limiter.hooks import HookApi
+from reactor.components.rate_limiter.readings import Check, Reading
+from reactor.components.rate_limiter.responses import headers_of, response_for
+from reactor.components.rate_limiter.status import Status, Statuses, is_rate_limit_error, jitter
 
 component = define_component(__name__)
+component.use(batch_worker)
 
 __all__ = [
     "DAY",
@@ -29,15 +33,21 @@ __all__ = [
     "MINUTE",
     "SECOND",
     "WEEK",
+    "Check",
     "Config",
     "FixedWindow",
+    "HookApi",
     "RateLimiter",
     "Reading",
     "Status",
+    "Statuses",
     "TokenBucket",
     "calculate_rate_limit",
     "component",
     "config_of",
+    "headers_of",
     "is_rate_limit_error",
+    "jitter",
+    "response_for",
     "wire_of",
 ]

@@ -1,11 +1,14 @@
 """`RateLimiter`: what applications ask a mounted rate limiter through."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from reactor.components.rate_limiter.configs import Config, wire_of
+from reactor.components.rate_limiter.configs import ASYNCHRONOUSLY, Config, wire_of
+from reactor.components.rate_limiter.hooks import HookApi, Key, make_hook_api
 from reactor.components.rate_limiter.readings import Reading, reading_of
-from reactor.components.rate_limiter.status import Status, status_of
+from reactor.components.rate_limiter.status import Status, Statuses, status_of, statuses_of
+
+Options = Mapping[str, Any]  # of one request among several: key, count, reserve, config
 
 
 class RateLimiter:
@@ -22,6 +25,7 @@ class RateLimiter:
 
     def __init__(self, instance: Any, limits: Mapping[str, Config] | None = None) -> None:
         self._functions = instance.lib
+        self._queued = instance.pending
         self._wires = {name: wire_of(config) for name, config in (limits or {}).items()}
 
     async def check(
@@ -73,7 +77,104 @@ class RateLimiter:
             ValueError: there is no such limit, or it can never give so many tokens.
         """
         request = self._request(name, key, count, reserve, throws, config)
-        return status_of(await ctx.run_mutation(self._functions.rate_limit, request))
+        return status_of(await ctx.run_mutation(self._for(request).rate_limit, request))
+
+    async def check_all(self, ctx: Any, requests: Iterable[tuple[str, Options]], *, throws: bool = False) -> Statuses:
+        """Return what `limit_all` would, and take nothing.
+
+        Raises:
+            ReactorError, ValueError: as `limit_all` does.
+        """
+        return statuses_of(await ctx.run_query(self._functions.check_all, self._requests(requests, throws)))
+
+    async def limit_all(self, ctx: Any, requests: Iterable[tuple[str, Options]], *, throws: bool = False) -> Statuses:
+        """Take the tokens of all requests, or of none: `limit_all(ctx, [("user", {"key": user}), ("everybody", {})])`.
+
+        Each request is the name of a limit and options of `limit`: `key`, `count`, `reserve`, `config`. All are decided
+        on, also when one is refused.
+
+        Raises:
+            ReactorError: `throws`, and there is something to wait for. The data is that of the longest wait.
+            ValueError: there is no such limit, it can never give so many tokens, or it is applied asynchronously.
+        """
+        return statuses_of(await ctx.run_mutation(self._functions.limit_all, self._requests(requests, throws)))
+
+    async def credit(
+        self, ctx: Any, name: str, key: str | None = None, count: float = 1, *, config: Config | None = None
+    ) -> None:
+        """Give `count` tokens back, as far as they fit below the capacity.
+
+        Raises:
+            ValueError: there is no such limit, or the count is negative or no number.
+        """
+        request = {**self._account(name, key, config), "count": count}
+        await ctx.run_mutation(self._for(request).credit, request)
+
+    async def settle(
+        self,
+        ctx: Any,
+        name: str,
+        key: str | None = None,
+        *,
+        taken: float,
+        used: float,
+        config: Config | None = None,
+    ) -> Status:
+        """Correct what `limit` has taken as an estimate to what was used in the end; `used=0` cancels it.
+
+        What was used beyond the estimate is taken whether it is there or not, beyond `max_reserved` too: the next ones
+        wait for it. The status is ok; its `retry_after` says how long they will.
+
+        Raises:
+            ValueError: there is no such limit, or a count is negative or no number.
+        """
+        request = {**self._account(name, key, config), "taken": taken, "used": used}
+        return status_of(await ctx.run_mutation(self._for(request).settle, request))
+
+    async def sweep(self, ctx: Any, *, older_than: float = 0) -> None:
+        """Begin to delete the documents of keys that have all their tokens back: without one it is the same.
+
+        They go in the background, page by page. It is for the limits that this object was given. Of fixed windows,
+        those without a `start` are kept: the document says when their windows begin.
+
+        Args:
+            ctx: of a mutation or an action, such as one that a cron calls.
+            older_than: keep those that were changed in this time, in milliseconds.
+        """
+        limits = [{"name": name, "config": wire} for name, wire in self._wires.items()]
+        await ctx.run_mutation(self._functions.sweep, {"limits": limits, "olderThan": older_than})
+
+    async def clear_all(self, ctx: Any, *, before: float | None = None) -> None:
+        """Begin to forget everything that was taken, of every limit in the mounted component, in the background.
+
+        Args:
+            ctx: of a mutation or an action.
+            before: keep documents made after this time, in milliseconds since the epoch; by default, after now.
+        """
+        await ctx.run_mutation(self._functions.clear_all, {} if before is None else {"before": before})
+
+    def hook_api(
+        self,
+        name: str,
+        *,
+        key: Key | None = None,
+        names: Collection[str] = (),
+        sample_shards: int = 1,
+        config: Config | None = None,
+    ) -> HookApi:
+        """Return the two functions that `useRateLimit` of the npm package asks, for a module to export.
+
+        `get_rate_limit, get_server_time = limiter.hook_api("messages", key=key_of)`
+
+        Args:
+            name: the limit that clients see.
+            key: whose tokens: a text, or a function that is called with `ctx` and the key that the client sent, if any,
+                and returns it. Without one a client that sends a key is refused.
+            names: other limits that clients may ask for by name.
+            sample_shards: of a sharded limit, in how many shards to look.
+            config: of the limit `name`, if it was not given to `RateLimiter`.
+        """
+        return make_hook_api(self, name, key, names, sample_shards, config)
 
     async def reset(self, ctx: Any, name: str, key: str | None = None, *, config: Config | None = None) -> None:
         """Forget what was taken with this `key`. Without one, that is what was taken without one, not with all keys.
@@ -81,10 +182,8 @@ class RateLimiter:
         Raises:
             ValueError: there is no such limit.
         """
-        request: dict[str, Any] = {"name": name, "config": self._wire(name, config)}
-        if key is not None:
-            request["key"] = key
-        await ctx.run_mutation(self._functions.reset_rate_limit, request)
+        request = self._account(name, key, config)
+        await ctx.run_mutation(self._for(request).reset_rate_limit, request)
 
     async def get_value(
         self,
@@ -102,10 +201,12 @@ class RateLimiter:
         Raises:
             ValueError: there is no such limit.
         """
-        request = {"name": name, "config": self._wire(name, config), "sampleShards": sample_shards}
-        if key is not None:
-            request["key"] = key
+        request = {**self._account(name, key, config), "sampleShards": sample_shards}
         return reading_of(await ctx.run_query(self._functions.get_value, request))
+
+    def _for(self, request: Mapping[str, Any]) -> Any:
+        is_queued = request["config"].get("applyUpdates") == ASYNCHRONOUSLY
+        return self._queued if is_queued else self._functions
 
     def _wire(self, name: str, config: Config | None) -> dict[str, Any]:
         if config is not None:
@@ -118,14 +219,34 @@ class RateLimiter:
             )
         return wire
 
+    def _account(self, name: str, key: str | None, config: Config | None) -> dict[str, Any]:
+        account: dict[str, Any] = {"name": name, "config": self._wire(name, config)}
+        if key is not None:
+            account["key"] = key
+        return account
+
     def _request(
         self, name: str, key: str | None, count: float, reserve: bool, throws: bool, config: Config | None
     ) -> dict[str, Any]:
-        request = {"name": name, "count": count, "config": self._wire(name, config)}
-        if key is not None:
-            request["key"] = key
+        request = self._account(name, key, config)
+        request["count"] = count
         if reserve:
             request["reserve"] = True
         if throws:
             request["throws"] = True
         return request
+
+    def _requests(self, requests: Iterable[tuple[str, Options]], throws: bool) -> dict[str, Any]:
+        limits = [self._one_of_many(name, **options) for name, options in requests]
+        return {"limits": limits, "throws": True} if throws else {"limits": limits}
+
+    def _one_of_many(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        count: float = 1,
+        reserve: bool = False,
+        config: Config | None = None,
+    ) -> dict[str, Any]:
+        return self._request(name, key, count, reserve, False, config)

@@ -6,8 +6,8 @@ and by the component for what arrives as JSON. Times are in milliseconds.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
 
 from reactor import v
 
@@ -16,6 +16,10 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
+
+ApplyUpdates = Literal["transactionally", "asynchronously"]
+TRANSACTIONALLY: Final = "transactionally"
+ASYNCHRONOUSLY: Final = "asynchronously"
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,12 @@ class TokenBucket:
         capacity: how many may be saved up, and so be taken at once; by default as many as `rate`.
         max_reserved: how many may be taken before they are there, with `reserve=True`; by default any number.
         shards: over how many documents the tokens are spread, so that many callers write different ones.
+        apply_updates: "transactionally", or "asynchronously" for a limit that many mutations take from at a time: they
+            look at what is left, and what they take is written later. So a burst may take more than there is, and
+            whoever comes then waits until that is made up for. Not together with shards.
 
     Raises:
-        ValueError: a number is one that no limit can have.
+        ValueError: a number is one that no limit can have, or two options exclude each other.
     """
 
     rate: float
@@ -38,6 +45,7 @@ class TokenBucket:
     capacity: float | None = None
     max_reserved: float | None = None
     shards: int = 1
+    apply_updates: ApplyUpdates = TRANSACTIONALLY
 
     kind: ClassVar[str] = "token bucket"
     start: ClassVar[None] = None
@@ -64,9 +72,10 @@ class FixedWindow:
         start: where one of the windows begins, in milliseconds since the epoch. By default each key has a phase of its
             own, by chance, so that not all who wait come back at once. Who has taken tokens keeps the phase of that
             time, whatever is configured later, until the limit is reset.
+        apply_updates: as for a `TokenBucket`.
 
     Raises:
-        ValueError: a number is one that no limit can have.
+        ValueError: a number is one that no limit can have, or two options exclude each other.
     """
 
     rate: float
@@ -74,7 +83,8 @@ class FixedWindow:
     capacity: float | None = None
     max_reserved: float | None = None
     shards: int = 1
-    start: float | None = field(default=None)
+    start: float | None = None
+    apply_updates: ApplyUpdates = TRANSACTIONALLY
 
     kind: ClassVar[str] = "fixed window"
 
@@ -97,6 +107,7 @@ _SHARED: Final = {
     "capacity": v.optional(v.number()),
     "maxReserved": v.optional(v.number()),
     "shards": v.optional(v.number()),
+    "applyUpdates": v.optional(v.union(v.literal(TRANSACTIONALLY), v.literal(ASYNCHRONOUSLY))),
 }
 CONFIG: Final = v.union(
     v.object({"kind": v.literal(TokenBucket.kind), **_SHARED, "start": v.optional(v.null())}),
@@ -114,6 +125,7 @@ def wire_of(config: Config) -> dict[str, Any]:
         "maxReserved": config.max_reserved,
         "shards": config.shards,
         "start": config.start,
+        "applyUpdates": None if config.apply_updates == TRANSACTIONALLY else config.apply_updates,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -125,10 +137,10 @@ def config_of(wire: Mapping[str, Any]) -> Config:
         ValueError: a number is one that no limit can have.
     """
     rate, period, capacity, max_reserved = wire["rate"], wire["period"], wire.get("capacity"), wire.get("maxReserved")
-    shards = wire.get("shards") or 1
+    shards, apply = wire.get("shards", 1), wire.get("applyUpdates", TRANSACTIONALLY)
     if wire["kind"] == TokenBucket.kind:
-        return TokenBucket(rate, period, capacity, max_reserved, shards)
-    return FixedWindow(rate, period, capacity, max_reserved, shards, wire.get("start"))
+        return TokenBucket(rate, period, capacity, max_reserved, shards, apply)
+    return FixedWindow(rate, period, capacity, max_reserved, shards, wire.get("start"), apply)
 
 
 def _check_numbers(config: Config) -> None:
@@ -146,6 +158,10 @@ def _check_numbers(config: Config) -> None:
     if shards <= 0:
         raise ValueError(f"Shards must be a positive number, not {config.shards!r}")
     object.__setattr__(config, "shards", shards)
+    if config.apply_updates not in (TRANSACTIONALLY, ASYNCHRONOUSLY):
+        raise ValueError(f"apply_updates is {TRANSACTIONALLY!r} or {ASYNCHRONOUSLY!r}, not {config.apply_updates!r}")
+    if config.apply_updates == ASYNCHRONOUSLY and shards > 1:
+        raise ValueError("A rate limit that is applied asynchronously has no shards: nobody waits for its document")
 
 
 def _check(name: str, value: object) -> None:

@@ -16,20 +16,30 @@ class Ledger:
     def __init__(self, ctx: Any, name: str, key: str | None) -> None:
         self._ctx = ctx
         self._name = name
-        self._key = key
+        self._key = undefined if key is None else key
         self._found: dict[int, str | None] = {}  # the document of each shard that was read; None when there is none
         self._states: dict[int, State | None] = {}
         self._changed: set[int] = set()
 
     async def state(self, shard: int) -> State | None:
         """Return what is left in a shard, or None when nobody has taken anything from it."""
-        if shard not in self._states:
-            key = undefined if self._key is None else self._key
-            rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=key, shard=shard)
-            row = await rows.unique()
-            self._found[shard] = None if row is None else row["_id"]
-            self._states[shard] = None if row is None else State(row["value"], row["ts"])
-        return self._states[shard]
+        if shard in self._states:
+            return self._states[shard]
+        rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key, shard=shard)
+        row = await rows.unique()
+        self._found[shard] = None if row is None else row["_id"]
+        state = self._states[shard] = None if row is None else State(row["value"], row["ts"])
+        return state
+
+    async def states(self) -> dict[int, State]:
+        """Return what is left in every shard that somebody has taken from, also in those that are used no more."""
+        rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key)
+        for row in await rows.collect():
+            shard = int(row["shard"])
+            if shard not in self._states:
+                self._found[shard] = row["_id"]
+                self._states[shard] = State(row["value"], row["ts"])
+        return {shard: state for shard, state in self._states.items() if state is not None}
 
     def change(self, shard: int, state: State) -> None:
         """Let `state` be what is left in a shard that was read before."""
@@ -45,8 +55,15 @@ class Ledger:
             if found is not None:
                 await self._ctx.db.patch(found, fields)
                 continue
-            key = {} if self._key is None else {"key": self._key}
-            self._found[shard] = await self._ctx.db.insert(
-                "rateLimits", {"name": self._name, **key, "shard": shard, **fields}
-            )
+            key = {} if self._key is undefined else {"key": self._key}
+            row = {"name": self._name, **key, "shard": shard, **fields}
+            self._found[shard] = await self._ctx.db.insert("rateLimits", row)
         self._changed.clear()
+
+    async def forget(self) -> None:
+        """Delete the documents of every shard."""
+        for shard in await self.states():
+            found = self._found[shard]
+            if found is not None:
+                await self._ctx.db.delete(found)
+        self._found, self._states, self._changed = {}, {}, set()

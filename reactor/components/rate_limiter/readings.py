@@ -7,7 +7,7 @@ tokens; how much is left now is computed by whoever looks, with `Reading.check`.
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reactor import v
@@ -62,8 +62,20 @@ def reading_of(wire: Mapping[str, Any]) -> Reading:
     return Reading(wire["value"], wire["ts"], int(wire["shard"]), config_of(wire["config"]), wire["perShard"])
 
 
-async def read(ledger: Ledger, config: Config, sample_shards: float) -> dict[str, Any]:
-    """Return, as JSON, what is left in the fullest of `sample_shards` shards that are picked by chance."""
+def wire_reading(reading: Reading) -> dict[str, Any]:
+    """Return a reading as JSON."""
+    config = wire_of(reading.config)
+    return {
+        "value": reading.value,
+        "ts": reading.ts,
+        "shard": reading.shard,
+        "config": config,
+        "perShard": reading.per_shard,
+    }
+
+
+async def read(ledger: Ledger, config: Config, sample_shards: float) -> Reading:
+    """Return what is left in the fullest of `sample_shards` shards that are picked by chance."""
     share, shards = share_of(config), config.shards
     sample = random.sample(range(shards), max(1, min(math.floor(sample_shards), shards)))
     found = {shard: await ledger.state(shard) for shard in sample}
@@ -76,8 +88,8 @@ async def read(ledger: Ledger, config: Config, sample_shards: float) -> dict[str
     shard = max(sample, key=left.__getitem__)
     state = found[shard]
     value, ts = (config.most, 0.0) if state is None else state
-    config_wire = wire_of(config) | {"capacity": config.most}
-    if isinstance(config, FixedWindow) and config.start is None:
-        config_wire["start"] = ts
-    per_shard = state is not None and shards > 1
-    return {"value": value, "ts": ts, "shard": shard, "config": config_wire, "perShard": per_shard}
+    # With everything in it that a client would have to know otherwise.
+    filled = replace(config, capacity=config.most)
+    if isinstance(filled, FixedWindow) and filled.start is None:
+        filled = replace(filled, start=ts)
+    return Reading(value, ts, shard, filled, state is not None and shards > 1)

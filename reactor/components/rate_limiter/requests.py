@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from reactor import v
 from reactor.components.rate_limiter.arithmetic import Decision, Share, decide, full, project, share_of
-from reactor.components.rate_limiter.configs import CONFIG, Config, config_of
+from reactor.components.rate_limiter.configs import ASYNCHRONOUSLY, CONFIG, Config, config_of
 from reactor.components.rate_limiter.ledger import Ledger
 
 MIN_CHOOSE_TWO: Final = 3  # shards; with fewer, the first one that is picked is the only one
@@ -49,10 +49,32 @@ def request_of(wire: Mapping[str, Any]) -> Request:
     return request
 
 
+def check_count(name: str, count: float) -> None:
+    """Check that there can be so many tokens.
+
+    Raises:
+        ValueError: there can't.
+    """
+    if not (math.isfinite(count) and count >= 0):
+        raise ValueError(f"Rate limit {name} count must be 0 or more, not {count!r}; `credit` gives tokens back")
+
+
+def check_transactional(name: str, config: Config) -> None:
+    """Check that what is taken from a limit is written at once.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if config.apply_updates == ASYNCHRONOUSLY:
+        raise ValueError(
+            f"Rate limit {name} is applied {ASYNCHRONOUSLY}: its functions are those of `pending`, and it can't be one "
+            "of several"
+        )
+
+
 def _check(request: Request) -> None:
     name, config, count, reserve = request.name, request.config, request.count, request.reserve
-    if not math.isfinite(count) or count < 0:
-        raise ValueError(f"Rate limit {name} count must be 0 or more, not {count!r}; `credit` gives tokens back")
+    check_count(name, count)
     if reserve and config.max_reserved is None:
         return
     most = config.most + (config.max_reserved or 0 if reserve else 0)

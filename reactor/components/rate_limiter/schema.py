@@ -1,6 +1,10 @@
-"""The component's tables: one document for each limit, key and shard that somebody has taken from."""
+"""The component's tables: one document for each limit, key and shard that somebody has taken from; a queue.
+
+The queue is of limits that are applied asynchronously, and is read in the order in which its documents were made.
+"""
 
 from reactor import define_schema, define_table, v
+from reactor.components.rate_limiter.updates import UPDATE
 
 schema = define_schema(
     {
@@ -13,5 +17,6 @@ schema = define_schema(
                 "ts": v.number(),
             }
         ).index("name", ["name", "key", "shard"]),
+        "pendingUpdates": define_table({"update": UPDATE}),
     }
 )
