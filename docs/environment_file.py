@@ -18,14 +18,11 @@ WIDTH = 100
 PLACEHOLDERS = {
     "CONVEX_CLOUD_ORIGIN": "https://api.example.com",
     "CONVEX_SITE_ORIGIN": "https://site.example.com",
-    "PORT": "3210",
-    "SITE_PROXY_PORT": "3211",
-    "DASHBOARD_PORT": "6791",
-    "DASHBOARD_TAG": "latest",
     "REDACT_LOGS_TO_CLIENT": "true",
     "AI_PUBLIC_LOGGING": "false",
+    "ALERT_WEBHOOK_URL": "https://example.com/alerts",
 }
-"""What stands behind `=`, where an empty value would say less."""
+"""What stands behind `=` where there is no default, and an empty value would say less."""
 
 
 def environment_file() -> str:
@@ -52,7 +49,9 @@ def variables(page: Path, heading: str | None = None) -> Iterator[tuple[str, str
         text = re.split(r"^#+ ", text.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     for name, description in re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (.*) \|$", text, re.MULTILINE):
         unlinked = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", description)
-        yield name, PLACEHOLDERS.get(name, ""), f"{unlinked[0].upper()}{unlinked[1:]}.".replace("`", "")
+        default = re.search(r"\bdefault ([\w.]+)", unlinked.replace("`", ""))
+        value = default[1] if default else PLACEHOLDERS.get(name, "")
+        yield name, value, f"{unlinked[0].upper()}{unlinked[1:]}.".replace("`", "")
 
 
 def limits() -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from reactor import ActionCtx, QueryCtx, Request, Response, env, http_action, query, v
+from functions.access import PUBLIC_LOGGING, CallerQueryCtx, analytics_query
+from reactor import ActionCtx, Request, Response, env, http_action, v
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,8 +24,8 @@ TOKEN_SECONDS: Final = 3600
 MAX_NAME_CHARACTERS: Final = 40
 
 
-@query(args={}, returns=v.nullable(v.object({"name": v.string()})))
-async def viewer(ctx: QueryCtx) -> dict[str, str] | None:
+@analytics_query(args={}, returns=v.nullable(v.object({"name": v.string()})))
+async def viewer(ctx: CallerQueryCtx) -> dict[str, str] | None:
     """Tell the caller who they are, or None for somebody without a token."""
     identity = await ctx.auth.get_user_identity()
     return None if identity is None else {"name": identity.get("name") or identity["subject"]}
@@ -33,7 +34,7 @@ async def viewer(ctx: QueryCtx) -> dict[str, str] | None:
 @http_action
 async def sign_in(ctx: ActionCtx, request: Request) -> Response:
     """Answer `{"name": ...}` with `{"token": ...}` for whoever claims to have this name."""
-    if env.get("AI_PUBLIC_LOGGING") != "true":
+    if env.get(PUBLIC_LOGGING) != "true":
         return PlainTextResponse("There is no sign-in without a provider unless AI_PUBLIC_LOGGING=true is set.", 404)
     name = await name_in(request)
     if name is None:

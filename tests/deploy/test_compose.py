@@ -13,6 +13,7 @@ from docs.environment_file import FILE, environment_file
 from reactor.cli import settings
 from reactor.cli.settings import read_settings
 from reactor.limits import Limits, knobs
+from reactor.server.credentials import DEFAULT_NAME
 from tests.deploy.dockerfile import Image, read
 from tests.servers import ROOT
 
@@ -85,12 +86,14 @@ def test_the_example_has_every_variable(compose: Any) -> None:
 
 
 def application_variables() -> set[str]:
-    """What the application's pyproject.toml lets it read of the server's environment, as its code names it."""
+    """What the application's pyproject.toml lets it read of the server's environment: constants of its code."""
     patterns = re.search(r"^env = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert patterns is not None
     starts = tuple(pattern.removesuffix("*") for pattern in re.findall(r'"(.*?)"', patterns[1]))
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "functions").rglob("*.py"))
-    return {name for name in re.findall(r'"([A-Z][A-Z0-9_]+)"', code) if name.startswith(starts)}
+    return {
+        name for name in re.findall(r'^\w+: Final = "([A-Z][A-Z0-9_]+)"', code, re.MULTILINE) if name.startswith(starts)
+    }
 
 
 def test_the_example_says_what_is_so_without_it() -> None:
@@ -99,5 +102,5 @@ def test_the_example_says_what_is_so_without_it() -> None:
     read = read_settings(found, needs_origins=True)
     assert read.limits == Limits()
     assert (read.cloud_origin, read.site_origin) == ("https://api.example.com", "https://site.example.com")
-    assert read.instance_name is None
+    assert read.instance_name == DEFAULT_NAME
     assert read_settings({}).limits == Limits()

@@ -5,6 +5,7 @@ from typing import Any
 import jwt
 import pytest
 
+from reactor import ReactorError
 from reactor.testing.deployment import MemoryDeployment
 
 pytestmark = pytest.mark.asyncio
@@ -38,7 +39,21 @@ async def test_a_token_is_signed_with_the_published_key(deployment: MemoryDeploy
 
 
 async def test_viewer(deployment: MemoryDeployment) -> None:
+    await deployment.env.set("AI_PUBLIC_LOGGING", "true")
     assert await deployment.query("issuer:viewer") is None
-    ann = deployment.with_identity({"subject": "ann", "name": "Ann"})
+    await deployment.env.unset("AI_PUBLIC_LOGGING")
+    ann = deployment.with_identity({"subject": "ann", "name": "Ann", "scope": "analytics:read"})
     assert await ann.query("issuer:viewer") == {"name": "Ann"}
-    assert await deployment.with_identity({"subject": "bob"}).query("issuer:viewer") == {"name": "bob"}
+    bob = deployment.with_identity({"subject": "bob", "scope": "analytics:read"})
+    assert await bob.query("issuer:viewer") == {"name": "bob"}
+
+
+async def test_a_token_has_the_scopes_of_the_page(deployment: MemoryDeployment) -> None:
+    """It shows and logs the same when AI_PUBLIC_LOGGING is not set any more."""
+    await deployment.env.set("AI_PUBLIC_LOGGING", "true")
+    token = (await sign_in(deployment, {"name": "Ann"})).json()["token"]
+    await deployment.env.unset("AI_PUBLIC_LOGGING")
+    ann = deployment.with_identity(jwt.decode(token, options={"verify_signature": False}))
+    assert (await ann.query("monitoring:dashboard"))["providers"] == []
+    with pytest.raises(ReactorError, match="FORBIDDEN"):
+        await ann.query("api_keys:list")
