@@ -14,6 +14,7 @@ import pytest
 
 from tests.servers import ROOT, copy_application, javascript, output, running, start_dev
 
+HERE = Path(__file__).parent
 DASHBOARD = ROOT / "examples" / "dashboard"
 NO_REQUEST = "succeeded\n\u2013\nlatency\n\u2013\ntokens\n0\ncost\n$0.00"
 
@@ -55,6 +56,11 @@ def files_served(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize("folder", [HERE, DASHBOARD], ids=lambda folder: folder.name)
+def test_packages_come_from_whatever_registry_is_configured(folder: Path) -> None:
+    assert '"resolved"' not in (folder / "package-lock.json").read_text(encoding="utf-8")
 
 
 def test_page(tmp_path: Path, chromium: str) -> None:
