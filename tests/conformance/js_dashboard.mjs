@@ -1,10 +1,10 @@
 // The page of examples/dashboard in a real browser, and another client that writes what the page shows.
-// Arguments: the page, the server, Chromium, a file for the screenshot. Prints [step, result] for each.
+// Arguments: the page, the server, its admin key, Chromium, a file for the screenshot. Prints [step, result] for each.
 import { ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 import { chromium } from "playwright-core";
 
-const [pageUrl, serverUrl, executablePath, screenshot] = process.argv.slice(2);
+const [pageUrl, serverUrl, adminKey, executablePath, screenshot] = process.argv.slice(2);
 const say = (step, result) => console.log(JSON.stringify([step, result]));
 
 const other = new ConvexHttpClient(serverUrl, { logger: false });
@@ -116,10 +116,24 @@ try {
   letGo();
   await until(".session", "Signed in as Ann");
   say("remembered", await session());
-  await page.getByRole("button", { name: "Sign out" }).click();
-  await page.getByRole("button", { name: "Sign in" }).waitFor();
-  say("signed out", await session());
   say("errors", wrong);
+
+  // From here on a caller needs a scope, which the token has and nobody else.
+  await fetch(`${serverUrl}/api/update_environment_variables`, {
+    method: "POST",
+    headers: { Authorization: `Convex ${adminKey}`, "Content-Type": "application/json" },
+    body: JSON.stringify({ changes: [{ name: "AI_PUBLIC_LOGGING", value: "false" }] }),
+  });
+  await page.locator(card("groq")).getByText("Log a request").click();
+  await until(count("groq"), /^2$/);
+  say("with a scope", await text(count("groq")));
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await until("main [role=alert]", "This function takes an admin key");
+  say("signed out", await session());
+  await page.getByLabel("Your name").fill("Bob");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await until(".session [role=alert]", "There is no sign-in without a provider");
+  say("refused", await session());
 } finally {
   await browser.close();
 }

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import os
 import shutil
 import subprocess
@@ -68,9 +69,10 @@ def test_page(tmp_path: Path, chromium: str) -> None:
     server = start_dev(project, "--data", ":memory:", env={"AI_PUBLIC_LOGGING": "true"})
     screenshot = ROOT / "build" / "dashboard.png"
     with running(server):
+        key = json.loads((project / ".reactor" / "dev.json").read_text())["adminKey"]
         build(tmp_path / "page", server.url, server.site_url)
         with files_served(tmp_path / "page") as url:
-            steps = dict(output(javascript("js_dashboard", url, server.url, chromium, str(screenshot))))
+            steps = dict(output(javascript("js_dashboard", url, server.url, key, chromium, str(screenshot))))
     assert steps == {
         "at first": [NO_REQUEST, "20"],
         "pushed": ["succeeded\n50%\nlatency\n1.5 sec\ntokens\n2,000\ncost\n$0.50", "0"],
@@ -86,6 +88,8 @@ def test_page(tmp_path: Path, chromium: str) -> None:
         "loading": "Signing in…",
         "authenticated": "Signed in as Ann\nSign out",
         "remembered": "Signed in as Ann\nSign out",
-        "signed out": "Sign in",
         "errors": [],
+        "with a scope": "2",
+        "signed out": "Sign in",
+        "refused": "There is no sign-in without a provider unless AI_PUBLIC_LOGGING=true is set.\nSign in",
     }

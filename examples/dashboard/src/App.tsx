@@ -1,5 +1,6 @@
-import { useConvexConnectionState } from "convex/react";
+import { useConvexAuth, useConvexConnectionState } from "convex/react";
 import { useState } from "react";
+import { Boundary } from "./Boundary";
 import { Bots } from "./Bots";
 import { Minutes } from "./Minutes";
 import { Providers } from "./Providers";
@@ -8,6 +9,7 @@ import { Session } from "./Session";
 
 export function App() {
   const [chosen, setChosen] = useState<string | null>(null);
+  const { isAuthenticated } = useConvexAuth();
   return (
     <>
       <header>
@@ -17,12 +19,15 @@ export function App() {
         <Session />
       </header>
       <main>
-        <Providers chosen={chosen} choose={setChosen} />
-        <Minutes provider={chosen} />
-        <div className="columns">
-          <Requests provider={chosen} />
-          <Bots />
-        </div>
+        {/* Somebody else may be let in where the last one was refused: a new boundary tries again. */}
+        <Boundary key={String(isAuthenticated)}>
+          <Providers chosen={chosen} choose={setChosen} />
+          <Minutes provider={chosen} />
+          <div className="columns">
+            <Requests provider={chosen} />
+            <Bots />
+          </div>
+        </Boundary>
       </main>
     </>
   );
