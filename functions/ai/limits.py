@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions._keys import API_KEYS, allows, hash_of
-from functions._limiter import take_each
 from functions._usage import record_use
 from functions._verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
 from functions.access import (
@@ -75,12 +74,6 @@ async def limits(ctx: CallerQueryCtx) -> dict[str, Any]:
         ReactorError: code `INVALID_SETTING`.
     """
     return wire_limits(ctx.env)
-
-
-@internal_mutation(args={"takes": v.array(v.any())}, returns=v.null())
-async def take_all_or_raise(ctx: MutationCtx, takes: list[dict[str, Any]]) -> None:
-    """Take one token of each limit; see `_limiter.take_all`, whose part of a transaction this is."""
-    await take_each(ctx, takes)
 
 
 @internal_mutation(
