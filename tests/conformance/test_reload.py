@@ -10,6 +10,8 @@ from tests.servers import REACTOR, Program, Server, running
 
 HERE = Path(__file__).parent
 ANALYTICS = "functions/ai/analytics.py"
+IMPORTS = "from collections.abc import Mapping"  # a line of it
+ANSWER = "return summary_of(await total_of(ctx, provider, span_of(ctx, time_range, window)))"  # of getProviderStats
 
 
 @pytest.fixture
@@ -30,13 +32,13 @@ def edit(file: Path, old: str, new: str) -> None:
 def test_edits_reach_subscribers(server: Server, project: Path, watching: Program) -> None:
     with running(watching):
         # A function.
-        edit(project / ANALYTICS, '"totalTokens": tokens', '"totalTokens": tokens + 1')
+        edit(project / ANALYTICS, ANSWER, f'{ANSWER} | {{"totalTokens": 1}}')
         watching.wait_for_line('"totalTokens":1.0')
 
         # A helper module, first imported, then edited.
         (project / "numbers_of_mine.py").write_text("TOKENS = 2\n")
-        edit(project / ANALYTICS, "import math", "import math\nfrom numbers_of_mine import TOKENS")
-        edit(project / ANALYTICS, "tokens + 1", "tokens + TOKENS")
+        edit(project / ANALYTICS, IMPORTS, f"{IMPORTS}\nfrom numbers_of_mine import TOKENS")
+        edit(project / ANALYTICS, '"totalTokens": 1', '"totalTokens": TOKENS')
         watching.wait_for_line('"totalTokens":2.0')
         (project / "numbers_of_mine.py").write_text("TOKENS = 3\n")
         watching.wait_for_line('"totalTokens":3.0')
@@ -49,7 +51,7 @@ def test_edits_reach_subscribers(server: Server, project: Path, watching: Progra
         )
         edit(
             project / ANALYTICS,
-            '"totalTokens": tokens + TOKENS',
+            '"totalTokens": TOKENS',
             '"totalTokens": 4 + await ctx.db.query("extra").count()',
         )
         watching.wait_for_line('"totalTokens":4.0')
@@ -68,7 +70,7 @@ def test_a_broken_edit_is_shown_and_the_last_good_version_serves(
         server.wait_for_line("last good version")
 
         # A module that is missing, and comes.
-        (project / ANALYTICS).write_text(good.replace("import math", "import math\nimport soon"), encoding="utf-8")
+        (project / ANALYTICS).write_text(good.replace(IMPORTS, f"{IMPORTS}\nimport soon"), encoding="utf-8")
         server.wait_for_line("No module named 'soon'", "err")
 
         call = Program(
@@ -106,7 +108,7 @@ def test_many_edits_in_a_row_end_with_the_last(server: Server, project: Path, wa
     with running(watching):
         good = (project / ANALYTICS).read_text(encoding="utf-8")
         for number in range(1, 41):
-            text = good.replace('"totalTokens": tokens', f'"totalTokens": tokens + {number}')
+            text = good.replace(ANSWER, f'{ANSWER} | {{"totalTokens": {number}}}')
             whole = project / "analytics.new"
             whole.write_text(text, encoding="utf-8")
             whole.replace(project / ANALYTICS)  # no load may find half of an edit, which would be an edit of its own
