@@ -2,8 +2,9 @@
 
 One connection keeps 50 mutations, or a single one, under way; each answer is durable (SQLite, synchronous=FULL). A
 plain increment finds a document through an index and patches it; `limit` does the same in the component, through a
-nested call. Both are driven in turn, by the same client, against the same server. At the end both documents are looked
-at: every answer has counted. Prints JSON with the medians. Options: rounds seconds, by default 5 3.
+nested call. Both are driven in turn, by the same client, against the same server, in short slices, so that what else the
+machine does meets both. At the end both documents are looked at: every answer has counted. Prints JSON with the medians.
+Options: rounds seconds, by default 20 0.5.
 """
 
 import asyncio
@@ -111,5 +112,5 @@ async def look(socket: Socket) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    rounds, seconds = (float(given) for given in [*sys.argv[1:], *["5", "3"][len(sys.argv) - 1 :]])
+    rounds, seconds = (float(given) for given in [*sys.argv[1:], *["20", "0.5"][len(sys.argv) - 1 :]])
     report("rate_limit", run(main(int(rounds), seconds)))

@@ -1,15 +1,17 @@
 """How long logs are kept: what is older is deleted, a page at a time, since it tells who asked what from where.
 
 Crons begin a sweep each day. A sweep that finds a full page goes on in another transaction, so no one of them is long;
-one that was interrupted is taken up by the next, for what is left to do is what is still there. Totals are kept by the
-triggers of the schema: they forget a request with its log.
+one that was interrupted is taken up by the next, for what is left to do is what is still there. Totals forget a request
+with its log.
 """
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from functions._settings import number
 from functions._spans import DAY_MS
-from reactor import MutationCtx, ReactorError, internal, internal_mutation
+from functions.ai._request_logs import delete_logs
+from reactor import MutationCtx, internal, internal_mutation
 
 LOG_DAYS: Final = "AI_LOG_RETENTION_DAYS"
 EVENT_DAYS: Final = "AI_EVENT_RETENTION_DAYS"
@@ -18,6 +20,16 @@ PAGE: Final = "AI_RETENTION_PAGE"
 DEFAULT_PAGE: Final = 200  # documents in one transaction
 MIN_PAGE: Final = 100
 MAX_PAGE: Final = 500
+MAX_DAYS: Final = 36_500.0
+
+
+Documents = Sequence[Mapping[str, Any]]
+
+
+async def delete_each(ctx: MutationCtx, documents: Documents) -> None:
+    """Delete documents one by one, each followed by the triggers of its table."""
+    for document in documents:
+        await ctx.db.delete(document["_id"])
 
 
 class Policy(NamedTuple):
@@ -25,10 +37,11 @@ class Policy(NamedTuple):
 
     variable: str
     days: float
+    delete: Callable[[MutationCtx, Documents], Awaitable[None]] = delete_each
 
 
 POLICIES: Final[Mapping[str, Policy]] = {
-    "aiRequestLogs": Policy(LOG_DAYS, 30.0),
+    "aiRequestLogs": Policy(LOG_DAYS, 30.0, delete_logs),
     "botDetectionEvents": Policy(EVENT_DAYS, 90.0),
     "embeddingRequests": Policy(LOG_DAYS, 30.0),
     "embeddingAdmissions": Policy(LOG_DAYS, 30.0),
@@ -48,29 +61,14 @@ async def sweep(ctx: MutationCtx, table: str) -> int:
         How many documents were deleted.
 
     Raises:
-        ReactorError: code `INVALID_VARIABLE`; a variable of the deployment is no such number.
+        ReactorError: code `INVALID_SETTING`; a variable of the deployment is no such number.
     """
     policy = POLICIES[table]
-    oldest = ctx.now() - _number(ctx, policy.variable, policy.days, low=0.0) * DAY_MS
-    page = int(_number(ctx, PAGE, DEFAULT_PAGE, low=MIN_PAGE, high=MAX_PAGE))
+    oldest = ctx.now() - number(ctx.env, policy.variable, policy.days, 0, MAX_DAYS) * DAY_MS
+    page = int(number(ctx.env, PAGE, DEFAULT_PAGE, MIN_PAGE, MAX_PAGE, whole=True))
     old = ctx.db.query(table).with_index("by_timestamp", lambda q: q.lt("timestamp", oldest))
     documents = await old.take(page)
-    for document in documents:
-        await ctx.db.delete(document["_id"])
+    await policy.delete(ctx, documents)
     if len(documents) == page:
         await ctx.scheduler.run_after(0, internal.retention.sweep, table=table)
     return len(documents)
-
-
-def _number(ctx: MutationCtx, variable: str, default: float, low: float, high: float = 36_500.0) -> float:
-    text = ctx.env.get(variable)
-    if text is None:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not low <= number <= high:
-        message = f"{variable}={text} must be a number from {low:g} to {high:g}"
-        raise ReactorError({"code": "INVALID_VARIABLE", "variable": variable, "message": message})
-    return number

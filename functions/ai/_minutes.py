@@ -26,6 +26,8 @@ async def count(
         for log in logs:
             changes.setdefault((log["provider"], minute_of(log["timestamp"])), _Change()).note(log, sign)
     for (provider, minute), change in changes.items():
+        if change.is_nothing:
+            continue
         stored = await ctx.db.query(TABLE).with_index("by_provider", provider=provider, minute=minute).unique()
         fields = change.applied_to(stored or {})
         if stored is None:
@@ -49,6 +51,11 @@ class _Change:
             self._numbers[name] += sign * number
         bucket = bucket_of(log["latencyMs"])
         self._latencies[bucket] = self._latencies.get(bucket, 0) + sign
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether what was added was taken out again, as where a log changed in what does not count."""
+        return not any(self._numbers.values()) and not any(self._latencies.values())
 
     def applied_to(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a minute afterwards."""

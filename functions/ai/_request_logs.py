@@ -1,8 +1,8 @@
 """The logs of requests to AI providers, and the totals that are kept of them.
 
 Owns what a log holds, and that totals follow every write of one, whoever makes it: `keep_totals` is a trigger of the
-table. Only `insert_logs` goes past it, to count many at once. Promises that totals over any span equal the sum over its
-logs exactly.
+table. Only `insert_logs` and `delete_logs` go past it, to count many at once. Promises that totals over any span equal
+the sum over its logs exactly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,16 +49,14 @@ totals: Final = TableAggregate(
 """One tree of logs for each provider, in the order of their times."""
 
 
+_count_change: Final = totals.trigger()
+
+
 async def keep_totals(ctx: MutationCtx, change: Change) -> None:
     """Let the totals follow one write of a log. A trigger: see `schema.py`."""
-    old, new = change.old, change.new
-    if old is None and new is not None:
-        await totals.insert(ctx, new)
-    elif new is None and old is not None:
-        await totals.delete(ctx, old)
-    elif old is not None and new is not None:
-        await totals.replace(ctx, old, new)
-    await _minutes.count(ctx, added=[new] if new else [], removed=[old] if old else [])
+    await _count_change(ctx, change)
+    added, removed = ([] if log is None else [log] for log in (change.new, change.old))
+    await _minutes.count(ctx, added=added, removed=removed)
 
 
 async def insert_logs(ctx: MutationCtx, requests: Sequence[Mapping[str, Any]]) -> int:
@@ -77,6 +75,26 @@ async def insert_logs(ctx: MutationCtx, requests: Sequence[Mapping[str, Any]]) -
     await totals.insert_many(ctx, logs)
     await _minutes.count(ctx, added=logs)
     return len(logs)
+
+
+async def delete_logs(ctx: MutationCtx, logs: Sequence[Mapping[str, Any]]) -> None:
+    """Delete logs."""
+    for log in logs:
+        await ctx.db.without_triggers.delete(log["_id"])
+    await totals.delete_many(ctx, logs)
+    await _minutes.count(ctx, removed=logs)
+
+
+async def is_counted(ctx: QueryCtx, log: Mapping[str, Any]) -> bool:
+    """Tell whether the totals know a log: those that were written before there were totals have to be counted."""
+    itself = Bound(log["timestamp"], id=log["_id"])
+    return await totals.count(ctx, namespace=log["provider"], bounds=Bounds(lower=itself, upper=itself)) > 0
+
+
+async def count_log(ctx: MutationCtx, log: Mapping[str, Any]) -> None:
+    """Count a log that the totals don't know."""
+    await totals.insert(ctx, log)
+    await _minutes.count(ctx, added=[log])
 
 
 async def find_log(ctx: QueryCtx, request_id: str) -> dict[str, Any] | None:

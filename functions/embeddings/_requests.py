@@ -101,6 +101,18 @@ async def insert_request(ctx: MutationCtx, key: FoundKey | None, request: dict[s
     return await ctx.db.insert(TABLE, document)
 
 
+async def is_counted(ctx: QueryCtx, request: Mapping[str, Any]) -> bool:
+    """Tell whether the totals know a log: those that were written before there were totals have to be counted."""
+    itself = Bound(request["timestamp"], id=request["_id"])
+    return await _totals[0].count(ctx, namespace=ALL, bounds=Bounds(lower=itself, upper=itself)) > 0
+
+
+async def count_request(ctx: MutationCtx, request: Mapping[str, Any]) -> None:
+    """Count a log that the totals don't know."""
+    for totals in _totals:
+        await totals.insert(ctx, request)
+
+
 async def keep_totals(ctx: MutationCtx, change: Change) -> None:
     """Let the totals follow one write of a log. A trigger: see `schema.py`."""
     old, new = change.old, change.new

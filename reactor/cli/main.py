@@ -14,6 +14,7 @@ from reactor.cli.console import say, show
 from reactor.cli.dev import dev
 from reactor.cli.env import env
 from reactor.cli.init import init
+from reactor.cli.migrations import migrations
 from reactor.cli.run import run
 from reactor.cli.serve import serve
 from reactor.errors import Error
@@ -49,6 +50,7 @@ app.command()(serve)
 app.command()(run)
 app.command("admin-key")(admin_key)
 app.add_typer(env, name="env")
+app.add_typer(migrations, name="migrations")
 
 
 def main() -> None:

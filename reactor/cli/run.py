@@ -8,33 +8,18 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
-from urllib.parse import quote
+from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from reactor.cli.console import fail, say, show, told, warn
-from reactor.cli.remote import ask
+from reactor.cli.calling import call, check_identity, print_value
+from reactor.cli.console import show
 from reactor.cli.target import Target, find_target
 from reactor.client.address import path_of
 from reactor.client.async_client import Client
 from reactor.client.subscription import Subscription
 from reactor.errors import AuthError, Error, InvalidArgument
-from reactor.protocol.http import (
-    FunctionRequest,
-    RunRequest,
-    UdfFailure,
-    UdfResponse,
-    UdfSuccess,
-    encode_body,
-)
-from reactor.values.json import decode_json, encode_format
-from reactor.values.types import Value
-
-_responses: Final[msgspec.json.Decoder[UdfResponse]] = msgspec.json.Decoder(UdfResponse)
 
 
 def run(
@@ -53,7 +38,7 @@ def run(
     if watch:
         asyncio.run(_watch(target, path_of(function), arguments, acting_as))
     else:
-        _call(target, path_of(function), arguments, acting_as)
+        print_value(call(target, path_of(function), arguments, acting_as=acting_as))
 
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
@@ -66,40 +51,8 @@ def _json_object(name: str, text: str) -> dict[str, Any]:
     return parsed
 
 
-def _call(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, Any] | None) -> None:
-    response = _post(target, path, args, acting_as)
-    for line in response.log_lines:
-        warn(line)
-    if isinstance(response, UdfFailure):
-        fail(told(response.error_message))
-    _print(decode_json(bytes(response.value)))
-
-
-def _post(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, Any] | None) -> UdfSuccess | UdfFailure:
-    """Send the call over HTTP, which needs no knowledge of the kind of function.
-
-    Raises:
-        InvalidArgument: an identity was given without the key that allows choosing one.
-    """
-    raw = msgspec.Raw(json.dumps(args).encode())
-    if target.admin_key is not None:
-        place = "/api/function"
-        body = encode_body(FunctionRequest(path=path, args=raw, format="convex_encoded_json"))
-    else:
-        _check_identity(target, acting_as)
-        module, _, name = path.partition(":")
-        place = f"/api/run/{quote(module)}/{quote(name or 'default')}"
-        body = encode_body(RunRequest(args=raw, format="convex_encoded_json"))
-    return ask(target, place, _responses, body, acting_as)
-
-
-def _check_identity(target: Target, acting_as: dict[str, Any] | None) -> None:
-    if acting_as is not None and target.admin_key is None:
-        raise InvalidArgument("--identity needs an admin key: only an administrator may choose who is calling.")
-
-
 async def _watch(target: Target, path: str, args: dict[str, Any], acting_as: dict[str, Any] | None) -> None:
-    _check_identity(target, acting_as)
+    check_identity(target, acting_as)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -120,13 +73,8 @@ async def _watch(target: Target, path: str, args: dict[str, Any], acting_as: dic
 async def _print_each(live: Subscription) -> None:
     while True:
         try:
-            _print(await live.next())
+            print_value(await live.next())
         except Error as error:
             if live.closed or isinstance(error, AuthError):
                 raise
             show(error)  # of this run of the query; the next one may succeed
-
-
-def _print(value: Value) -> None:
-    text = encode_format(value, "json").decode()
-    say(json.dumps(json.loads(text), indent=2, ensure_ascii=False) if sys.stdout.isatty() else text)

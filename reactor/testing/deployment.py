@@ -53,12 +53,15 @@ class MemoryDeployment(Deployment):
     ) -> None:
         """With `determinism_sample`, one run in so many is repeated, and a warning logged when it differs."""
         clock = VirtualClock(START if snapshot is None else snapshot.time)
+        name, secret = (None, None) if snapshot is None else snapshot.instance
         super().__init__(
             folder,
             data=MEMORY,
             clock=clock,
             alarms=clock,
             limits=Limits(determinism_sample=determinism_sample, cron_splay_seconds=0),
+            instance_name=name,
+            instance_secret=secret,
             development=True,
         )
         self._project = project
@@ -200,6 +203,7 @@ class MemoryDeployment(Deployment):
             self._memory.fork(),
             self._files.fork(),
             time,
+            self._instance if self._credentials is None else (self._credentials.name, self._credentials.secret),
             self.limits.determinism_sample,
         )
 
@@ -268,11 +272,13 @@ class Snapshot:
         data: MemoryPersistence,
         files: MemoryBlobs,
         time: datetime,
+        instance: tuple[str | None, str | None],
         determinism_sample: int,
     ) -> None:
         self.data = data
         self.files = files
         self.time = time
+        self.instance = instance  # name and secret: kept with the data, so that cursors stay good
         self._project = project
         self._folder = folder
         self._determinism_sample = determinism_sample

@@ -8,7 +8,6 @@ import pytest
 from reactor import ReactorError
 from reactor.server.callers import Caller
 from reactor.testing.deployment import MemoryDeployment
-from tests.functions.usage import usage
 
 MINUTE = 60_000.0
 HOUR = 60 * MINUTE
@@ -61,7 +60,7 @@ async def test_defect_02_a_range_costs_no_more_with_more_requests(deployment: Me
     now = deployment.clock.now_ms
     for page in range(10):
         await fill(deployment, [{**REQUEST, "timestamp": now + page * 100 + index} for index in range(100)])
-    with usage() as runs:
+    with deployment.record_usage() as runs:
         assert (await stats(admin, now + 7, now + 993))["totalRequests"] == 986
     (run,) = runs
     assert run.documents_read < 30
@@ -267,7 +266,7 @@ async def test_defect_12_a_hot_client_costs_no_more_than_others(deployment: Memo
     admin = deployment.as_admin()
     for _ in range(40):
         await detect(admin)
-    with usage() as runs:
+    with deployment.record_usage() as runs:
         assert (await detect(admin)) == {"action": "blocked", "previousAttempts": 12}
     (run,) = runs
     assert run.documents_read == 24  # twelve by its fingerprint, twelve by its address
@@ -331,7 +330,7 @@ async def test_defect_40_logs_are_removed_after_their_time(deployment: MemoryDep
     await fill(deployment, old)
     await fill(deployment, [{**REQUEST, "timestamp": now - 29 * DAY, "cost": 0.1}])
     await detect(admin)
-    with usage() as runs:
+    with deployment.record_usage() as runs:
         assert await deployment.run_cron("retention of aiRequestLogs") == 200
         await deployment.finish_in_progress_scheduled_functions()
     assert len([run for run in runs if run.path.endswith(":sweep")]) == 3  # in pages
@@ -392,11 +391,11 @@ async def test_defect_41_what_is_said_to_be_logarithmic_is(deployment: MemoryDep
     now = deployment.clock.now_ms
     for _ in range(10):
         await fill(deployment, [{**REQUEST, "timestamp": now + index * 1000} for index in range(100)])
-    with usage() as runs:
+    with deployment.record_usage() as runs:
         assert (await stats(admin, now + 15_500, now + 79_500))["totalRequests"] == 640
         await log(admin)
         await admin.mutation("ai/analytics:correctAIRequest", {"id": (await newest(deployment))["_id"], "cost": 1})
-        await deployment.run(lambda ctx: delete_newest(ctx))
+        await deployment.run(delete_newest)
     assert all(run.documents_read < 45 for run in runs), runs
 
 

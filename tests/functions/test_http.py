@@ -62,11 +62,11 @@ async def test_defect_34_retry_after_is_in_seconds(deployment: MemoryDeployment,
     assert denied.headers["retry-after"] == "1"
 
 
-@pytest.mark.parametrize("provider", ["globalAI", "userAI", "__proto__", "", "openai/", "openai/x", "%6fpen"])
-async def test_an_unknown_provider_is_a_bad_request(deployment: MemoryDeployment, admin: Caller, provider: str) -> None:
+async def test_an_unknown_provider_is_a_bad_request(deployment: MemoryDeployment, admin: Caller) -> None:
     key = (await key_for(admin))["key"]
-    answer = await post(deployment, provider, key=key)
-    assert (answer.status_code, answer.json()) == (400, {"allowed": False, "reason": "Unknown provider"})
+    for provider in ("globalAI", "userAI", "__proto__", "", "openai/", "openai/x", "%6fpen"):
+        answer = await post(deployment, provider, key=key)
+        assert (answer.status_code, answer.json()) == (400, {"allowed": False, "reason": "Unknown provider"})
 
 
 async def test_who_is_not_let_in(deployment: MemoryDeployment, admin: Caller) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from reactor import ReactorError
 from reactor.testing.deployment import MemoryDeployment
-from tests.functions.usage import usage
 
 MINUTE = 60_000.0
 HOUR = 60 * MINUTE
@@ -99,6 +98,16 @@ async def test_each_minute_follows_every_write(deployment: MemoryDeployment) -> 
     for log in chance.sample(logs, 250):
         await deployment.run(lambda ctx, id=log["_id"]: ctx.db.delete(id))
     await check(deployment, start)
+    stored: Any = await deployment.query(lambda ctx: ctx.db.query("aiRequestMinutes").collect())
+    assert all(all(minute["latencies"].values()) for minute in stored)  # empty buckets are not kept
+
+
+async def test_a_change_of_what_does_not_count_meets_no_total(deployment: MemoryDeployment) -> None:
+    await fill(deployment, [REQUEST])
+    log: Any = await deployment.query(lambda ctx: ctx.db.query("aiRequestLogs").first())
+    with deployment.record_usage() as runs:
+        await deployment.run(lambda ctx: ctx.db.patch(log["_id"], {"error": "timeout"}))
+    assert [run.documents_written for run in runs] == [1]
 
 
 async def test_minutes_of_a_range(deployment: MemoryDeployment) -> None:
@@ -155,7 +164,7 @@ async def test_the_dashboard_costs_its_minutes_and_not_its_requests(deployment: 
         for _ in range(3):
             await fill(deployment, [{**REQUEST, "timestamp": now - n % 10 * MINUTE} for n in range(200)])
         assert (await live.settled())["total"]["totalRequests"] == 600  # type: ignore[index,call-overload]
-        with usage() as runs:
+        with deployment.record_usage() as runs:
             await fill(deployment, [{**REQUEST, "timestamp": now}])
             assert (await live.settled())["total"]["totalRequests"] == 601  # type: ignore[index,call-overload]
     assert [run.documents_read for run in runs if run.path == "monitoring:dashboard"] == [10]

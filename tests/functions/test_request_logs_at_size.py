@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from reactor.testing.deployment import MemoryDeployment
-from tests.functions.usage import usage
 from tests.sizes import size
 
 LOGS = size(20_000, 1_000_000)
@@ -154,7 +153,7 @@ async def check(deployment: MemoryDeployment, chance: random.Random) -> None:
             end = times[min(at + 3, len(times) - 1)]
         is_open = number % 10 == 0
         span = {"start": start} if is_open else {"start": start, "end": end}
-        with usage() as runs:
+        with deployment.record_usage() as runs:
             stats = await admin.query("ai/analytics:getProviderStats", {"provider": provider, "timeRange": span})
         assert stats == found.totals(provider, start, None if is_open else end), span
         assert runs[0].documents_read <= MAX_DOCUMENTS
@@ -166,7 +165,7 @@ async def cost_of_watching(deployment: MemoryDeployment, chance: random.Random, 
     args = {"provider": "openai", "window": "1h"}
     async with admin.subscribe("ai/analytics:getProviderStats", args) as live:
         before: Any = await live.next()
-        with usage() as runs:
+        with deployment.record_usage() as runs:
             for number in range(first, first + LAST):
                 deployment.clock.advance(milliseconds=100)
                 new = {**request(chance, number, 0), "provider": "openai"}

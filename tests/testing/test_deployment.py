@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -168,6 +169,21 @@ async def test_a_fork_and_its_origin_see_nothing_of_each_other(bank: MemoryDeplo
         assert [await each.query("bank:balance", ANN) for each in (bank, one, two)] == [11, 15, 10]
         async with one.fork() as three:
             assert await three.query("bank:balance", ANN) == 15
+
+
+@pytest.mark.asyncio
+async def test_a_cursor_stays_good_in_a_fork(bank: MemoryDeployment) -> None:
+    """As it does when a server is started again on its data."""
+    await bank.mutation("bank:open_account", {**BOB, "amount": 1})
+
+    async def page(deployment: MemoryDeployment, cursor: str | None) -> Any:
+        return await deployment.query(lambda ctx: ctx.db.query("accounts").paginate(num_items=1, cursor=cursor))
+
+    first = await page(bank, None)
+    async with bank.fork() as fork, fork.fork() as again:
+        for one in (fork, again):
+            (account,) = (await page(one, first["continueCursor"]))["page"]
+            assert account["owner"] == BOB["owner"]
 
 
 @pytest.mark.asyncio

@@ -1,21 +1,23 @@
-"""What applications use: aggregates over items they name themselves, or over the documents of a table."""
+"""What both kinds of aggregates have in common: questions, and the upkeep of their trees."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from reactor import MutationCtx, QueryCtx, undefined
+from reactor import ActionCtx, MutationCtx, QueryCtx, undefined
 from reactor.components.aggregate.bounds import AnyBounds, positions_of
+from reactor.components.aggregate.operations import Entry, Operation
 from reactor.components.aggregate.positions import Position, before, behind
 
-SUM = "sum"
+SUM: Final = "sum"
 """The name of the sum of an aggregate that has only one, and does not name it."""
 
 SumValue = float | Mapping[str, float]
 """What is summed: a number, or several by name."""
 
-Document = Mapping[str, Any]
+ReadCtx = QueryCtx | ActionCtx
+WriteCtx = MutationCtx | ActionCtx
 Order = Literal["asc", "desc"]
 
 
@@ -58,12 +60,24 @@ class Page:
     is_done: bool
 
 
+@dataclass(frozen=True)
+class DeadLetter:
+    """A queued operation that could not be done, with the data of its error, and when it was tried."""
+
+    operation: Operation
+    error: Any
+    time: float
+
+
 class Aggregate:
     """Counts, sums, ranks and pages of items in the order of their keys, for each namespace by itself.
 
     Each question costs a few documents for each level of a tree, however many items are counted. `component` is the
-    mounted component, such as `components.aggregate`. `stale=True` reads what was there when the transaction began: a
-    later change is no conflict then, and what the transaction itself has written is not seen.
+    mounted component, such as `components.aggregate`.
+
+    Writes with `later=True` are queued and done soon after; until then questions raise PENDING_OPERATIONS. With
+    `stale=True` they look past the queue, and in a mutation at what was there when it began: a change meanwhile is no
+    conflict then, and what the mutation itself has written is not seen.
     """
 
     def __init__(self, component: Any) -> None:
@@ -72,14 +86,14 @@ class Aggregate:
     # Questions.
 
     async def count(
-        self, ctx: QueryCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
+        self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
     ) -> int:
         """Return how many items there are."""
         return (await self.totals(ctx, namespace=namespace, bounds=bounds, stale=stale)).count
 
     async def sum(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         name: str = SUM,
         *,
         namespace: Any = undefined,
@@ -90,14 +104,14 @@ class Aggregate:
         return (await self.totals(ctx, namespace=namespace, bounds=bounds, stale=stale))[name]
 
     async def totals(
-        self, ctx: QueryCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
+        self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
     ) -> Totals:
         """Return the count and all sums, for the cost of one of them."""
         return _totals(await self._ask(ctx, stale, "aggregate_between", _range(namespace, bounds)))
 
     async def at(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         offset: int,
         *,
         namespace: Any = undefined,
@@ -115,7 +129,7 @@ class Aggregate:
 
     async def index_of(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         key: Any,
         *,
         id: str | None = None,
@@ -133,21 +147,21 @@ class Aggregate:
         return _totals(await self._ask(ctx, stale, "aggregate_between", asked)).count
 
     async def min(
-        self, ctx: QueryCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
+        self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
     ) -> Item | None:
         """Return the first item, or None."""
         page = await self.paginate(ctx, page_size=1, namespace=namespace, bounds=bounds, stale=stale)
         return page.page[0] if page.page else None
 
     async def max(
-        self, ctx: QueryCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
+        self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
     ) -> Item | None:
         """Return the last item, or None."""
         page = await self.paginate(ctx, page_size=1, order="desc", namespace=namespace, bounds=bounds, stale=stale)
         return page.page[0] if page.page else None
 
     async def random(
-        self, ctx: QueryCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
+        self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
     ) -> Item | None:
         """Return an item by chance, each with the same probability, or None."""
         size = await self.count(ctx, namespace=namespace, bounds=bounds, stale=stale)
@@ -157,7 +171,7 @@ class Aggregate:
 
     async def percentile(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         fraction: float,
         *,
         namespace: Any = undefined,
@@ -174,7 +188,7 @@ class Aggregate:
 
     async def percentiles(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         fractions: Sequence[float],
         *,
         namespace: Any = undefined,
@@ -194,7 +208,7 @@ class Aggregate:
 
     async def paginate(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         *,
         order: Order = "asc",
         page_size: int = 100,
@@ -216,7 +230,7 @@ class Aggregate:
 
     async def iterate(
         self,
-        ctx: QueryCtx,
+        ctx: ReadCtx,
         *,
         order: Order = "asc",
         page_size: int = 100,
@@ -242,7 +256,7 @@ class Aggregate:
                 return
             cursor = page.cursor
 
-    async def namespaces(self, ctx: QueryCtx, *, page_size: int = 100, stale: bool = False) -> AsyncIterator[Any]:
+    async def namespaces(self, ctx: ReadCtx, *, page_size: int = 100, stale: bool = False) -> AsyncIterator[Any]:
         """Give all namespaces that items were ever put in. The absent one has no value, and is left out."""
         asked: dict[str, Any] = {"limit": page_size}
         while True:
@@ -254,26 +268,26 @@ class Aggregate:
             asked["cursor"] = found["cursor"]
 
     async def totals_batch(
-        self, ctx: QueryCtx, ranges: Sequence[tuple[Any, AnyBounds]], *, stale: bool = False
+        self, ctx: ReadCtx, ranges: Sequence[tuple[Any, AnyBounds]], *, stale: bool = False
     ) -> list[Totals]:
         """Return what `totals` returns for each namespace and bounds; they share what they read."""
         asked = {"queries": [_range(namespace, bounds) for namespace, bounds in ranges]}
         return [_totals(held) for held in await self._ask(ctx, stale, "aggregate_between_batch", asked)]
 
     async def count_batch(
-        self, ctx: QueryCtx, ranges: Sequence[tuple[Any, AnyBounds]], *, stale: bool = False
+        self, ctx: ReadCtx, ranges: Sequence[tuple[Any, AnyBounds]], *, stale: bool = False
     ) -> list[int]:
         """Return what `count` returns for each namespace and bounds; they share what they read."""
         return [totals.count for totals in await self.totals_batch(ctx, ranges, stale=stale)]
 
     async def sum_batch(
-        self, ctx: QueryCtx, ranges: Sequence[tuple[Any, AnyBounds]], name: str = SUM, *, stale: bool = False
+        self, ctx: ReadCtx, ranges: Sequence[tuple[Any, AnyBounds]], name: str = SUM, *, stale: bool = False
     ) -> list[float]:
         """Return what `sum` returns for each namespace and bounds; they share what they read."""
         return [totals[name] for totals in await self.totals_batch(ctx, ranges, stale=stale)]
 
     async def at_batch(
-        self, ctx: QueryCtx, places: Sequence[tuple[int, Any, AnyBounds]], *, stale: bool = False
+        self, ctx: ReadCtx, places: Sequence[tuple[int, Any, AnyBounds]], *, stale: bool = False
     ) -> list[Item]:
         """Return what `at` returns for each offset, namespace and bounds; they share what they read.
 
@@ -288,7 +302,7 @@ class Aggregate:
         }
         return [_item(item) for item in await self._ask(ctx, stale, "at_offset_batch", asked)]
 
-    async def validate(self, ctx: QueryCtx, *, namespace: Any = undefined) -> Totals:
+    async def validate(self, ctx: ReadCtx, *, namespace: Any = undefined) -> Totals:
         """Check every rule of the tree; return what it holds. Reads all of it: for tests, and small trees.
 
         Raises:
@@ -300,7 +314,7 @@ class Aggregate:
 
     async def clear(
         self,
-        ctx: MutationCtx,
+        ctx: WriteCtx,
         *,
         namespace: Any = undefined,
         max_node_size: int | None = None,
@@ -320,7 +334,7 @@ class Aggregate:
         await ctx.run_mutation(self.component.maintenance.clear, asked)
 
     async def clear_all(
-        self, ctx: MutationCtx, *, max_node_size: int | None = None, root_lazy: bool | None = None
+        self, ctx: WriteCtx, *, max_node_size: int | None = None, root_lazy: bool | None = None
     ) -> None:
         """Take everything out of every namespace. The settings hold for namespaces to come, too.
 
@@ -329,219 +343,49 @@ class Aggregate:
         """
         await ctx.run_mutation(self.component.maintenance.clear_all, _settings(max_node_size, root_lazy))
 
-    async def make_root_lazy(self, ctx: MutationCtx, *, namespace: Any = undefined) -> None:
+    async def make_root_lazy(self, ctx: WriteCtx, *, namespace: Any = undefined) -> None:
         """Let the root of a namespace leave it to its subtrees to know what they hold."""
         await ctx.run_mutation(self.component.maintenance.make_root_lazy, {"namespace": namespace})
 
-    async def make_all_roots_lazy(self, ctx: MutationCtx) -> None:
+    async def make_all_roots_lazy(self, ctx: WriteCtx) -> None:
         """Let every root leave it to its subtrees to know what they hold."""
         await ctx.run_mutation(self.component.maintenance.make_all_roots_lazy, {})
 
+    # Operations that were queued.
+
+    async def count_pending(self, ctx: ReadCtx) -> int:
+        """Return how many batches of operations wait."""
+        return int(await ctx.run_query(self.component.queue.count_pending, {}))
+
+    async def dead_letters(self, ctx: ReadCtx, limit: int = 100) -> list[DeadLetter]:
+        """Return queued operations that failed when their turn came, the oldest first."""
+        found = await ctx.run_query(self.component.queue.dead_letters, {"limit": limit})
+        return [DeadLetter(**letter) for letter in found]
+
+    async def discard_dead_letters(self, ctx: WriteCtx, limit: int = 1000) -> int:
+        """Forget queued operations that failed, the oldest first; return how many."""
+        return int(await ctx.run_mutation(self.component.queue.discard_dead_letters, {"limit": limit}))
+
     # Inside.
 
-    async def _ask(self, ctx: QueryCtx, stale: bool, function: str, args: Mapping[str, Any]) -> Any:
+    async def _ask(self, ctx: ReadCtx, stale: bool, function: str, args: Mapping[str, Any]) -> Any:
         reference = getattr(self.component.btree, function)
-        if stale and isinstance(ctx, MutationCtx):  # a query has no other snapshot
+        if not stale:
+            return await ctx.run_query(reference, args)
+        args = {**args, "stale": True}
+        if isinstance(ctx, MutationCtx):  # others have no other snapshot
             return await ctx.stale.run_query(reference, args)
         return await ctx.run_query(reference, args)
 
-    async def _tell(self, ctx: MutationCtx, function: str, args: Mapping[str, Any]) -> None:
-        await ctx.run_mutation(getattr(self.component.public, function), args)
+    async def _tell(self, ctx: WriteCtx, operations: Sequence[Operation], later: bool) -> None:
+        function = self.component.public.enqueue if later else self.component.public.apply
+        await ctx.run_mutation(function, {"operations": operations})
 
 
-class DirectAggregate(Aggregate):
-    """An aggregate of items that the application names: each has a key, an id, and what is summed of it."""
-
-    async def insert(
-        self, ctx: MutationCtx, *, key: Any, id: str, sum_value: SumValue = 0, namespace: Any = undefined
-    ) -> None:
-        """Put an item in.
-
-        Raises:
-            ReactorError: there is one with this key and id, or a number is not finite.
-        """
-        await self._tell(ctx, "insert", _entry(key, id, sum_value, namespace))
-
-    async def delete(self, ctx: MutationCtx, *, key: Any, id: str, namespace: Any = undefined) -> None:
-        """Take an item out.
-
-        Raises:
-            ReactorError: DELETE_MISSING_KEY, there is none with this key and id.
-        """
-        await self._tell(ctx, "delete", {"key": key, "id": id, "namespace": namespace})
-
-    async def replace(
-        self,
-        ctx: MutationCtx,
-        *,
-        current_key: Any,
-        key: Any,
-        id: str,
-        sum_value: SumValue = 0,
-        current_namespace: Any = undefined,
-        namespace: Any = undefined,
-    ) -> None:
-        """Give an item another key, namespace, or what is summed.
-
-        Raises:
-            ReactorError: DELETE_MISSING_KEY, there is none with this key and id.
-        """
-        current = {"key": current_key, "id": id, "namespace": current_namespace}
-        await self._tell(ctx, "replace", {"current": current, "new": _entry(key, id, sum_value, namespace)})
-
-    async def insert_if_does_not_exist(
-        self, ctx: MutationCtx, *, key: Any, id: str, sum_value: SumValue = 0, namespace: Any = undefined
-    ) -> None:
-        """Put an item in; if it is there, only give it what is summed."""
-        await self.insert_many_if_do_not_exist(ctx, [(key, id, sum_value, namespace)])
-
-    async def delete_if_exists(self, ctx: MutationCtx, *, key: Any, id: str, namespace: Any = undefined) -> None:
-        """Take an item out, if it is there."""
-        await self._tell(ctx, "delete_if_exists", {"key": key, "id": id, "namespace": namespace})
-
-    async def replace_or_insert(
-        self,
-        ctx: MutationCtx,
-        *,
-        current_key: Any,
-        key: Any,
-        id: str,
-        sum_value: SumValue = 0,
-        current_namespace: Any = undefined,
-        namespace: Any = undefined,
-    ) -> None:
-        """Give an item another key, namespace, or what is summed; put it in, if it is not there."""
-        current = {"key": current_key, "id": id, "namespace": current_namespace}
-        await self._tell(ctx, "replace_or_insert", {"current": current, "new": _entry(key, id, sum_value, namespace)})
-
-    async def insert_many(self, ctx: MutationCtx, items: Sequence[tuple[Any, str, SumValue, Any]]) -> None:
-        """Put many items in, given as (key, id, sum value, namespace).
-
-        Raises:
-            ReactorError: there is one with this key and id, or a number is not finite.
-        """
-        await self._tell(ctx, "insert_many", {"items": [_entry(*item) for item in items]})
-
-    async def insert_many_if_do_not_exist(
-        self, ctx: MutationCtx, items: Sequence[tuple[Any, str, SumValue, Any]]
-    ) -> None:
-        """Put many items in, given as (key, id, sum value, namespace); those that are there get what is summed."""
-        await self._tell(ctx, "insert_many_if_not_existing", {"items": [_entry(*item) for item in items]})
-
-
-class TableAggregate(Aggregate):
-    """An aggregate of the documents of a table.
-
-    Every change of the table must be told: by the methods here beside each write, or by a trigger. What is written past
-    them, such as an import, is not counted.
-    """
-
-    def __init__(
-        self,
-        component: Any,
-        *,
-        sort_key: Callable[[Document], Any],
-        sum_value: Callable[[Document], SumValue] | None = None,
-        namespace: Callable[[Document], Any] | None = None,
-    ) -> None:
-        """Tell what of a document counts.
-
-        Args:
-            component: the mounted component.
-            sort_key: the key of a document. Ids decide between equal ones.
-            sum_value: what is summed: a number, or several by name.
-            namespace: the namespace that a document belongs to.
-        """
-        super().__init__(component)
-        self._sort_key = sort_key
-        self._sum_value = sum_value
-        self._namespace = namespace
-
-    async def insert(self, ctx: MutationCtx, document: Document) -> None:
-        """Count a document that was inserted.
-
-        Raises:
-            ReactorError: it is counted already, or a number is not finite.
-        """
-        await self._tell(ctx, "insert", self._entry(document))
-
-    async def delete(self, ctx: MutationCtx, document: Document) -> None:
-        """Stop counting a document, as it was before it was deleted.
-
-        Raises:
-            ReactorError: DELETE_MISSING_KEY, it is not counted.
-        """
-        await self._tell(ctx, "delete", self._place(document))
-
-    async def replace(self, ctx: MutationCtx, old: Document, new: Document) -> None:
-        """Count a document as it is now instead of as it was.
-
-        Raises:
-            ReactorError: DELETE_MISSING_KEY, it is not counted as it was.
-        """
-        await self._tell(ctx, "replace", {"current": self._place(old), "new": self._entry(new)})
-
-    async def insert_if_does_not_exist(self, ctx: MutationCtx, document: Document) -> None:
-        """Count a document; if it is counted, only update what is summed."""
-        await self.insert_many_if_do_not_exist(ctx, [document])
-
-    async def delete_if_exists(self, ctx: MutationCtx, document: Document) -> None:
-        """Stop counting a document, if it is counted."""
-        await self._tell(ctx, "delete_if_exists", self._place(document))
-
-    async def replace_or_insert(self, ctx: MutationCtx, old: Document, new: Document) -> None:
-        """Count a document as it is now, whether or not it is counted as it was."""
-        await self._tell(ctx, "replace_or_insert", {"current": self._place(old), "new": self._entry(new)})
-
-    async def insert_many(self, ctx: MutationCtx, documents: Sequence[Document]) -> None:
-        """Count many documents, for much less than one by one: for tables that are filled in batches.
-
-        Raises:
-            ReactorError: one is counted already, or a number is not finite.
-        """
-        await self._tell(ctx, "insert_many", {"items": [self._entry(document) for document in documents]})
-
-    async def insert_many_if_do_not_exist(self, ctx: MutationCtx, documents: Sequence[Document]) -> None:
-        """Count many documents, some of which may be counted: for filling an aggregate while the table is in use."""
-        items = [self._entry(document) for document in documents]
-        await self._tell(ctx, "insert_many_if_not_existing", {"items": items})
-
-    async def index_of_doc(
-        self,
-        ctx: QueryCtx,
-        document: Document,
-        *,
-        order: Order = "asc",
-        bounds: AnyBounds = None,
-        stale: bool = False,
-    ) -> int:
-        """Return how many documents of its namespace are before a document; with "desc", how many behind it."""
-        place = self._place(document)
-        return await self.index_of(
-            ctx,
-            place["key"],
-            id=place["id"],
-            order=order,
-            namespace=place["namespace"],
-            bounds=bounds,
-            stale=stale,
-        )
-
-    def _place(self, document: Document) -> dict[str, Any]:
-        namespace = undefined if self._namespace is None else self._namespace(document)
-        return {"key": self._sort_key(document), "id": document["_id"], "namespace": namespace}
-
-    def _entry(self, document: Document) -> dict[str, Any]:
-        sum_value = 0 if self._sum_value is None else self._sum_value(document)
-        return {**self._place(document), "sums": _sums(sum_value)}
-
-
-def _sums(sum_value: SumValue) -> Mapping[str, float]:
-    return sum_value if isinstance(sum_value, Mapping) else {SUM: sum_value} if sum_value else {}
-
-
-def _entry(key: Any, id: str, sum_value: SumValue, namespace: Any) -> dict[str, Any]:
-    return {"key": key, "id": id, "namespace": namespace, "sums": _sums(sum_value)}
+def entry(key: Any, id: str, sum_value: SumValue, namespace: Any) -> Entry:
+    """Return an item as operations have it."""
+    sums = dict(sum_value) if isinstance(sum_value, Mapping) else {SUM: sum_value} if sum_value else {}
+    return {"key": key, "id": id, "namespace": namespace, "sums": sums}
 
 
 def _range(namespace: Any, bounds: AnyBounds) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cursors of pages: the position of the last item, as JSON; an empty one is the end.
+"""Cursors of pages: the last item, as JSON; an empty one is the end.
 
 A float always has a point or an exponent, so an integer is an `Int64`.
 """
@@ -8,29 +8,32 @@ import json
 from typing import Any, Final
 
 from reactor import Int64, ReactorError
-from reactor.components.aggregate.nodes import Item
 
 END: Final = ""
 
 
-def cursor_behind(item: Item) -> str:
-    """Return the cursor with which a page behind `item` begins."""
-    return json.dumps([item.key, item.id], default=_encode, separators=(",", ":"))
+def write_cursor(*parts: Any) -> str:
+    """Return the text of a cursor."""
+    return json.dumps(parts, default=_encode, separators=(",", ":"))
 
 
-def read_cursor(cursor: str) -> tuple[Any, str]:
-    """Return the key and the id of the item that a cursor stands behind.
+def read_cursor(cursor: str, length: int) -> list[Any]:
+    """Return the parts of a cursor, of which the last is an id.
 
     Raises:
         ReactorError: it is none of ours.
     """
     try:
-        key, document_id = json.loads(cursor, parse_int=lambda text: Int64(int(text)), object_hook=_decode)
-        if not isinstance(document_id, str):
-            raise TypeError("no id")
-        return key, document_id
-    except (ValueError, TypeError, KeyError) as error:
-        raise ReactorError(f"invalid cursor {cursor[:100]!r}: pass what the last page gave as `cursor`") from error
+        parts = json.loads(cursor, parse_int=lambda text: Int64(int(text)), object_hook=_decode)
+    except (ValueError, TypeError) as error:
+        raise _invalid(cursor) from error
+    if not isinstance(parts, list) or len(parts) != length or not isinstance(parts[-1], str):
+        raise _invalid(cursor)
+    return parts
+
+
+def _invalid(cursor: str) -> ReactorError:
+    return ReactorError(f"invalid cursor {cursor[:100]!r}: pass what the last page gave as its cursor")
 
 
 def _encode(value: Any) -> Any:

@@ -57,7 +57,18 @@ NOTHING: Final[Sums] = {}
 class Node:
     """Items in order and, unless it is a leaf, a subtree before each, and one behind the last."""
 
-    __slots__ = ("counts", "has_new_children", "has_new_items", "id", "ids", "keys", "subtrees", "sums", "totals")
+    __slots__ = (
+        "counts",
+        "has_new_counts",
+        "has_new_items",
+        "has_new_subtrees",
+        "id",
+        "ids",
+        "keys",
+        "subtrees",
+        "sums",
+        "totals",
+    )
 
     def __init__(
         self,
@@ -76,7 +87,8 @@ class Node:
         self.counts = counts
         self.totals = totals
         self.has_new_items = False
-        self.has_new_children = False
+        self.has_new_subtrees = False
+        self.has_new_counts = False
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -142,13 +154,13 @@ class Node:
         """Note what the subtree at `index` holds now. A lazy node does not."""
         if self.counts is not None:
             assert self.totals is not None
-            self.has_new_children = True
+            self.has_new_counts = True
             self.counts[index] = held.size
             _set(self.totals, index, len(self.subtrees), held.sums)
 
     def insert_subtree(self, index: int, subtree: str, held: Held) -> None:
         """Put a subtree before that at `index`."""
-        self.has_new_children = True
+        self.has_new_subtrees = self.has_new_counts = True
         if self.counts is not None:
             assert self.totals is not None
             _insert(self.totals, index, len(self.subtrees), held.sums)
@@ -157,7 +169,7 @@ class Node:
 
     def pop_subtree(self, index: int) -> tuple[str, Held]:
         """Take a subtree out; return it with what it holds, which a lazy node does not know."""
-        self.has_new_children = True
+        self.has_new_subtrees = self.has_new_counts = True
         held = Held(0.0, {})
         if self.counts is not None:
             assert self.totals is not None
@@ -167,7 +179,7 @@ class Node:
     def forget_held(self) -> None:
         """Make the node lazy, unless it is a leaf."""
         if self.counts is not None:
-            self.has_new_children = True
+            self.has_new_counts = True
             self.counts = self.totals = None
 
     def held(self) -> Held:
@@ -191,7 +203,7 @@ class Node:
         )
         del self.keys[middle + 1 :], self.ids[middle + 1 :]
         if self.subtrees:
-            self.has_new_children = True
+            self.has_new_subtrees = self.has_new_counts = True
             del self.subtrees[middle + 1 :]
         if self.counts is not None:
             assert self.totals is not None
@@ -209,7 +221,7 @@ class Node:
             assert self.totals is not None
             assert right.counts is not None
             assert right.totals is not None
-            self.has_new_children = True
+            self.has_new_subtrees = self.has_new_counts = True
             _extend(self.totals, len(self.subtrees), right.totals, len(right.subtrees))
             self.counts += right.counts
             self.subtrees += right.subtrees
@@ -255,7 +267,7 @@ class Nodes:
     def add(self, node: Node) -> None:
         """Write a new node."""
         node.id = self._documents.insert("btreeNode", node.fields())
-        node.has_new_items = node.has_new_children = False
+        node.has_new_items = node.has_new_subtrees = node.has_new_counts = False
         self._loaded[node.id] = node
 
     def remove(self, node: Node) -> None:
@@ -266,9 +278,9 @@ class Nodes:
     def flush(self) -> None:
         """Write what changed."""
         for node in self._loaded.values():
-            if node.has_new_items or node.has_new_children:
+            if node.has_new_items or node.has_new_subtrees or node.has_new_counts:
                 self._documents.patch(node.id, dict(_changes(node)))
-                node.has_new_items = node.has_new_children = False
+                node.has_new_items = node.has_new_subtrees = node.has_new_counts = False
 
 
 def _changes(node: Node) -> Iterator[tuple[str, Any]]:
@@ -276,8 +288,9 @@ def _changes(node: Node) -> Iterator[tuple[str, Any]]:
         yield "keys", node.keys
         yield "ids", node.ids
         yield "sums", _without_zeros(node.sums)
-    if node.has_new_children:
+    if node.has_new_subtrees:
         yield "subtrees", node.subtrees
+    if node.has_new_counts:
         yield "counts", undefined if node.counts is None else node.counts
         yield "totals", undefined if node.totals is None else _without_zeros(node.totals)
 

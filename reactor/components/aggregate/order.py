@@ -34,6 +34,7 @@ _RANKS: Final[dict[type, Callable[[Any], Rank]]] = {
     str: lambda value: (5, value),
     bytes: lambda value: (6, value),
     list: lambda value: (7, tuple(map(rank, value))),
+    tuple: lambda value: (7, tuple(map(rank, value))),
     dict: _rank_object,
 }
 

@@ -50,4 +50,4 @@ def rank_position(position: Position) -> Rank:
 
 def rank_item(key: Any, document_id: str) -> Rank:
     """Return the position of an item in a form that Python compares."""
-    return (rank(explode(key) if type(key) is list else key), (_STRING, document_id), _LAST)
+    return (rank(explode(key)), (_STRING, document_id), _LAST)

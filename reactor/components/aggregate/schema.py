@@ -1,6 +1,7 @@
-"""The tables of the component: a tree for each namespace, and the nodes of all trees."""
+"""The tables of the component: a tree for each namespace, the nodes of all trees, and operations that wait."""
 
 from reactor import define_schema, define_table, v
+from reactor.components.aggregate.operations import OPERATION
 
 columns = v.record(v.string(), v.array(v.float64()))
 """Numbers by name, each a list as long as that of what they belong to."""
@@ -27,5 +28,7 @@ schema = define_schema(
                 "totals": v.optional(columns),
             }
         ),
+        "pendingOperations": define_table({"operations": v.array(OPERATION)}),
+        "deadLetterOperations": define_table({"operation": OPERATION, "error": v.any()}),
     }
 )

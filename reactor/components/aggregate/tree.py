@@ -208,6 +208,15 @@ class Tree:
                 return False
             node = self._nodes.load(node.subtrees[index])
 
+    def check_contains(self, key: Any, document_id: str) -> None:
+        """Check that there is an item with this key and id.
+
+        Raises:
+            ReactorError: DELETE_MISSING_KEY, there is none.
+        """
+        if not self.contains(key, document_id):
+            raise missing_key(key, document_id)
+
     def held_between(self, low: Rank | None, high: Rank | None) -> Held:
         """Return what lies strictly between two positions."""
         counts: list[float] = []

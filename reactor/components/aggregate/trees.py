@@ -4,6 +4,7 @@ Owns the table `btree`: which root and which settings a namespace has, and what 
 component's functions.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from reactor import ReactorError, undefined
@@ -14,14 +15,23 @@ from reactor.components.aggregate.tree import Tree
 DEFAULT_MAX_NODE_SIZE: Final = 16
 MIN_MAX_NODE_SIZE: Final = 4
 NODES_PER_DELETION: Final = 500
+PENDING_OPERATIONS: Final = "PENDING_OPERATIONS"
 
 ABSENT: Final[Rank] = (0,)
 
 
 class Trees:
-    """The trees that one call has opened. `db` is that of a plain `def` function."""
+    """The trees that one call has opened. `db` is that of a plain `def` function.
 
-    def __init__(self, db: Any) -> None:
+    Raises:
+        ReactorError: PENDING_OPERATIONS, the trees do not hold yet what was promised to be put in, and the caller does
+            not look past that.
+    """
+
+    def __init__(self, db: Any, *, looks_past_queue: bool = False) -> None:
+        if not looks_past_queue and db.query("pendingOperations").first() is not None:
+            message = "operations are queued that are not done yet: read with stale=True, or write them all later"
+            raise ReactorError({"code": PENDING_OPERATIONS, "message": message})
         self._db = db
         self._nodes = Nodes(db)
         self._open: dict[Rank, tuple[dict[str, Any], Tree]] = {}
@@ -34,8 +44,7 @@ class Trees:
             document = self.settings(namespace)
             if document is None:
                 return None
-            tree = Tree(self._nodes, document["root"], document["maxNodeSize"], is_root_lazy=document["isRootLazy"])
-            opened = self._open[name] = (document, tree)
+            opened = self._open[name] = (document, self.tree_of(document))
         return opened[1]
 
     def open(self, namespace: Any) -> Tree:
@@ -50,6 +59,24 @@ class Trees:
     def settings(self, namespace: Any) -> dict[str, Any] | None:
         """Return the document of a namespace."""
         found: dict[str, Any] | None = self._db.query("btree").with_index("by_namespace", namespace=namespace).unique()
+        return found
+
+    def by_id(self, document_id: str) -> dict[str, Any] | None:
+        """Return the document of a namespace by its id."""
+        found: dict[str, Any] | None = self._db.get(document_id)
+        return found
+
+    def behind(self, last: str | None) -> Iterator[dict[str, Any]]:
+        """Give the documents of namespaces in the order of their ids, from behind that of `last`."""
+        yield from self._db.query("btree").with_index("by_id", lambda q: q if last is None else q.gt("_id", last))
+
+    def tree_of(self, document: dict[str, Any]) -> Tree:
+        """Return the tree of a document."""
+        return Tree(self._nodes, document["root"], document["maxNodeSize"], is_root_lazy=document["isRootLazy"])
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the documents of all namespaces."""
+        found: list[dict[str, Any]] = self._db.query("btree").collect()
         return found
 
     def create(self, namespace: Any, max_node_size: int | None = None, is_root_lazy: bool | None = None) -> None:

@@ -9,9 +9,9 @@ from reactor.components.aggregate.positions import rank_position
 
 SUMS: Final = v.record(v.string(), v.number())
 NAMESPACE: Final = v.optional(v.any())
-PLACE: Final = {"key": v.any(), "id": v.string(), "namespace": NAMESPACE}
-ENTRY: Final = {**PLACE, "sums": v.optional(SUMS)}
 POSITION: Final = v.array(v.any())
+STALE: Final = v.optional(v.boolean())
+"""True looks past operations that wait."""
 RANGE: Final = {"namespace": NAMESPACE, "k1": v.optional(POSITION), "k2": v.optional(POSITION)}
 ITEM: Final = v.object({"key": v.any(), "id": v.string(), "sums": SUMS})
 HELD: Final = v.object({"count": v.integer(), "sums": SUMS})

@@ -229,7 +229,8 @@ class RateLimiter:
         self, name: str, key: str | None, count: float, reserve: bool, throws: bool, config: Config | None
     ) -> dict[str, Any]:
         request = self._account(name, key, config)
-        request["count"] = count
+        if count != 1:
+            request["count"] = count
         if reserve:
             request["reserve"] = True
         if throws:

@@ -7,6 +7,7 @@ and by the component for what arrives as JSON. Times are in milliseconds.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
 from reactor import v
@@ -123,7 +124,7 @@ def wire_of(config: Config) -> dict[str, Any]:
         "period": config.period,
         "capacity": config.capacity,
         "maxReserved": config.max_reserved,
-        "shards": config.shards,
+        "shards": None if config.shards == 1 else config.shards,
         "start": config.start,
         "applyUpdates": None if config.apply_updates == TRANSACTIONALLY else config.apply_updates,
     }
@@ -136,11 +137,32 @@ def config_of(wire: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: a number is one that no limit can have.
     """
-    rate, period, capacity, max_reserved = wire["rate"], wire["period"], wire.get("capacity"), wire.get("maxReserved")
-    shards, apply = wire.get("shards", 1), wire.get("applyUpdates", TRANSACTIONALLY)
-    if wire["kind"] == TokenBucket.kind:
-        return TokenBucket(rate, period, capacity, max_reserved, shards, apply)
-    return FixedWindow(rate, period, capacity, max_reserved, shards, wire.get("start"), apply)
+    return _config(
+        wire["kind"],
+        wire["rate"],
+        wire["period"],
+        wire.get("capacity"),
+        wire.get("maxReserved"),
+        wire.get("shards", 1),
+        wire.get("start"),
+        wire.get("applyUpdates", TRANSACTIONALLY),
+    )
+
+
+@lru_cache(maxsize=256)  # each call brings its config along, mostly one that was seen before
+def _config(
+    kind: str,
+    rate: float,
+    period: float,
+    capacity: float | None,
+    max_reserved: float | None,
+    shards: int,
+    start: float | None,
+    apply_updates: ApplyUpdates,
+) -> Config:
+    if kind == TokenBucket.kind:
+        return TokenBucket(rate, period, capacity, max_reserved, shards, apply_updates)
+    return FixedWindow(rate, period, capacity, max_reserved, shards, start, apply_updates)
 
 
 def _check_numbers(config: Config) -> None:

@@ -21,20 +21,20 @@ class Ledger:
         self._states: dict[int, State | None] = {}
         self._changed: set[int] = set()
 
-    async def state(self, shard: int) -> State | None:
+    def state(self, shard: int) -> State | None:
         """Return what is left in a shard, or None when nobody has taken anything from it."""
         if shard in self._states:
             return self._states[shard]
         rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key, shard=shard)
-        row = await rows.unique()
+        row = rows.unique()
         self._found[shard] = None if row is None else row["_id"]
         state = self._states[shard] = None if row is None else State(row["value"], row["ts"])
         return state
 
-    async def states(self) -> dict[int, State]:
+    def states(self) -> dict[int, State]:
         """Return what is left in every shard that somebody has taken from, also in those that are used no more."""
         rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key)
-        for row in await rows.collect():
+        for row in rows.collect():
             shard = int(row["shard"])
             if shard not in self._states:
                 self._found[shard] = row["_id"]
@@ -46,24 +46,24 @@ class Ledger:
         self._states[shard] = state
         self._changed.add(shard)
 
-    async def write(self) -> None:
+    def write(self) -> None:
         """Store what has changed."""
         for shard in sorted(self._changed):
             state, found = self._states[shard], self._found[shard]
             assert state is not None, "a change has a state"
             fields = {"value": state.value, "ts": state.ts}
             if found is not None:
-                await self._ctx.db.patch(found, fields)
+                self._ctx.db.patch(found, fields)
                 continue
             key = {} if self._key is undefined else {"key": self._key}
             row = {"name": self._name, **key, "shard": shard, **fields}
-            self._found[shard] = await self._ctx.db.insert("rateLimits", row)
+            self._found[shard] = self._ctx.db.insert("rateLimits", row)
         self._changed.clear()
 
-    async def forget(self) -> None:
+    def forget(self) -> None:
         """Delete the documents of every shard."""
-        for shard in await self.states():
+        for shard in self.states():
             found = self._found[shard]
             if found is not None:
-                await self._ctx.db.delete(found)
+                self._ctx.db.delete(found)
         self._found, self._states, self._changed = {}, {}, set()

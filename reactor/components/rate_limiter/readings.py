@@ -64,7 +64,7 @@ def reading_of(wire: Mapping[str, Any]) -> Reading:
 
 def wire_reading(reading: Reading) -> dict[str, Any]:
     """Return a reading as JSON."""
-    config = wire_of(reading.config)
+    config = wire_of(reading.config) | {"shards": reading.config.shards}
     return {
         "value": reading.value,
         "ts": reading.ts,
@@ -74,11 +74,11 @@ def wire_reading(reading: Reading) -> dict[str, Any]:
     }
 
 
-async def read(ledger: Ledger, config: Config, sample_shards: float) -> Reading:
+def read(ledger: Ledger, config: Config, sample_shards: float) -> Reading:
     """Return what is left in the fullest of `sample_shards` shards that are picked by chance."""
     share, shards = share_of(config), config.shards
     sample = random.sample(range(shards), max(1, min(math.floor(sample_shards), shards)))
-    found = {shard: await ledger.state(shard) for shard in sample}
+    found = {shard: ledger.state(shard) for shard in sample}
     # Not the present time: the same documents give the same reading, for as long as nobody changes them.
     newest = max((state.ts for state in found.values() if state is not None), default=0.0)
     left = {

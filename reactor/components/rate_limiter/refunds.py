@@ -10,10 +10,10 @@ from reactor.components.rate_limiter.configs import Config
 from reactor.components.rate_limiter.ledger import Ledger
 
 
-async def credit(ledger: Ledger, config: Config, count: float, now: float) -> None:
+def credit(ledger: Ledger, config: Config, count: float, now: float) -> None:
     """Give tokens back, the emptiest shard first; what does not fit is lost."""
     share = share_of(config)
-    states = {shard: project(state, share, now) for shard, state in (await ledger.states()).items()}
+    states = {shard: project(state, share, now) for shard, state in (ledger.states()).items()}
     for shard, state in sorted(states.items(), key=lambda item: item[1].value):
         given = min(count, share.capacity - state.value)
         if given > 0 and shard < config.shards:
@@ -26,13 +26,13 @@ def credited(state: State, capacity: float, count: float) -> State:
     return State(min(capacity, state.value + count), state.ts)
 
 
-async def debit(ledger: Ledger, config: Config, count: float, now: float) -> Decision:
+def debit(ledger: Ledger, config: Config, count: float, now: float) -> Decision:
     """Take tokens, whether they are there or not: of two shards picked by chance from the fuller one."""
     share = share_of(config)._replace(max_reserved=None)
     sample = random.sample(range(config.shards), min(2, config.shards))
     left = {}
     for shard in sample:
-        state = await ledger.state(shard)
+        state = ledger.state(shard)
         left[shard] = full(share, now) if state is None else project(state, share, now)
     shard = max(sample, key=lambda shard: left[shard].value)
     decision = decide(left[shard], share, now, count, reserve=True)

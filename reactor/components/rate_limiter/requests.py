@@ -25,7 +25,7 @@ REQUEST: Final = {
 }  # as JSON
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What somebody wants of a limit."""
 
@@ -91,12 +91,12 @@ def _shown(number: float) -> str:
     return str(int(number)) if number == int(number) else repr(number)
 
 
-async def take(ledger: Ledger, request: Request, now: float) -> Decision:
+def take(ledger: Ledger, request: Request, now: float) -> Decision:
     """Decide on a request; when it is granted, take its tokens from the ledger, which is not written yet."""
     config, count, reserve = request.config, request.count, request.reserve
     share, shards = share_of(config), config.shards
     shard = math.floor(random.random() * shards) if shards > 1 else 0
-    first = await ledger.state(shard)
+    first = ledger.state(shard)
     decision = decide(first, share, now, count, reserve=reserve)
     # A shard that nobody has used is as good as any; but one that can't serve the request on its own never would.
     if shards < MIN_CHOOSE_TWO or (first is None and decision.ok):
@@ -104,30 +104,30 @@ async def take(ledger: Ledger, request: Request, now: float) -> Decision:
             ledger.change(shard, decision.state)
         return decision
     other = (shard + 1 + math.floor(random.random() * (shards - 1))) % shards
-    second = await ledger.state(other)
+    second = ledger.state(other)
     rival = decide(second, share, now, count, reserve=reserve)
     if not (decision.ok or rival.ok):
-        return await _take_from_both(ledger, (shard, other), share, request, now)
+        return _take_from_both(ledger, (shard, other), share, request, now)
     if not decision.ok or (rival.ok and rival.state.value >= decision.state.value):
         shard, decision = other, rival
     ledger.change(shard, decision.state)
     return decision
 
 
-async def _take_from_both(
-    ledger: Ledger, shards: tuple[int, int], share: Share, request: Request, now: float
-) -> Decision:
+def _take_from_both(ledger: Ledger, shards: tuple[int, int], share: Share, request: Request, now: float) -> Decision:
     """Take the tokens from two shards, neither of which has enough, so that both have the same left."""
     states = []
     for shard in shards:
-        state = await ledger.state(shard)
+        state = ledger.state(shard)
         states.append(full(share, now) if state is None else project(state, share, now))
     target = (states[0].value + states[1].value - request.count) / 2
     decisions = [decide(state, share, now, state.value - target, reserve=request.reserve) for state in states]
-    waits = [decision.retry_after for decision in decisions if decision.retry_after is not None]
-    retry_after = max(waits) if waits else None
     if not all(decision.ok for decision in decisions):
-        return Decision(False, decisions[0].state, retry_after or 0.0)
+        # The fuller one may be full before the time is up: then the other one has to have the rest.
+        rest = max(0.0, request.count - share.capacity)
+        waits = [*decisions, *(decide(state, share, now, rest) for state in states)]
+        return Decision(False, decisions[0].state, max(wait.retry_after or 0.0 for wait in waits))
+    retry_after = max((each.retry_after for each in decisions if each.retry_after is not None), default=None)
     for shard, decision in zip(shards, decisions, strict=True):
         ledger.change(shard, decision.state)
     return Decision(True, decisions[0].state, retry_after)

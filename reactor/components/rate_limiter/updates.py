@@ -5,11 +5,11 @@ written once for a batch. Promises that each update counts once, as of the time 
 which updates were queued, and that time does not go backwards. Used by the component's functions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from reactor import v
-from reactor.components.rate_limiter.arithmetic import Share, State, full, project, share_of
+from reactor.components.rate_limiter.arithmetic import State, full, project, share_of
 from reactor.components.rate_limiter.configs import CONFIG, config_of
 from reactor.components.rate_limiter.refunds import credited
 
@@ -25,18 +25,19 @@ UPDATE: Final = v.object(
 )
 SHARD: Final = 0  # the only one
 
-Account = tuple[str, str | None]  # name and key
+Update = dict[str, Any]
 
 
-def by_account(updates: Iterable[Mapping[str, Any]]) -> dict[Account, list[Mapping[str, Any]]]:
-    """Return updates by the limit and key that they are for, in the order in which they were queued."""
-    found: dict[Account, list[Mapping[str, Any]]] = {}
+def by_account(updates: Iterable[Update]) -> list[tuple[dict[str, str], list[Update]]]:
+    """Return each `{name, key?}` that updates are for, with its updates in the order in which they were queued."""
+    found: dict[tuple[str, ...], list[Update]] = {}
     for update in updates:
-        found.setdefault((update["name"], update.get("key")), []).append(update)
-    return found
+        account = (update["name"], update["key"]) if "key" in update else (update["name"],)
+        found.setdefault(account, []).append(update)
+    return [(dict(zip(("name", "key"), account, strict=False)), of) for account, of in found.items()]
 
 
-def folded(state: State | None, updates: Iterable[Mapping[str, Any]]) -> State | None:
+def folded(state: State | None, updates: Iterable[Update]) -> State | None:
     """Return what is left of `state` after all `updates`; None when nothing is taken."""
     clock = float("-inf") if state is None else state.ts
     for update in updates:
@@ -45,10 +46,10 @@ def folded(state: State | None, updates: Iterable[Mapping[str, Any]]) -> State |
     return state
 
 
-def _after(state: State | None, update: Mapping[str, Any], now: float) -> State | None:
+def _after(state: State | None, update: Update, now: float) -> State | None:
     if update["kind"] == "reset":
         return None
-    share: Share = share_of(config_of(update["config"]))
+    share = share_of(config_of(update["config"]))
     if update["kind"] == "credit":
         return None if state is None else credited(project(state, share, now), share.capacity, update["count"])
     before = full(share, now) if state is None else state

@@ -22,7 +22,7 @@ def clear_all(ctx: MutationCtx, max_node_size: int | None = None, root_lazy: boo
     """Take everything out of every namespace. The absent one keeps the settings for those to come."""
     trees = Trees(ctx.db)
     left = trees.clear(undefined, max_node_size, root_lazy)
-    for document in settings_of_all(ctx):
+    for document in trees.all():
         if "namespace" in document:
             left += trees.clear(document["namespace"], max_node_size, root_lazy)
     delete_later(ctx, left)
@@ -42,7 +42,7 @@ def make_root_lazy(ctx: MutationCtx, namespace: Any = undefined) -> None:
 def make_all_roots_lazy(ctx: MutationCtx) -> None:
     """Let no root know what its subtrees hold."""
     trees = Trees(ctx.db)
-    for document in settings_of_all(ctx):
+    for document in trees.all():
         trees.make_root_lazy(document)
     trees.flush()
 
@@ -50,13 +50,7 @@ def make_all_roots_lazy(ctx: MutationCtx) -> None:
 @internal_mutation(args={"nodes": v.array(v.string())}, returns=v.null())
 def delete_nodes(ctx: MutationCtx, nodes: list[str]) -> None:
     """Delete subtrees that belong to no tree any more, a part at a time."""
-    delete_later(ctx, Trees(ctx.db).delete_nodes(nodes))
-
-
-def settings_of_all(ctx: MutationCtx) -> Any:
-    """Return the documents of all namespaces."""
-    documents: Any = ctx.db.query("btree").collect()
-    return documents
+    delete_later(ctx, Trees(ctx.db, looks_past_queue=True).delete_nodes(nodes))
 
 
 def delete_later(ctx: MutationCtx, nodes: list[str]) -> None:

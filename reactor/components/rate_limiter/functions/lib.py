@@ -1,11 +1,12 @@
 """What applications call: the functions of the component, with arguments and results as JSON.
 
 Each is one transaction, or a part of the caller's. Wrong arguments raise `ValueError`: they are mistakes of a program.
+They are plain `def` functions, which cost less than `async def` ones, and none of them has much to do.
 """
 
 from typing import Any
 
-from reactor import MutationCtx, QueryCtx, internal, mutation, query, v
+from reactor import internal, mutation, query, v
 from reactor.components.rate_limiter.arithmetic import Decision
 from reactor.components.rate_limiter.configs import CONFIG, Config, config_of
 from reactor.components.rate_limiter.ledger import Ledger
@@ -20,81 +21,77 @@ THROWS = {"throws": v.optional(v.boolean())}
 
 
 @query(args={**REQUEST, **THROWS}, returns=STATUS)
-async def check_rate_limit(ctx: QueryCtx, /, *, throws: bool = False, **request: Any) -> dict[str, Any]:
+def check_rate_limit(ctx: Any, /, *, throws: bool = False, **request: Any) -> dict[str, Any]:
     """Return what `rate_limit` would, and take nothing."""
     asked = request_of(request)
-    decision = await take(Ledger(ctx, asked.name, asked.key), asked, ctx.now())
+    decision = take(Ledger(ctx, asked.name, asked.key), asked, ctx.now())
     return answer(asked.name, decision, throws=throws)
 
 
 @mutation(args={**REQUEST, **THROWS}, returns=STATUS)
-async def rate_limit(ctx: MutationCtx, /, *, throws: bool = False, **request: Any) -> dict[str, Any]:
+def rate_limit(ctx: Any, /, *, throws: bool = False, **request: Any) -> dict[str, Any]:
     """Take tokens if they are there. With `throws`, raise when the caller would have to wait; then nothing is taken."""
     asked = request_of(request)
     check_transactional(asked.name, asked.config)
     ledger = Ledger(ctx, asked.name, asked.key)
-    decision = await take(ledger, asked, ctx.now())
+    decision = take(ledger, asked, ctx.now())
     status = answer(asked.name, decision, throws=throws)
     if decision.ok:
-        await ledger.write()
+        ledger.write()
     return status
 
 
 @query(args={"limits": v.array(v.object(REQUEST)), **THROWS}, returns=STATUSES)
-async def check_all(ctx: QueryCtx, limits: list[dict[str, Any]], throws: bool = False) -> dict[str, Any]:
+def check_all(ctx: Any, limits: list[dict[str, Any]], throws: bool = False) -> dict[str, Any]:
     """Return what `limit_all` would, and take nothing."""
-    _, statuses = await _take_all(ctx, limits, throws)
+    _, statuses = _take_all(ctx, limits, throws)
     return statuses
 
 
 @mutation(args={"limits": v.array(v.object(REQUEST)), **THROWS}, returns=STATUSES)
-async def limit_all(ctx: MutationCtx, limits: list[dict[str, Any]], throws: bool = False) -> dict[str, Any]:
+def limit_all(ctx: Any, limits: list[dict[str, Any]], throws: bool = False) -> dict[str, Any]:
     """Take the tokens of all these requests, or of none."""
-    ledgers, statuses = await _take_all(ctx, limits, throws)
+    ledgers, statuses = _take_all(ctx, limits, throws)
     if statuses["ok"]:
         for ledger in ledgers:
-            await ledger.write()
+            ledger.write()
     return statuses
 
 
 @mutation(args={**ACCOUNT, "count": v.number()}, returns=v.null())
-async def credit(ctx: MutationCtx, name: str, config: Any, count: float, key: str | None = None) -> None:
+def credit(ctx: Any, name: str, config: Any, count: float, key: str | None = None) -> None:
     """Give tokens back, as far as they fit."""
     ledger = Ledger(ctx, name, key)
-    await give_back(ledger, _config_for(name, config, count), count, ctx.now())
-    await ledger.write()
+    give_back(ledger, _config_for(name, config, count), count, ctx.now())
+    ledger.write()
 
 
 @mutation(args={**ACCOUNT, "taken": v.number(), "used": v.number()}, returns=STATUS)
-async def settle(
-    ctx: MutationCtx, name: str, config: Any, taken: float, used: float, key: str | None = None
-) -> dict[str, Any]:
+def settle(ctx: Any, name: str, config: Any, taken: float, used: float, key: str | None = None) -> dict[str, Any]:
     """Correct what was taken to what was used. What is missing becomes a debt, however deep."""
     given = _config_for(name, config, taken, used)
     ledger = Ledger(ctx, name, key)
     status = wire_status(True, None)
     if used <= taken:
-        await give_back(ledger, given, taken - used, ctx.now())
+        give_back(ledger, given, taken - used, ctx.now())
     else:
-        status = answer(name, await debit(ledger, given, used - taken, ctx.now()))
-    await ledger.write()
+        status = answer(name, debit(ledger, given, used - taken, ctx.now()))
+    ledger.write()
     return status
 
 
 @query(args={**ACCOUNT, "sampleShards": v.optional(v.number())}, returns=READING)
-async def get_value(
-    ctx: QueryCtx, name: str, config: Any, key: str | None = None, sample_shards: float = 1
-) -> dict[str, Any]:
+def get_value(ctx: Any, name: str, config: Any, key: str | None = None, sample_shards: float = 1) -> dict[str, Any]:
     """Return what was left after the last change."""
-    return wire_reading(await read(Ledger(ctx, name, key), config_of(config), sample_shards))
+    return wire_reading(read(Ledger(ctx, name, key), config_of(config), sample_shards))
 
 
 @mutation(args={"name": v.string(), "key": v.optional(v.string()), "config": v.optional(CONFIG)}, returns=v.null())
-async def reset_rate_limit(ctx: MutationCtx, name: str, key: str | None = None, config: Any = None) -> None:
+def reset_rate_limit(ctx: Any, name: str, key: str | None = None, config: Any = None) -> None:
     """Forget what was taken with this very key, in all shards; without a key, what was taken without one."""
     if config is not None:
         check_transactional(name, config_of(config))
-    await Ledger(ctx, name, key).forget()
+    Ledger(ctx, name, key).forget()
 
 
 @mutation(
@@ -104,23 +101,23 @@ async def reset_rate_limit(ctx: MutationCtx, name: str, key: str | None = None, 
     },
     returns=v.null(),
 )
-async def sweep(ctx: MutationCtx, limits: list[dict[str, Any]], older_than: float = 0) -> None:
+def sweep(ctx: Any, limits: list[dict[str, Any]], older_than: float = 0) -> None:
     """Begin to delete documents that say the same as none would: what was taken has come back."""
     for limit in limits:
         config_of(limit["config"])
-    await ctx.scheduler.run_after(0, internal.cleaning.sweep_page, limits=limits, before=ctx.now() - older_than)
+    ctx.scheduler.run_after(0, internal.cleaning.sweep_page, limits=limits, before=ctx.now() - older_than)
 
 
 @mutation(args={"before": v.optional(v.number())}, returns=v.null())
-async def clear_all(ctx: MutationCtx, before: float | None = None) -> None:
+def clear_all(ctx: Any, before: float | None = None) -> None:
     """Begin to delete all documents made up to the time `before`, the newest first; by default up to now."""
-    await ctx.run_mutation(internal.cleaning.clear_page, before=ctx.now() if before is None else before)
+    ctx.run_mutation(internal.cleaning.clear_page, before=ctx.now() if before is None else before)
 
 
 @mutation(args={}, returns=v.number())
-async def get_server_time(ctx: MutationCtx) -> float:
+def get_server_time(ctx: Any) -> float:
     """Return what time it is here, for clients that compute a limit themselves."""
-    return ctx.now()
+    return float(ctx.now())
 
 
 def answer(name: str, decision: Decision, *, throws: bool = False) -> dict[str, Any]:
@@ -134,7 +131,7 @@ def answer(name: str, decision: Decision, *, throws: bool = False) -> dict[str, 
     return wire_status(decision.ok, decision.retry_after)
 
 
-async def _take_all(ctx: Any, limits: list[dict[str, Any]], throws: bool) -> tuple[list[Ledger], dict[str, Any]]:
+def _take_all(ctx: Any, limits: list[dict[str, Any]], throws: bool) -> tuple[list[Ledger], dict[str, Any]]:
     """Decide on requests in turn, as if each that is granted was granted; return what to write, and the statuses."""
     asked = [request_of(limit) for limit in limits]
     ledgers: dict[tuple[str, str | None], Ledger] = {}
@@ -143,7 +140,7 @@ async def _take_all(ctx: Any, limits: list[dict[str, Any]], throws: bool) -> tup
         check_transactional(request.name, request.config)
         account = request.name, request.key
         ledger = ledgers.setdefault(account, Ledger(ctx, *account))
-        decisions.append(await take(ledger, request, ctx.now()))
+        decisions.append(take(ledger, request, ctx.now()))
     # Of those who have to wait, it is as long as for the slowest; refusals go before reservations.
     refused = [at for at, decision in enumerate(decisions) if not decision.ok]
     slowest = max(refused or range(len(asked)), key=lambda at: decisions[at].retry_after or 0, default=None)

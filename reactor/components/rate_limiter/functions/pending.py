@@ -9,10 +9,11 @@ from reactor.components.rate_limiter.functions.lib import ACCOUNT, THROWS, check
 from reactor.components.rate_limiter.ledger import Ledger
 from reactor.components.rate_limiter.requests import REQUEST, check_count
 from reactor.components.rate_limiter.status import STATUS
-from reactor.components.rate_limiter.updates import SHARD, by_account, folded
+from reactor.components.rate_limiter.updates import SHARD, UPDATE, by_account, folded
 
 BATCH: Final = 1024
 BATCH_CHARACTERS: Final = 1_000_000  # of names and keys: at most a quarter of what one transaction may read
+PAUSE_MS: Final = 100  # between two looks at the queue
 WORKER: Final = BatchWorker(components.batch_worker, internal.pending.drain)
 
 
@@ -61,17 +62,28 @@ async def drain(ctx: MutationCtx, name: str) -> dict[str, Any]:
             break
         batch.append(row)
         characters += len(row["update"]["name"]) + len(row["update"].get("key", ""))
-    for account, updates in by_account(row["update"] for row in batch).items():
-        ledger = Ledger(ctx, *account)
-        state = folded(await ledger.state(SHARD), updates)
-        if state is None:
-            await ledger.forget()
-        else:
-            ledger.change(SHARD, state)
-            await ledger.write()
+    for account, updates in by_account(row["update"] for row in batch):
+        await ctx.run_mutation(apply, {**account, "updates": updates})
     for row in batch:
         await ctx.db.delete(row["_id"])
-    return idle() if is_all else work()
+    if not is_all:
+        return work()
+    # While there is something now and then, the loop goes on: who pings it then writes nothing.
+    return work(debounce_ms=PAUSE_MS) if batch else idle()
+
+
+@internal_mutation(
+    args={"name": v.string(), "key": v.optional(v.string()), "updates": v.array(UPDATE)}, returns=v.null()
+)
+def apply(ctx: Any, name: str, updates: list[dict[str, Any]], key: str | None = None) -> None:
+    """Apply the updates of one limit and key."""
+    ledger = Ledger(ctx, name, key)
+    state = folded(ledger.state(SHARD), updates)
+    if state is None:
+        ledger.forget()
+    else:
+        ledger.change(SHARD, state)
+        ledger.write()
 
 
 async def _queue(ctx: MutationCtx, kind: str, name: str, key: str | None, count: float, config: dict[str, Any]) -> None:

@@ -1,0 +1,5 @@
+"""How often the action ran."""
+
+from reactor import define_schema, define_table, v
+
+schema = define_schema({"runs": define_table({"text": v.string()})})

@@ -1,0 +1,34 @@
+"""The project in docs/components/presence.md loads, and does what the page says."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reactor import ReactorError
+from reactor.runtime.loader import ProjectLoader
+from reactor.testing.deployment import MemoryDeployment
+from tests.servers import ROOT
+
+PAGE = (ROOT / "docs" / "components" / "presence.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.asyncio
+async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
+    (tmp_path / "functions").mkdir()
+    for name, code in re.findall(r"```python (\S+)\n(.*?)```", PAGE, re.DOTALL):
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    project = ProjectLoader(tmp_path).load()
+    async with MemoryDeployment(project, tmp_path) as deployment:
+        args = {"roomId": "r", "userId": "ann", "sessionId": "s", "interval": 10_000}
+        with pytest.raises(ReactorError):
+            await deployment.mutation("presence:heartbeat", args)
+        ann = deployment.with_identity({"subject": "ann"})
+        tokens: Any = await ann.mutation("presence:heartbeat", args)
+        async with deployment.subscribe("presence:list", roomToken=tokens["roomToken"]) as live:
+            assert await live.next() == [{"userId": "ann", "online": True, "lastDisconnected": 0}]
+            await deployment.mutation("presence:disconnect", sessionToken=tokens["sessionToken"])
+            (user,) = await live.next()
+            assert not user["online"]
+    project.release()
