@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFORMANCE := tests/conformance
 COVERING := $(patsubst %,tests/%,values schema protocol engine races)
-NODE_STAMP := $(CONFORMANCE)/node_modules/.package-lock.json
+NODE_PROJECTS := $(CONFORMANCE) examples/dashboard
+NODE_STAMPS := $(NODE_PROJECTS:%=%/node_modules/.package-lock.json)
 SOURCES := reactor functions schema.py docs tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup dev check fmt fmt-check lint types layers test torture coverage bench docs compiler clean
+.PHONY: help setup dev check fmt fmt-check lint types layers test torture coverage bench docs compiler chromium clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -36,11 +37,20 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
-# The official JavaScript client, as an app would install it.
-$(NODE_STAMP): $(CONFORMANCE)/package-lock.json
-	@command -v npm >/dev/null || { echo "the client tests need Node 20 or newer with npm" >&2; exit 1; }
-	cd $(CONFORMANCE) && npm ci --no-audit --no-fund --loglevel=error
+# The official JavaScript client, as an app would install it; the example page, as a newcomer would.
+$(NODE_STAMPS): %/node_modules/.package-lock.json: %/package-lock.json
+	@command -v npm >/dev/null || { echo "the client tests need Node 20.19 or newer with npm" >&2; exit 1; }
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# The example page is tested in a browser.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get install -y --no-install-recommends chromium >/dev/null || { \
+				apt-get update >/dev/null && apt-get install -y --no-install-recommends chromium >/dev/null; }; \
+		else echo "tests/conformance/test_dashboard.py needs Chromium: install it (Debian: apt-get install chromium)" >&2; exit 1; fi; \
+	}
 
 # The crash tests build a small library that stands between SQLite and the disk.
 compiler:
@@ -49,7 +59,7 @@ compiler:
 		else echo "tests/crash needs a C compiler: install one (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; fi; \
 	}
 
-setup: $(VENV)/.installed-test $(NODE_STAMP) compiler
+setup: $(VENV)/.installed-test $(NODE_STAMPS) compiler chromium
 
 # On the developer's own machine anybody may log and read; `serve` asks for a key, unless its environment says the same.
 dev: export AI_PUBLIC_LOGGING ?= true
@@ -87,9 +97,10 @@ coverage: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.environment_file
 
 bench: $(VENV)/.installed-test
 	@for file in $(if $(name),bench/bench_$(name).py,bench/bench_*.py); do $(BIN)/python -m bench.$$(basename $$file .py) $(args) || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(CONFORMANCE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(NODE_PROJECTS:%=%/node_modules) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -70,6 +70,11 @@ def _number(value: float) -> str:
     return f"{whole:_}"
 
 
+def plain_number(value: float) -> str:
+    """Return a number as an environment variable has it."""
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
 def main() -> None:
     """Write the pages."""
     REFERENCE.mkdir(exist_ok=True)

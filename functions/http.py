@@ -1,7 +1,8 @@
 """HTTP of the application: `POST /ai/{provider}` asks whether a request to a provider may be made now.
 
 Answers `{"allowed": true}` with 200; `{"allowed": false, "reason"}` with 400 for an unknown provider, 401 and 403 for
-who is not let in, 403 for a bot, and 429 with `Retry-After`, in seconds, when a limit is reached.
+who is not let in, 403 for a bot, and 429 with `Retry-After`, in seconds, when a limit is reached. The other routes are
+those of an issuer of tokens: `functions/issuer.py`.
 """
 
 import math
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from functions._addresses import client_address, trusted_proxies
 from functions.ai.fingerprint import fields_of
+from functions.issuer import discovery, keys, sign_in
 from reactor import ActionCtx, Error, Request, Response, http_action, http_router, internal
 
 PREFIX: Final = "/ai/"
@@ -56,3 +58,6 @@ def api_key_of(request: Request) -> str | None:
 
 http = http_router()
 http.route(path_prefix=PREFIX, method="POST", handler=admission)
+http.route(path="/.well-known/openid-configuration", method="GET", handler=discovery)
+http.route(path="/.well-known/jwks.json", method="GET", handler=keys)
+http.route(path="/sign-in", method="POST", handler=sign_in, cors=True)

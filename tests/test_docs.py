@@ -14,7 +14,9 @@ from tests.servers import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted(
-    path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md"
+    path.relative_to(ROOT)
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")]
+    if path.name != "CHANGELOG.md"
 )
 
 

@@ -37,8 +37,10 @@ class Cors:
 
     async def allowing(self, request: Request) -> str | None:
         """Return what to allow for a request: its origin, any one (`*`), or None."""
-        found = self.allowed_origins
-        return self.choose(request, await self._known(found(request)) if callable(found) else found)
+        origins: Any = self.allowed_origins
+        if callable(origins):
+            origins = origins(request)
+        return self.choose(request, await origins if inspect.isawaitable(origins) else origins)
 
     def allowing_now(self, request: Request) -> str | None:
         """Return what `allowing` does, where nothing can be awaited.
@@ -53,11 +55,6 @@ class Cors:
                 origins.close()
             raise TypeError("a plain `def` HTTP action needs a plain function for allowed_origins")
         return self.choose(request, origins)
-
-    @staticmethod
-    async def _known(origins: Any) -> Sequence[str]:
-        found: Sequence[str] = await origins if inspect.isawaitable(origins) else origins
-        return found
 
     def choose(self, request: Request, origins: Sequence[str]) -> str | None:
         """Return what of `origins` to tell the browser."""

@@ -197,6 +197,7 @@ def _config(deployment: Deployment, page: bool, site: socket.socket | None) -> u
         ws_ping_timeout=limits.client_silence_seconds,
         ws_per_message_deflate=False,  # uvicorn's; ours is in `websocket_protocol`
         lifespan="off",
+        proxy_headers=False,  # anybody on this machine could choose the address that actions see of it
         access_log=False,  # a URL may hold an admin key
         log_config=None,
         log_level="warning",

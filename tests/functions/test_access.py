@@ -97,7 +97,8 @@ async def test_every_public_function_states_its_rule(deployment: MemoryDeploymen
             assert stated, f"{path} is made by a decorator that asks nobody; use one of functions/access.py"
             rules[path] = (stated[0].scope, stated[0].public_logging)
     assert rules == STATED, "add it to the table of docs/application/access.md"
-    assert set(public) - set(rules) == {"http:admission"}  # see test_http.py
+    # See test_http.py, and test_issuer.py.
+    assert set(public) - set(rules) == {"http:admission", "issuer:discovery", "issuer:keys", "issuer:sign_in"}
 
 
 async def test_nobody_is_let_in_but_admins_and_who_has_the_scope(deployment: MemoryDeployment) -> None:

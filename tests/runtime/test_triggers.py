@@ -11,6 +11,7 @@ from reactor.errors import AccessDenied, LimitExceeded, PushError, ReactorError
 from reactor.limits import Limits
 from reactor.runtime.calls import Call
 from reactor.runtime.loader import ProjectLoader
+from reactor.testing.deployment import MemoryDeployment
 from reactor.testing.interleaving import HeldMutation
 from tests.runtime.hosts import Bench, failure, open_bench, success, user, value_of, wire
 from tests.runtime.projects import write
@@ -68,7 +69,7 @@ triggers = define_triggers({"users": [log_change, count, refuse, check_types], "
 """
 FUNCTIONS = """
 import asyncio
-from reactor import ReactorError, internal_mutation, mutation, query
+from reactor import ReactorError, action, mutation, query
 
 @mutation
 async def add(ctx, name: str, n: int = 0) -> str:
@@ -138,6 +139,14 @@ async def calls(ctx, name: str, path: str = "users:add"):
         return error.data
 
 @mutation
+async def schedule(ctx, name: str):
+    await ctx.scheduler.run_after(0, add, name=name)
+
+@action
+async def act(ctx, name: str):
+    await ctx.run_mutation(add, name=name)
+
+@mutation
 async def forgets(ctx):
     await ctx.run_mutation("users:add", name="kept")
     try:
@@ -194,7 +203,7 @@ async def test_the_queue_is_served_in_breadth(bench: Bench) -> None:
 
 
 async def test_every_writer_meets_them(bench: Bench) -> None:
-    """Clients, functions of both forms, nested calls, schedules, handlers of the host, and past the row rules."""
+    """Clients, functions of both forms, nested calls, handlers of the host, and past the row rules."""
     await bench.mutation("users:add", name="a")
     await bench.mutation("users:add_blocking", name="b")
     await bench.mutation("users:calls", name="c")
@@ -202,6 +211,17 @@ async def test_every_writer_meets_them(bench: Bench) -> None:
     await bench.mutation("users:past_rules")
     assert await bench.query("users:total") == 5
     assert len(await bench.query("users:log")) == 5
+
+
+async def test_schedules_and_actions_meet_them(tmp_path: Path) -> None:
+    project = ProjectLoader(write(tmp_path, APP)).load()
+    async with MemoryDeployment(project, tmp_path) as deployment:
+        await deployment.mutation("users:schedule", name="a")
+        await deployment.finish_in_progress_scheduled_functions()
+        await deployment.action("users:act", name="b")
+        await deployment.as_admin().mutation("users:add", name="c")
+        assert await deployment.query("users:total") == 3
+    project.release()
 
 
 async def test_what_is_gathered_triggers_one_after_the_other(bench: Bench) -> None:

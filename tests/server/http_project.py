@@ -29,6 +29,7 @@ async def info(ctx, request):
         "query": dict(request.query_params),
         "headers": dict(request.headers),
         "body": (await request.body()).decode(),
+        "client": request.client and request.client.host,
         "user": user and user["name"],
     })
 

@@ -131,6 +131,12 @@ def test_a_proxy_tells_the_scheme(site: httpx.Client, headers: dict[str, str], s
     assert site.get("/info/", headers=headers).json()["url"].startswith(f"{scheme}://127.0.0.1")
 
 
+def test_the_client_is_the_other_end_of_the_connection(site: httpx.Client) -> None:
+    """Also on the machine itself: who to believe about addresses is for the application to say."""
+    for headers in ({"x-forwarded-for": "192.0.2.1"}, {"x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https"}):
+        assert site.get("/info/", headers=headers).json()["client"] == "127.0.0.1"
+
+
 def test_the_site_port_serves_nothing_else(server: Server, site: httpx.Client) -> None:
     for path in ("/", "/version", "/api/query", "/http/binary"):
         answer = site.get(path)

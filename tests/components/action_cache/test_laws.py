@@ -33,7 +33,7 @@ class Model:
         return None if limits and min(limits) <= now else value
 
 
-@given(steps=st.lists(STEPS, max_size=25))
+@given(steps=st.lists(STEPS, max_size=15))
 def test_it_is_a_dict_that_forgets(make_deployment: Callable[[], MemoryDeployment], steps: list[Any]) -> None:
     with make_deployment().blocking() as opened:
         check(opened, steps)

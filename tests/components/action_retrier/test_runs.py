@@ -42,7 +42,7 @@ async def test_an_action_that_succeeds_runs_once(deployment: MemoryDeployment) -
     await deployment.advance(minutes=10)
     assert len(await attempts(deployment)) == 1
     assert await ends(deployment) == [OK]
-    assert await scheduled(deployment) == []
+    assert await scheduled(deployment) == await scheduled(deployment, "failed") == []
 
 
 @pytest.mark.parametrize(("failures", "is_success"), [(1, True), (4, True), (5, False), (9, False)])
@@ -119,6 +119,7 @@ async def test_nobody_need_be_told(deployment: MemoryDeployment) -> None:
 async def test_what_has_not_begun_is_canceled(deployment: MemoryDeployment) -> None:
     run = await deployment.mutation("jobs:run", after=1000)
     assert [await deployment.mutation("jobs:cancel", run=run) for _ in range(2)] == [True, False]
+    assert await scheduled(deployment) == ["run.js:heartbeat"]
     await deployment.advance(minutes=10)
     assert await attempts(deployment) == []
     assert await ends(deployment) == [CANCELED]

@@ -80,7 +80,7 @@ KEYS = (
     | st.lists(st.sampled_from([1.0, 2.0, "x"]), max_size=3)
 )
 IDS = st.sampled_from("pqrs")
-NUMBERS = st.integers(-(10**15), 10**15).map(float)
+NUMBERS = st.integers(-(10**13), 10**13).map(float)
 SUMS = st.dictionaries(st.sampled_from(["cost", "tokens"]), NUMBERS)
 BOUND = st.builds(Bound, KEYS, st.none() | IDS, st.booleans())
 BOUNDS = (

@@ -127,14 +127,17 @@ async def test_data_of_a_user(deployment: MemoryDeployment) -> None:
     tokens = await beat(deployment, "ann", "s1")
     await deployment.mutation("presence:update", room="lobby", user="ann", data={"cursor": [1, 2]})
     await beat(deployment, "ann", "s1")
-    (ann,) = await deployment.query("presence:list", roomToken=tokens["roomToken"])  # type: ignore[misc, union-attr]
-    assert ann["data"] == {"cursor": [1, 2]}  # type: ignore[index, call-overload]
+    found: Any = await deployment.query("presence:list", roomToken=tokens["roomToken"])
+    (ann,) = found
+    assert ann["data"] == {"cursor": [1, 2]}
     await deployment.mutation("presence:disconnect", sessionToken=tokens["sessionToken"])
-    (ann,) = await deployment.query("presence:user", user="ann")  # type: ignore[misc, union-attr]
-    assert ann["data"] == {"cursor": [1, 2]}, "it outlives the session"  # type: ignore[index, call-overload]
+    found = await deployment.query("presence:user", user="ann")
+    (ann,) = found
+    assert ann["data"] == {"cursor": [1, 2]}, "it outlives the session"
     await deployment.mutation("presence:update", room="lobby", user="ann")
-    (ann,) = await deployment.query("presence:user", user="ann")  # type: ignore[misc, union-attr]
-    assert "data" not in ann  # type: ignore[operator]
+    found = await deployment.query("presence:user", user="ann")
+    (ann,) = found
+    assert "data" not in ann
     with pytest.raises(ValueError, match="'bob' was never in room 'lobby'"):
         await deployment.mutation("presence:update", room="lobby", user="bob")
 

@@ -114,4 +114,4 @@ class PresenceMachine(RuleBasedStateMachine):
 
 
 TestPresence = PresenceMachine.TestCase
-TestPresence.settings = settings(max_examples=size(20, 300), stateful_step_count=size(20, 50))
+TestPresence.settings = settings(max_examples=size(12, 300), stateful_step_count=size(20, 50))

@@ -16,7 +16,7 @@ async def work(text: str) -> None:
 
 
 @internal_mutation
-async def note(ctx: Any, text: str) -> int:
+async def note(ctx: Any, text: str) -> Any:
     await ctx.db.insert("runs", {"text": text})
     return await ctx.db.query("runs").count()
 
@@ -61,5 +61,5 @@ async def remove_everything(ctx: Any, before: Any = None) -> None:
 
 
 @query
-async def runs(ctx: Any) -> int:
+async def runs(ctx: Any) -> Any:
     return await ctx.db.query("runs").count()

@@ -102,5 +102,5 @@ async def start_handle(ctx: Any, handle: str) -> Any:
 
 
 @internal_mutation(args={"cursor": v.any(), "oneBatchOnly": v.any(), "dryRun": v.any()})
-async def stuck(ctx: Any, cursor: Any, **options: Any) -> Any:
+async def stuck(ctx: Any, /, cursor: Any, **options: Any) -> Any:
     return {"continueCursor": "here", "isDone": False, "processed": 0}
