@@ -4,8 +4,8 @@ Numbers are float64 and times are milliseconds since the Unix epoch, unless a na
 plain string in every table: the subject of an identity or the owner of a key. Used by `functions/`.
 """
 
-from functions.ai._request_logs import keep_totals
-from functions.embeddings._requests import keep_totals as keep_embedding_totals
+from functions.model.embedding_logs import keep_totals as keep_embedding_totals
+from functions.model.request_logs import keep_totals
 from reactor import define_schema, define_table, define_triggers, v
 
 detection_type = v.union(
@@ -57,7 +57,7 @@ schema = define_schema(
                 "latencyMicros": v.integer(),  # microseconds
                 "tokens": v.integer(),
                 "costMicros": v.integer(),  # millionths
-                "latencies": v.record(v.string(), v.integer()),  # how many requests per bucket of functions/_histogram
+                "latencies": v.record(v.string(), v.integer()),  # requests per bucket of functions/model/histogram
             }
         )
         .index("by_provider", ["provider", "minute"])

@@ -10,7 +10,7 @@ answer. What a function may tell of its caller is `ctx.caller`.
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from functions._keys import API_KEYS, allows, find_key, hash_of, is_valid
+from functions.model.keys import API_KEYS, allows, find_key, hash_of, is_valid
 from reactor import MutationCtx, QueryCtx, ReactorError, mutation, query, v
 
 PUBLIC_LOGGING: Final = "AI_PUBLIC_LOGGING"

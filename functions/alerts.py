@@ -1,65 +1,24 @@
-"""Alerts: what somebody should look at, raised at most once an hour for each kind and subject.
+"""Alerts as administrators see them: listed and acknowledged, and sent to a webhook as JSON.
 
-Raised in the transaction that found the reason. Where the environment variable ALERT_WEBHOOK_URL is set, each is sent
-there as JSON, by an action that is tried again a few times when the receiver does not take it.
+What raises them is `model/alerts`.
 """
 
 import asyncio
 import json
 import logging
 import urllib.request
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from functions import audit
-from functions._spans import HOUR_MS
 from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query
-from reactor import (
-    ActionCtx,
-    MutationCtx,
-    QueryCtx,
-    ReactorError,
-    components,
-    internal,
-    internal_action,
-    internal_query,
-    undefined,
-    v,
-)
-from reactor.components.action_retrier import ActionRetrier
-
-Kind = Literal["bot_attack", "auth_failures", "key_expiring", "key_anomaly", "limit_exhausted"]
-Severity = Literal["info", "warning", "critical"]
+from functions.model import audit
+from functions.model.alerts import WEBHOOK_URL
+from reactor import ActionCtx, QueryCtx, ReactorError, internal_action, internal_query, undefined, v
 
 MAX_ALERTS: Final = 1000
-WEBHOOK_URL: Final = "ALERT_WEBHOOK_URL"
 WEBHOOK_SECONDS: Final = 10.0
 
-# Waits of about 1, 4, 16, 64 and 256 seconds between the attempts.
-_retrier: Final = ActionRetrier(components.action_retrier, initial_backoff_ms=250, base=4, max_failures=5)
 _logger: Final = logging.getLogger(__name__)
-
-
-async def raise_alert(
-    ctx: MutationCtx, kind: Kind, severity: Severity, subject: str, data: dict[str, Any] | None = None
-) -> str | None:
-    """Store an alert and return its id, or None when there was one of this kind and subject within the last hour.
-
-    Args:
-        subject: what it is about, such as a fingerprint or the id of a key. No secrets and no whole hashes.
-        data: what else there is to know.
-    """
-    now = ctx.now()
-    recent = ctx.db.query("alerts").with_index(
-        "by_kind_subject", lambda q: q.eq("kind", kind).eq("subject", subject).gt("timestamp", now - HOUR_MS)
-    )
-    if await recent.first() is not None:
-        return None
-    alert = {"timestamp": now, "kind": kind, "severity": severity, "subject": subject, "data": data or {}}
-    id = await ctx.db.insert("alerts", alert)
-    if WEBHOOK_URL in ctx.env:
-        await _retrier.run(ctx, internal.alerts.deliver, {"id": id})
-    return id
 
 
 @admin_query(

@@ -6,11 +6,11 @@ said by environment variables.
 
 from typing import Any, Final
 
-from functions._keys import EMBEDDING_KEYS
-from functions._settings import number
-from functions._spans import HOUR_MS, Span
-from functions.alerts import raise_alert
-from functions.embeddings._requests import summary_of
+from functions.model.alerts import raise_alert
+from functions.model.embedding_logs import summary_of
+from functions.model.keys import EMBEDDING_KEYS
+from functions.model.settings import number
+from functions.model.spans import HOUR_MS, Span
 from reactor import MutationCtx, internal, internal_mutation
 
 HOURS: Final = 24  # before the hour that is looked at: what is usual

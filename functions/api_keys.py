@@ -5,9 +5,10 @@ The key itself is shown once, when it is made or rotated; what is stored is its 
 
 from typing import Any, Final
 
-from functions import audit
-from functions._key_arguments import days_ms, require_limit, require_scopes
-from functions._keys import (
+from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
+from functions.model import audit
+from functions.model.key_arguments import days_ms, require_limit, require_scopes
+from functions.model.keys import (
     API_KEYS,
     GRACE_MS,
     POLICY_DAYS,
@@ -19,11 +20,10 @@ from functions._keys import (
     rotate_key,
     shown,
 )
-from functions._spans import DAY_MS, HOUR_MS
-from functions._verification import budget_of
-from functions._verification import verify as verify_key
-from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
-from functions.ai._texts import require_names
+from functions.model.spans import DAY_MS, HOUR_MS
+from functions.model.texts import require_names
+from functions.model.verification import budget_of
+from functions.model.verification import verify as verify_key
 from reactor import v
 
 MAX_LISTED: Final = 1000

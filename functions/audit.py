@@ -1,28 +1,11 @@
-"""The audit log: who changed what, written in the same transaction as the change.
+"""The audit log as administrators see it. What writes it is `model/audit`."""
 
-So there is no entry of a change that was not made, and no change without its entry. Entries stay until the retention of
-`auditLog` removes them.
-"""
-
-from typing import Any
+from typing import Any, Final
 
 from functions.access import CallerQueryCtx, admin_query
-from reactor import MutationCtx, v
+from reactor import v
 
-MAX_ENTRIES = 1000
-
-
-async def record(ctx: MutationCtx, actor: str, action: str, target: str, data: dict[str, Any] | None = None) -> None:
-    """Append an entry.
-
-    Args:
-        actor: `ctx.caller.name`, or `system` for what runs by itself.
-        action: what was done, such as `apiKeys.revoke`.
-        target: what it was done to, such as the id of a document.
-        data: what else there is to know. No secrets and no hashes.
-    """
-    entry = {"timestamp": ctx.now(), "actor": actor, "action": action, "target": target, "data": data or {}}
-    await ctx.db.insert("auditLog", entry)
+MAX_ENTRIES: Final = 1000
 
 
 @admin_query(

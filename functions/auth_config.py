@@ -1,4 +1,4 @@
-"""Whose tokens are taken: those of this deployment itself (`functions/issuer.py`).
+"""Whose tokens are taken: those of this deployment itself (`functions/issuer`).
 
 Name your own provider here instead; docs/howto/auth.md shows how.
 """

@@ -1,6 +1,6 @@
 """What the application does by itself."""
 
-from functions._keys import KEY_TABLES
+from functions.model.keys import KEY_TABLES
 from functions.retention import POLICIES
 from reactor import cron_jobs, internal
 

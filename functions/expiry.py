@@ -6,11 +6,11 @@ end, alerts before it, and `rotate`. From its end on a key is refused; it is mad
 
 from typing import Any, Final
 
-from functions import audit
-from functions._keys import KEY_TABLES, FoundKey, KeyTable
-from functions._settings import number
-from functions._spans import DAY_MS, HOUR_MS
-from functions.alerts import raise_alert
+from functions.model import audit
+from functions.model.alerts import raise_alert
+from functions.model.keys import KEY_TABLES, FoundKey, KeyTable
+from functions.model.settings import number
+from functions.model.spans import DAY_MS, HOUR_MS
 from reactor import MutationCtx, internal, internal_mutation
 
 EARLY_DAYS: Final = 7.0

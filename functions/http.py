@@ -2,7 +2,7 @@
 
 Answers `{"allowed": true}` with 200; `{"allowed": false, "reason"}` with 400 for an unknown provider, 401 and 403 for
 who is not let in, 403 for a bot, and 429 with `Retry-After`, in seconds, when a limit is reached. The other routes are
-those of an issuer of tokens: `functions/issuer.py`.
+those of an issuer of tokens: `functions/issuer`.
 """
 
 import math
@@ -10,9 +10,9 @@ from typing import Final
 
 from starlette.responses import JSONResponse
 
-from functions._addresses import client_address, trusted_proxies
-from functions.ai.fingerprint import fields_of
 from functions.issuer import discovery, keys, sign_in
+from functions.model.addresses import client_address, trusted_proxies
+from functions.model.fingerprint import fields_of
 from reactor import ActionCtx, Error, Request, Response, http_action, http_router, internal
 
 PREFIX: Final = "/ai/"

@@ -2,7 +2,7 @@
 
 Owns the key that tokens are signed with, which lives as long as this process has this version of the code. Promises
 that nobody gets a token unless AI_PUBLIC_LOGGING is `true`, as `make dev` sets it: there is no password, and the token
-allows what everybody may do then. Used by `functions/http.py` and `functions/auth_config.py`.
+allows what everybody may do then. Used by `functions/http` and `functions/auth_config`.
 """
 
 import time

@@ -1,16 +1,16 @@
-"""From the schema of the seed to this one: `reactor run migrations:v1_to_v2`, which may be repeated and interrupted.
+"""From the schema of the older application to this one: `reactor run migrations:v1_to_v2`.
 
-What the documents of before lack is filled in, and what was logged before there were totals is counted. Everything new
-is optional in the schema, so it is pushed first, and callers are served all the while.
+It may be repeated and interrupted. What the documents of before lack is filled in, and what was logged before there
+were totals is counted. Everything new is optional in the schema, so it is pushed first, and callers are served all the
+while.
 """
 
 import math
 from typing import Any, Final
 
-from functions._keys import EMBEDDING_KEYS, PREFIX_LENGTH, find_key
-from functions.ai import _request_logs
-from functions.ai._amounts import AMOUNTS, stored_amount
-from functions.embeddings import _requests
+from functions.model import embedding_logs, request_logs
+from functions.model.amounts import AMOUNTS, stored_amount
+from functions.model.keys import EMBEDDING_KEYS, PREFIX_LENGTH, find_key
 from reactor import MutationCtx, components
 from reactor.components.migrations import Migrations
 
@@ -35,21 +35,21 @@ async def fill_embedding_keys(ctx: MutationCtx, key: dict[str, Any]) -> dict[str
 @migrations.define(table="aiRequestLogs")
 async def count_request_logs(ctx: MutationCtx, log: dict[str, Any]) -> None:
     """Count a log that was written before there were totals, its amounts in whole units from now on."""
-    if not await _request_logs.is_counted(ctx, log):
+    if not await request_logs.is_counted(ctx, log):
         await ctx.db.without_triggers.patch(log["_id"], amounts := _amounts(log))
-        await _request_logs.count_log(ctx, {**log, **amounts})
+        await request_logs.count_log(ctx, {**log, **amounts})
 
 
 @migrations.define(table="embeddingRequests")
 async def count_embedding_requests(ctx: MutationCtx, request: dict[str, Any]) -> None:
     """Count a request that was logged before there were totals, and name its key."""
-    if await _requests.is_counted(ctx, request):
+    if await embedding_logs.is_counted(ctx, request):
         return
     key = await find_key(ctx, EMBEDDING_KEYS, request["apiKeyHash"])
     owner: dict[str, Any] = {"unknownKey": True} if key is None else {"keyId": key.id}
     fields = {**_amounts(request), **owner}
     await ctx.db.without_triggers.patch(request["_id"], fields)
-    await _requests.count_request(ctx, {**request, **fields})
+    await embedding_logs.count_request(ctx, {**request, **fields})
 
 
 v1_to_v2: Final = migrations.runner([fill_api_keys, fill_embedding_keys, count_request_logs, count_embedding_requests])

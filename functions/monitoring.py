@@ -8,9 +8,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from functions._spans import DAY_MS, MINUTE_MS, Span, span_of, time_range, window
 from functions.access import CallerQueryCtx, analytics_query
-from functions.ai._minutes import TABLE, summary_of_minutes, within
+from functions.model.request_minutes import TABLE, summary_of_minutes, within
+from functions.model.spans import DAY_MS, MINUTE_MS, Span, span_of, time_range, window
 from reactor import ReactorError, pagination_opts_validator, v
 
 MAX_MINUTES: Final = int(DAY_MS / MINUTE_MS)  # of one provider that one call shows

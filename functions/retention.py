@@ -8,9 +8,9 @@ with its log.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from functions._settings import number
-from functions._spans import DAY_MS
-from functions.ai._request_logs import delete_logs
+from functions.model.request_logs import delete_logs
+from functions.model.settings import number
+from functions.model.spans import DAY_MS
 from reactor import MutationCtx, internal, internal_mutation
 
 LOG_DAYS: Final = "AI_LOG_RETENTION_DAYS"

@@ -8,8 +8,6 @@ A client of the official JavaScript library calls these as `api.ai.analytics.log
 from collections.abc import Mapping
 from typing import Any, Final
 
-from functions import audit
-from functions._spans import HOUR_MS, minute_of, span_of, time_range, window
 from functions.access import (
     CallerMutationCtx,
     CallerQueryCtx,
@@ -17,17 +15,18 @@ from functions.access import (
     analytics_mutation,
     analytics_query,
 )
-from functions.ai import _request_logs
-from functions.ai._amounts import require_finite, summary_of
-from functions.ai._bots import DetectionType, record_event
-from functions.ai._request_logs import checked, find_log, insert_logs, total_of
+from functions.model import audit
+from functions.model.amounts import require_finite, summary_of
+from functions.model.bots import DetectionType, record_event
+from functions.model.request_logs import REQUEST_FIELDS, checked, find_log, insert_logs, total_of
+from functions.model.spans import HOUR_MS, minute_of, span_of, time_range, window
 from reactor import MutationCtx, ReactorError, internal_mutation, v
 from schema import bot_action, detection_type
 
 MAX_EVENTS: Final = 1000
 
 
-@analytics_mutation(args=_request_logs.fields, returns=v.null())
+@analytics_mutation(args=REQUEST_FIELDS, returns=v.null())
 async def log_ai_request(ctx: CallerMutationCtx, /, **request: Any) -> None:
     """Record one finished request, successful or not, at the present time.
 
@@ -41,7 +40,7 @@ async def log_ai_request(ctx: CallerMutationCtx, /, **request: Any) -> None:
 
 
 @internal_mutation(
-    args={"requests": v.array(v.object({**_request_logs.fields, "timestamp": v.optional(v.number())}))},
+    args={"requests": v.array(v.object({**REQUEST_FIELDS, "timestamp": v.optional(v.number())}))},
     returns=v.integer(),
 )
 async def log_ai_requests(ctx: MutationCtx, requests: list[dict[str, Any]]) -> int:

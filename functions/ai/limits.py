@@ -6,9 +6,6 @@ The limits and their overrides by environment variables stand in `_catalog`, the
 from collections.abc import Mapping
 from typing import Any
 
-from functions._keys import API_KEYS, allows, hash_of
-from functions._usage import record_use
-from functions._verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
 from functions.access import (
     PUBLIC_LOGGING,
     CallerMutationCtx,
@@ -17,9 +14,12 @@ from functions.access import (
     limits_query,
     scopes_of,
 )
-from functions.ai._admission import BOT_DETECTED, UNKNOWN_PROVIDER, admit, denied
-from functions.ai._catalog import PROVIDERS, wire_limits
-from functions.ai.fingerprint import HEADER_FIELDS, fingerprint_of
+from functions.model.admission import BOT_DETECTED, UNKNOWN_PROVIDER, admit, denied
+from functions.model.fingerprint import HEADER_FIELDS, fingerprint_of
+from functions.model.key_usage import record_use
+from functions.model.keys import API_KEYS, allows, hash_of
+from functions.model.limits import PROVIDERS, wire_limits
+from functions.model.verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
 from reactor import MutationCtx, ReactorError, internal_mutation, v
 
 ADMISSION = v.object({"allowed": v.boolean(), "reason": v.optional(v.string()), "retryAfter": v.optional(v.number())})

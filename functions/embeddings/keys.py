@@ -5,9 +5,11 @@ They have no scopes, and always a limit, whose window begins with the first requ
 
 from typing import Any, Final
 
-from functions import audit
-from functions._key_arguments import days_ms, require_limit
-from functions._keys import (
+from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
+from functions.model import audit
+from functions.model.embedding_logs import count_of
+from functions.model.key_arguments import days_ms, require_limit
+from functions.model.keys import (
     EMBEDDING_KEYS,
     GRACE_MS,
     POLICY_DAYS,
@@ -19,12 +21,10 @@ from functions._keys import (
     rotate_key,
     shown,
 )
-from functions._spans import HOUR_MS
-from functions._verification import budget_of
-from functions._verification import verify as verify_key
-from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
-from functions.ai._texts import require_names
-from functions.embeddings._requests import count_of
+from functions.model.spans import HOUR_MS
+from functions.model.texts import require_names
+from functions.model.verification import budget_of
+from functions.model.verification import verify as verify_key
 from reactor import v
 
 MAX_LISTED: Final = 200  # each has a counter of its own to be read

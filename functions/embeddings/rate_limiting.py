@@ -7,14 +7,14 @@ A service asks `admit` before it works, which decides and counts in one transact
 import math
 from typing import Any, Final
 
-from functions._auth_failures import record_failure
-from functions._keys import EMBEDDING_KEYS, find_key, is_valid
-from functions._limiter import limiter
-from functions._usage import record_use
-from functions._verification import budget_of, find_usable, is_closed, key_take, take_of
 from functions.access import CallerMutationCtx, CallerQueryCtx, embeddings_mutation, embeddings_query
-from functions.ai._texts import require_names
-from functions.embeddings._requests import REQUEST_FIELDS, find_admission, find_request, insert_request
+from functions.model.auth_failures import record_failure
+from functions.model.embedding_logs import REQUEST_FIELDS, find_admission, find_request, insert_request
+from functions.model.key_usage import record_use
+from functions.model.keys import EMBEDDING_KEYS, find_key, is_valid
+from functions.model.limiter import limiter
+from functions.model.texts import require_names
+from functions.model.verification import budget_of, find_usable, is_closed, key_take, take_of
 from reactor import ReactorError, v
 
 INVALID_KEY: Final = "Invalid API key"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._spans import span_of, time_range, window
 from functions.access import CallerQueryCtx, embeddings_query
-from functions.embeddings._requests import summary_of
+from functions.model.embedding_logs import summary_of
+from functions.model.spans import span_of, time_range, window
 from reactor import v
 
 

@@ -14,7 +14,7 @@ from reactor.testing.deployment import MemoryDeployment
 
 
 async def raised(deployment: MemoryDeployment, kind: str = "bot_attack", subject: str = "f") -> Any:
-    alerts = deployment.module("functions.alerts")
+    alerts = deployment.module("functions.model.alerts")
     return await deployment.run(lambda ctx: alerts.raise_alert(ctx, kind, "warning", subject, {"n": 1}))
 
 
@@ -138,7 +138,7 @@ async def test_a_url_that_is_none_is_logged_and_not_opened(
 
 async def test_nothing_is_sent_of_what_is_undone(deployment: MemoryDeployment, receiver: Receiver) -> None:
     await deployment.env.set("ALERT_WEBHOOK_URL", receiver.url)
-    alerts = deployment.module("functions.alerts")
+    alerts = deployment.module("functions.model.alerts")
 
     async def fail(ctx: Any) -> None:
         await alerts.raise_alert(ctx, "bot_attack", "info", "f")

@@ -55,7 +55,7 @@ async def rows(deployment: MemoryDeployment, table: str) -> list[dict[str, Any]]
 
 
 async def left(deployment: MemoryDeployment, name: str, key: str | None = None) -> float:
-    limiter = deployment.module("functions._limiter").limiter
+    limiter = deployment.module("functions.model.limiter").limiter
 
     async def read(ctx: Any) -> float:
         return float((await limiter.get_value(ctx, name, key)).check(ctx.now()).value)
@@ -65,7 +65,7 @@ async def left(deployment: MemoryDeployment, name: str, key: str | None = None) 
 
 
 async def drain(deployment: MemoryDeployment, name: str, count: float, key: str | None = None) -> None:
-    limiter = deployment.module("functions._limiter").limiter
+    limiter = deployment.module("functions.model.limiter").limiter
 
     async def take(ctx: Any) -> bool:
         return bool((await limiter.limit(ctx, name, key, count)).ok)
@@ -177,7 +177,7 @@ async def test_defect_20_a_decision_costs_the_same_with_any_number_of_requests(
 async def test_defect_21_a_hash_belongs_to_one_key(
     deployment: MemoryDeployment, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = deployment.module("functions._keys")
+    keys = deployment.module("functions.model.keys")
     monkeypatch.setattr(keys.secrets, "token_urlsafe", lambda size: "not random")
     await embedding_key(admin)
     with pytest.raises(ReactorError, match="KEY_EXISTS"):
@@ -416,5 +416,5 @@ async def test_defect_39_logs_show_eight_characters_of_a_hash(
 
 
 async def test_defect_43_there_is_one_limiter(deployment: MemoryDeployment) -> None:
-    names = ("functions.ai._admission", "functions._verification", "functions._auth_failures")
+    names = ("functions.model.admission", "functions.model.verification", "functions.model.auth_failures")
     assert len({id(deployment.module(name).limiter) for name in names}) == 1

@@ -25,7 +25,7 @@ async def key_for(admin: Caller, *scopes: str, **more: Any) -> Any:
 
 
 async def drain(deployment: MemoryDeployment, name: str, count: float, key: str | None = None) -> None:
-    limiter = deployment.module("functions._limiter").limiter
+    limiter = deployment.module("functions.model.limiter").limiter
 
     async def take(ctx: Any) -> bool:
         return bool((await limiter.limit(ctx, name, key, count)).ok)
@@ -117,7 +117,7 @@ async def test_a_bot_is_refused(deployment: MemoryDeployment, admin: Caller) -> 
 
 async def test_a_fingerprint_alone_blocks_nobody_who_has_a_key(deployment: MemoryDeployment, admin: Caller) -> None:
     """It is a few headers, which everybody with the same browser sends."""
-    module = deployment.module("functions.ai.fingerprint")
+    module = deployment.module("functions.model.fingerprint")
     event = {"fingerprint": module.fingerprint_of({"userAgent": "Mozilla/5.0"}), "ip": "", "userAgent": "x"}
     for _ in range(12):
         await admin.mutation("ai/analytics:detectBotPatterns", {**event, "detectionType": "suspicious_pattern"})
@@ -151,7 +151,7 @@ async def test_concurrent_requests_never_exceed_a_keys_limit(deployment: MemoryD
 
 
 async def global_left(deployment: MemoryDeployment, ctx: Any) -> Any:
-    reading = await deployment.module("functions._limiter").limiter.get_value(ctx, "globalAIRequests")
+    reading = await deployment.module("functions.model.limiter").limiter.get_value(ctx, "globalAIRequests")
     return reading.check(ctx.now()).value
 
 

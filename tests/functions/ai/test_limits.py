@@ -19,7 +19,7 @@ async def check(caller: Caller, provider: str = "openai", **args: Any) -> Any:
 
 async def left(deployment: MemoryDeployment, name: str, key: str | None = None) -> float:
     """Return how many tokens a limit has now."""
-    module = deployment.module("functions._limiter")
+    module = deployment.module("functions.model.limiter")
 
     async def read(ctx: Any) -> Any:
         reading = await module.limiter.get_value(ctx, name, key)
@@ -31,7 +31,7 @@ async def left(deployment: MemoryDeployment, name: str, key: str | None = None) 
 
 async def drain(deployment: MemoryDeployment, name: str, count: float, key: str | None = None) -> None:
     """Take tokens of a limit."""
-    module = deployment.module("functions._limiter")
+    module = deployment.module("functions.model.limiter")
     status = await deployment.run(lambda ctx: taken(ctx, module, name, count, key))
     assert status
 
@@ -76,7 +76,7 @@ async def test_the_first_limit_that_fails_gives_the_reason(
 
 
 async def waiting(ctx: Any, deployment: MemoryDeployment, name: str, key: str | None) -> Any:
-    status = await deployment.module("functions._limiter").limiter.check(ctx, name, key)
+    status = await deployment.module("functions.model.limiter").limiter.check(ctx, name, key)
     assert not status.ok
     return status.retry_after
 
@@ -141,7 +141,7 @@ OTHERS = ["", "curl/8.5.0", "python-requests/2.31", "Mozilla/5.0 (X11; Linux x86
 
 
 async def test_user_agents_of_bots(deployment: MemoryDeployment) -> None:
-    is_bot = deployment.module("functions.ai._admission").is_bot
+    is_bot = deployment.module("functions.model.admission").is_bot
     assert [agent for agent in BOTS if not is_bot(agent)] == []
     assert [agent for agent in OTHERS if is_bot(agent)] == []
 

@@ -1,14 +1,15 @@
 """Which address a request comes from, and by which key it is counted.
 
 Everybody can send `X-Forwarded-For`, so of what it lists only the entries at its end are believed, those that proxies
-of ours have written: as many as the environment variable TRUSTED_PROXIES says. Used by `http` and by `ai/limits`.
+of ours have written: as many as the environment variable TRUSTED_PROXIES says. Used by `functions/http`, and by what
+counts per address.
 """
 
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from functions._settings import number
+from functions.model.settings import number
 
 TRUSTED_PROXIES: Final = "TRUSTED_PROXIES"
 MAX_PROXIES: Final = 16

@@ -1,7 +1,8 @@
 """The fifteen limits, and which of them a provider has.
 
 Owns what the environment variables RATE_LIMIT_* change, and the rule for their values: one that is wrong refuses the
-project when it is loaded, and every request when it was set on the deployment later. Used by `ai/limits`.
+project when it is loaded, and every request when it was set on the deployment later. Used by `limiter`, `admission` and
+`functions/ai/limits`.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from functions._settings import invalid_setting, number
+from functions.model.settings import invalid_setting, number
 from reactor.components.rate_limiter import HOUR, MINUTE, Config, FixedWindow, TokenBucket, wire_of
 
 GLOBAL: Final = "globalAIRequests"

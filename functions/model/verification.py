@@ -8,11 +8,11 @@ admission over HTTP.
 import math
 from typing import Any, Final, NamedTuple
 
-from functions._auth_failures import record_failure
-from functions._key_arguments import MAX_PERIOD_SECONDS
-from functions._keys import FoundKey, KeyTable, allows, find_key, is_expired
-from functions._limiter import API_KEY, EMBEDDING_KEY, Take, limiter
-from functions._usage import record_use
+from functions.model.auth_failures import record_failure
+from functions.model.key_arguments import MAX_PERIOD_SECONDS
+from functions.model.key_usage import record_use
+from functions.model.keys import FoundKey, KeyTable, allows, find_key, is_expired
+from functions.model.limiter import API_KEY, EMBEDDING_KEY, Take, limiter
 from reactor import MutationCtx
 from reactor.components.rate_limiter import SECOND, Config, FixedWindow, TokenBucket
 

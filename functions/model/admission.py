@@ -2,19 +2,19 @@
 
 In this order: is there such a provider, is it a bot, is there a token of every limit that applies. Only when all have
 one are they taken; a denial takes nothing, and tells the longest wait. What is noticed of bots is committed, so the
-caller returns the answer and does not raise. Used by `ai/limits`.
+caller returns the answer and does not raise. Used by `functions/ai/limits`.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from functions import alerts
-from functions._addresses import address_key
-from functions._limiter import Denial, Take, limiter, take_all, takes_of
-from functions._spans import HOUR_MS, MINUTE_MS
-from functions.ai._bots import record_event
-from functions.ai._catalog import GLOBAL, IP, PROVIDERS, SHARED_BY_ALL, SUSPICIOUS, USER
+from functions.model import alerts
+from functions.model.addresses import address_key
+from functions.model.bots import record_event
+from functions.model.limiter import Denial, Take, limiter, take_all, takes_of
+from functions.model.limits import GLOBAL, IP, PROVIDERS, SHARED_BY_ALL, SUSPICIOUS, USER
+from functions.model.spans import HOUR_MS, MINUTE_MS
 from reactor import MutationCtx
 
 BOT: Final = re.compile(

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from starlette.datastructures import Headers
 
-from functions.ai.fingerprint import fields_of, fingerprint_of
+from functions.model.fingerprint import fields_of, fingerprint_of
 
 BROWSER = {
     "userAgent": "Mozilla/5.0 (X11; Linux x86_64)",

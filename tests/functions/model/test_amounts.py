@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-amounts = import_module("functions.ai._amounts")
+amounts = import_module("functions.model.amounts")
 
 COST, LATENCY = amounts.AMOUNTS["cost"].maximum, amounts.AMOUNTS["latencyMs"].maximum
 

@@ -6,7 +6,7 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-histogram = import_module("functions._histogram")
+histogram = import_module("functions.model.histogram")
 
 latencies = st.floats(0, histogram.COARSEST_MS)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from functions.ai._catalog import LIMITS, configured
+from functions.model.limits import LIMITS, configured
 from reactor import MutationCtx, components
 from reactor.components.rate_limiter import Config, RateLimiter
 

@@ -2,7 +2,8 @@
 
 Owns what a key looks like and what is stored of it: the SHA-256 of its text, and the first characters, to tell keys
 apart. Promises that what is shown of a key holds no hash, that two documents never answer to one key, and that looking
-for a key costs the same reads whether there is one. Used by `access`, `api_keys` and `embeddings/`.
+for a key costs the same reads whether there is one. Used by `functions/access`,
+`functions/api_keys` and `functions/embeddings/`.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from functions._spans import DAY_MS
+from functions.model.spans import DAY_MS
 from reactor import ReactorError, undefined
 
 SECRET_BYTES: Final = 32

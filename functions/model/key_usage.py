@@ -1,13 +1,13 @@
 """How often each key is used: one document for each key and hour.
 
-Used by the verification of keys; read by `api_keys:usage` and by the search for anomalies.
+Written where keys are verified; read by `functions/api_keys` and `functions/anomalies`.
 """
 
 from typing import Any, Final
 
-from functions._addresses import address_key
-from functions._keys import FoundKey
-from functions._spans import HOUR_MS, MINUTE_MS
+from functions.model.addresses import address_key
+from functions.model.keys import FoundKey
+from functions.model.spans import HOUR_MS, MINUTE_MS
 from reactor import MutationCtx
 
 MAX_ADDRESSES: Final = 64  # that are remembered of an hour

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._addresses import address_key, client_address, trusted_proxies
+from functions.model.addresses import address_key, client_address, trusted_proxies
 from reactor import ReactorError
 
 PEER = "198.51.100.7"

@@ -8,16 +8,16 @@ the sum over its logs exactly.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from functions._spans import Span
-from functions.ai import _minutes
-from functions.ai._amounts import Contribution, contribution_of, require_finite, stored_amount
-from functions.ai._texts import ERROR_LENGTH, require_names
+from functions.model import request_minutes
+from functions.model.amounts import Contribution, contribution_of, require_finite, stored_amount
+from functions.model.spans import Span
+from functions.model.texts import ERROR_LENGTH, require_names
 from reactor import Change, MutationCtx, QueryCtx, components, v
 from reactor.components.aggregate import Bound, Bounds, TableAggregate
 
 TABLE: Final = "aiRequestLogs"
 
-fields: Final = {
+REQUEST_FIELDS: Final = {
     "provider": v.string(),
     "model": v.string(),
     "userId": v.optional(v.string()),
@@ -48,7 +48,6 @@ totals: Final = TableAggregate(
 )
 """One tree of logs for each provider, in the order of their times."""
 
-
 _count_change: Final = totals.trigger()
 
 
@@ -56,7 +55,7 @@ async def keep_totals(ctx: MutationCtx, change: Change) -> None:
     """Let the totals follow one write of a log. A trigger: see `schema.py`."""
     await _count_change(ctx, change)
     added, removed = ([] if log is None else [log] for log in (change.new, change.old))
-    await _minutes.count(ctx, added=added, removed=removed)
+    await request_minutes.count(ctx, added=added, removed=removed)
 
 
 async def insert_logs(ctx: MutationCtx, requests: Sequence[Mapping[str, Any]]) -> int:
@@ -73,7 +72,7 @@ async def insert_logs(ctx: MutationCtx, requests: Sequence[Mapping[str, Any]]) -
         log["_id"] = await ctx.db.without_triggers.insert(TABLE, log)  # what they would do is done below for all
         logs.append(log)
     await totals.insert_many(ctx, logs)
-    await _minutes.count(ctx, added=logs)
+    await request_minutes.count(ctx, added=logs)
     return len(logs)
 
 
@@ -82,7 +81,7 @@ async def delete_logs(ctx: MutationCtx, logs: Sequence[Mapping[str, Any]]) -> No
     for log in logs:
         await ctx.db.without_triggers.delete(log["_id"])
     await totals.delete_many(ctx, logs)
-    await _minutes.count(ctx, removed=logs)
+    await request_minutes.count(ctx, removed=logs)
 
 
 async def is_counted(ctx: QueryCtx, log: Mapping[str, Any]) -> bool:
@@ -94,7 +93,7 @@ async def is_counted(ctx: QueryCtx, log: Mapping[str, Any]) -> bool:
 async def count_log(ctx: MutationCtx, log: Mapping[str, Any]) -> None:
     """Count a log that the totals don't know."""
     await totals.insert(ctx, log)
-    await _minutes.count(ctx, added=[log])
+    await request_minutes.count(ctx, added=[log])
 
 
 async def find_log(ctx: QueryCtx, request_id: str) -> dict[str, Any] | None:
@@ -123,9 +122,7 @@ def checked(log: Mapping[str, Any]) -> dict[str, Any]:
 
 async def total_of(ctx: QueryCtx, provider: str, span: Span) -> Contribution:
     """Return the totals of a provider's requests within a span."""
-    upper = None if span.end is None else Bound(span.end, inclusive=False)
-    bounds = Bounds(lower=Bound(span.start, inclusive=True), upper=upper)
-    found = await totals.totals(ctx, namespace=provider, bounds=bounds)
+    found = await totals.totals(ctx, namespace=provider, bounds=span.bounds)
     sums = {name: int(number) for name, number in found.sums.items()}
     return Contribution(
         requests=int(found.count), **{n: sums.get(n, 0) for n in Contribution._fields if n != "requests"}

@@ -8,13 +8,13 @@ as an event of a blocked client, and raises an alert. Who tries another key each
 import logging
 from typing import Any, Final
 
-from functions import alerts
-from functions._addresses import address_key
-from functions._keys import PREFIX_LENGTH
-from functions._limiter import limiter
-from functions._spans import HOUR_MS
-from functions.ai._catalog import FAILED_AUTH
-from functions.ai._texts import USER_AGENT_LENGTH, require_names
+from functions.model import alerts
+from functions.model.addresses import address_key
+from functions.model.keys import PREFIX_LENGTH
+from functions.model.limiter import limiter
+from functions.model.limits import FAILED_AUTH
+from functions.model.spans import HOUR_MS
+from functions.model.texts import USER_AGENT_LENGTH, require_names
 from reactor import MutationCtx
 
 FLAGGED_AFTER: Final = 10  # failures within the hour, the present one included: the next one is flagged

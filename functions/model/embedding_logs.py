@@ -2,17 +2,18 @@
 
 Owns what a log holds, and that totals follow every write of one, whoever makes it: `keep_totals` is a trigger of the
 table. Promises that the totals of a key, and of all, over any span equal the sum over the log exactly; a percentile of
-latency is known to within the error of its histogram. Used by `rate_limiting`, `keys`, `stats` and `anomalies`.
+latency is known to within the error of its histogram. Used by `functions/embeddings/`
+and `functions/anomalies`.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from functions._histogram import bucket_of, percentile
-from functions._keys import FoundKey
-from functions._spans import Span
-from functions.ai._amounts import amount_of, stored_amount, units_of
-from functions.ai._texts import ERROR_LENGTH
+from functions.model.amounts import amount_of, stored_amount, units_of
+from functions.model.histogram import bucket_of, percentile
+from functions.model.keys import FoundKey
+from functions.model.spans import Span
+from functions.model.texts import ERROR_LENGTH
 from reactor import Change, MutationCtx, QueryCtx, ReactorError, components, v
 from reactor.components.aggregate import Bound, Bounds, TableAggregate, Totals
 from reactor.components.sharded_counter import ShardedCounter
@@ -54,7 +55,7 @@ _totals: Final = [
     for namespace in (lambda request: request.get("keyId", UNKNOWN), lambda request: ALL)
 ]
 
-
+_count_changes: Final = [totals.trigger() for totals in _totals]
 _counts: Final = ShardedCounter(components.embedding_counts)  # by the id of a key
 
 
@@ -115,14 +116,8 @@ async def count_request(ctx: MutationCtx, request: Mapping[str, Any]) -> None:
 
 async def keep_totals(ctx: MutationCtx, change: Change) -> None:
     """Let the totals follow one write of a log. A trigger: see `schema.py`."""
-    old, new = change.old, change.new
-    for totals in _totals:
-        if old is None and new is not None:
-            await totals.insert(ctx, new)
-        elif new is None and old is not None:
-            await totals.delete(ctx, old)
-        elif old is not None and new is not None:
-            await totals.replace(ctx, old, new)
+    for count_change in _count_changes:
+        await count_change(ctx, change)
 
 
 class Summary(NamedTuple):
@@ -142,9 +137,8 @@ class Summary(NamedTuple):
 
 async def summary_of(ctx: QueryCtx, key_id: str | None, span: Span) -> Summary:
     """Return the totals of one key's requests within a span, or of all keys', in logarithmic time."""
-    upper = None if span.end is None else Bound(span.end, inclusive=False)
-    bounds = Bounds(lower=Bound(span.start, inclusive=True), upper=upper)
-    found: Totals = await _totals[0].totals(ctx, namespace=ALL if key_id is None else key_id, bounds=bounds)
+    namespace = ALL if key_id is None else key_id
+    found: Totals = await _totals[0].totals(ctx, namespace=namespace, bounds=span.bounds)
     histogram = {name.removeprefix(BUCKET): int(count) for name, count in found.sums.items() if name.startswith(BUCKET)}
     return Summary(
         requests=found.count,

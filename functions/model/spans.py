@@ -1,13 +1,14 @@
 """Spans of time that callers ask about: from a start up to and not including an end, or the last hour.
 
-Half-open, so that adjacent ranges count each request once. Used by `ai/analytics` and `monitoring`.
+Half-open, so that adjacent ranges count each request once. Used by every function that sums up or looks back.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from functions.ai._amounts import require_finite
+from functions.model.amounts import require_finite
 from reactor import QueryCtx, ReactorError, v
+from reactor.components.aggregate import Bound, Bounds
 
 MINUTE_MS: Final = 60_000.0
 HOUR_MS: Final = 60 * MINUTE_MS
@@ -31,6 +32,12 @@ class Span(NamedTuple):
 
     start: float
     end: float | None
+
+    @property
+    def bounds(self) -> Bounds:
+        """The span as bounds of an aggregate whose keys are times."""
+        upper = None if self.end is None else Bound(self.end, inclusive=False)
+        return Bounds(lower=Bound(self.start, inclusive=True), upper=upper)
 
 
 def span_of(ctx: QueryCtx, time_range: Mapping[str, Any] | None, window: str | None) -> Span:

@@ -1,12 +1,12 @@
 """What may be asked of keys: their scopes, their limits, and how long they last.
 
-Used by `api_keys` and `embeddings/`.
+Used by `functions/api_keys` and `functions/embeddings/keys`.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from functions._spans import DAY_MS
+from functions.model.spans import DAY_MS
 from reactor import ReactorError
 
 MAX_SCOPES: Final = 32

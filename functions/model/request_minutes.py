@@ -7,9 +7,9 @@ and a minute that is shown costs one document, however many requests it had. A m
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from functions._histogram import bucket_of, merged, percentile
-from functions._spans import Span, minute_of
-from functions.ai._amounts import Contribution, contribution_of, summary_of
+from functions.model.amounts import Contribution, contribution_of, summary_of
+from functions.model.histogram import bucket_of, merged, percentile
+from functions.model.spans import Span, minute_of
 from reactor import MutationCtx
 
 TABLE: Final = "aiRequestMinutes"

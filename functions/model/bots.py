@@ -6,16 +6,15 @@ minutes in which there were events instead. A client is known by its fingerprint
 the two numbers decides. A fingerprint is five headers which everybody with the same browser sends, so it never blocks
 whoever has a valid API key.
 
-Used by `ai/analytics`, and by the admission of requests.
+Used by `functions/ai/analytics` and by `admission`.
 """
 
 from typing import Any, Final, Literal, NamedTuple
 
-from functions.ai._texts import USER_AGENT_LENGTH, require_names
+from functions.model.spans import HOUR_MS, minute_of
+from functions.model.texts import USER_AGENT_LENGTH, require_names
 from reactor import MutationCtx
 
-HOUR_MS: Final = 3_600_000.0
-MINUTE_MS: Final = 60_000.0
 CHALLENGED_AFTER: Final = 5  # earlier events within the hour
 BLOCKED_AFTER: Final = 10
 ENOUGH: Final = 12  # events that are looked at: more do not change what is done
@@ -103,5 +102,5 @@ async def _minutes_with_events(ctx: MutationCtx, index: str, field: str, value: 
         if event is None:
             break
         minutes += 1
-        before = event["timestamp"] // MINUTE_MS * MINUTE_MS
+        before = minute_of(event["timestamp"])
     return minutes
