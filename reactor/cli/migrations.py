@@ -52,7 +52,7 @@ def run(
     if status + cancel + bool(given) > 1:
         raise InvalidArgument("--status and --cancel run nothing, so they go with no other option.")
     if status:
-        print_value(call(target, "lib:getStatus", {"names": paths} if paths else {}, component=component))
+        print_value(call(target, "runs:getStatus", {"names": paths} if paths else {}, component=component))
     elif cancel:
         _cancel(target, paths, component)
     else:
@@ -61,9 +61,9 @@ def run(
 
 def _cancel(target: Target, paths: list[str], component: str) -> None:
     if not paths:
-        print_value(call(target, "lib:cancelAll", {}, component=component))
+        print_value(call(target, "runs:cancelAll", {}, component=component))
         return
-    print_value([call(target, "lib:cancel", {"name": path}, component=component) for path in paths])
+    print_value([call(target, "runs:cancel", {"name": path}, component=component) for path in paths])
 
 
 def _run(target: Target, paths: list[str], options: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class ActionCache:
     ) -> None:
         """
         Args:
-            component: the instance that keeps them, such as `components.action_cache`.
+            component: where it is mounted: `components.action_cache`.
             action: what computes them.
             name: what they are kept under, by default the path of the action. Another name forgets everything, so put
                 a version into it.
@@ -47,7 +47,7 @@ class ActionCache:
         Raises:
             ValueError: a span is negative.
         """
-        self._lib = component.lib
+        self.component = component
         self._action = action
         self._name = name
         self._ttl = _milliseconds("ttl", ttl)
@@ -73,7 +73,7 @@ class ActionCache:
         call = {"name": await self._known_as(ctx), "args": given}
         holder, wait = secrets.token_hex(8), FIRST_WAIT_SECONDS
         while True:
-            found = await ctx.run_query(self._lib.find, call)
+            found = await ctx.run_query(self.component.values.find, call)
             if found is not None and not force:
                 if not has_expired(found["creationTime"], found.get("expiresAt"), span, ctx.now()):
                     self._say("hit", call)
@@ -82,7 +82,7 @@ class ActionCache:
             if self._lease is None:
                 break
             leased = await ctx.run_mutation(
-                self._lib.acquire, {**call, **seen, "holder": holder, "leaseMs": self._lease}
+                self.component.values.acquire, {**call, **seen, "holder": holder, "leaseMs": self._lease}
             )
             if leased == "acquired":
                 break
@@ -96,20 +96,20 @@ class ActionCache:
             value = await ctx.run_action(self._action, given)
         except Exception:
             if owner:
-                await ctx.run_mutation(self._lib.release, {**call, **owner})
+                await ctx.run_mutation(self.component.values.release, {**call, **owner})
             raise
-        await ctx.run_mutation(self._lib.put, {**call, **seen, **owner, "value": value, "ttl": span})
+        await ctx.run_mutation(self.component.values.put, {**call, **seen, **owner, "value": value, "ttl": span})
         return value
 
     async def remove(self, ctx: MutationCtx | ActionCtx, args: Mapping[str, Any] | None = None, /) -> None:
         """Forget the result for these arguments."""
         name = await self._known_as(ctx)
-        await ctx.run_mutation(self._lib.remove, {"name": name, "args": dict(args or {})})
+        await ctx.run_mutation(self.component.values.remove, {"name": name, "args": dict(args or {})})
 
     async def remove_all_for_name(self, ctx: MutationCtx | ActionCtx, /, *, batch_size: int = REMOVED_AT_ONCE) -> None:
         """Forget all results of this name: some now, the others by the scheduler, so many in one transaction."""
         name = await self._known_as(ctx)
-        await ctx.run_mutation(self._lib.remove_all_for_name, {"name": name, "batchSize": batch_size})
+        await ctx.run_mutation(self.component.values.remove_all_for_name, {"name": name, "batchSize": batch_size})
 
     async def _known_as(self, ctx: MutationCtx | ActionCtx) -> str:
         if self._name is None:
@@ -127,7 +127,7 @@ async def remove_all(
 ) -> None:
     """Forget all results of all names, or those stored up to a time: some now, the others by the scheduler."""
     args = {"batchSize": batch_size} if before is None else {"batchSize": batch_size, "before": before}
-    await ctx.run_mutation(component.lib.remove_all, args)
+    await ctx.run_mutation(component.values.remove_all, args)
 
 
 def _milliseconds(what: str, span: Span) -> float | None:

@@ -23,7 +23,7 @@ class ActionRetrier:
         """Name a retrier and its settings, which each run may have otherwise.
 
         Args:
-            component: where action_retrier is mounted: `components.action_retrier`.
+            component: where it is mounted: `components.action_retrier`.
             initial_backoff_ms: with `base` gives the wait before retry number n: `initial_backoff_ms * base ** n`,
                 more or less by up to half.
             base: the factor from one wait to the next.
@@ -58,12 +58,12 @@ class ActionRetrier:
         Raises:
             ValueError: there is no such run, perhaps any more.
         """
-        status: dict[str, Any] = await ctx.run_query(self.component.lib.status, {"runId": run_id})
+        status: dict[str, Any] = await ctx.run_query(self.component.runs.status, {"runId": run_id})
         return status
 
     async def cancel(self, ctx: Any, run_id: str) -> bool:
         """End a run as canceled, unless it has ended; return whether. An attempt that runs is not stopped."""
-        return bool(await ctx.run_mutation(self.component.lib.cancel, {"runId": run_id}))
+        return bool(await ctx.run_mutation(self.component.runs.cancel, {"runId": run_id}))
 
     async def cleanup(self, ctx: Any, run_id: str) -> None:
         """Forget a run that has ended, which would else be done after a week.
@@ -71,7 +71,7 @@ class ActionRetrier:
         Raises:
             ValueError: there is no such run, or it has not ended.
         """
-        await ctx.run_mutation(self.component.lib.cleanup, {"runId": run_id})
+        await ctx.run_mutation(self.component.runs.cleanup, {"runId": run_id})
 
     async def _start(
         self,
@@ -95,4 +95,4 @@ class ActionRetrier:
             "functionArgs": dict(args or {}),
             "options": options,
         }
-        return str(await ctx.run_mutation(self.component.lib.start, call))
+        return str(await ctx.run_mutation(self.component.runs.start, call))

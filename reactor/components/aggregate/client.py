@@ -369,7 +369,7 @@ class Aggregate:
     # Inside.
 
     async def _ask(self, ctx: ReadCtx, stale: bool, function: str, args: Mapping[str, Any]) -> Any:
-        reference = getattr(self.component.btree, function)
+        reference = getattr(self.component.ranges, function)
         if not stale:
             return await ctx.run_query(reference, args)
         args = {**args, "stale": True}
@@ -378,7 +378,7 @@ class Aggregate:
         return await ctx.run_query(reference, args)
 
     async def _tell(self, ctx: WriteCtx, operations: Sequence[Operation], later: bool) -> None:
-        function = self.component.public.enqueue if later else self.component.public.apply
+        function = self.component.operations.enqueue if later else self.component.operations.apply
         await ctx.run_mutation(function, {"operations": operations})
 
 

@@ -193,7 +193,7 @@ class TableAggregate(Aggregate):
         """
         phase, last = (_ITEMS, None) if cursor is None else _read(cursor)
         if phase == _ITEMS:
-            found = await ctx.run_query(self.component.btree.paginate_all, {"limit": page_size, "cursor": last})
+            found = await ctx.run_query(self.component.ranges.paginate_all, {"limit": page_size, "cursor": last})
             stray: list[Operation] = [
                 {"kind": "deleteIfExists", "current": item}
                 for item in found["page"]

@@ -20,7 +20,7 @@ class BatchWorker:
         """Name a loop; it begins to exist with the first ping.
 
         Args:
-            component: where batch_worker is mounted: `components.batch_worker`.
+            component: where it is mounted: `components.batch_worker`.
             worker: a mutation of yours, such as `internal.queue.drain`.
             name: of this loop among those of one mount.
             debounce_ms: least time between the begins of two batches, 0 by default.
@@ -45,22 +45,22 @@ class BatchWorker:
             args["config"] = self._config
         if at is not None:
             args["at"] = at
-        await ctx.run_mutation(self.component.lib.ping, args)
+        await ctx.run_mutation(self.component.loops.ping, args)
 
     async def stop(self, ctx: Any) -> None:
         """Have the worker called no more, whoever pings, until `start`."""
-        await ctx.run_mutation(self.component.lib.stop, {"name": self.name})
+        await ctx.run_mutation(self.component.loops.stop, {"name": self.name})
 
     async def start(self, ctx: Any) -> None:
         """Go on after `stop`, with a look at the queue. A loop that was not stopped is left alone."""
-        await ctx.run_mutation(self.component.lib.start, {"name": self.name})
+        await ctx.run_mutation(self.component.loops.start, {"name": self.name})
 
     async def status(self, ctx: Any) -> dict[str, Any] | None:
         """Return `{"kind": "idle" | "running" | "waiting" | "stopped", ...}`, or None before the first ping.
 
         `until` says how long it waits; `error` what the last run of the worker failed with.
         """
-        status: dict[str, Any] | None = await ctx.run_query(self.component.lib.status, {"name": self.name})
+        status: dict[str, Any] | None = await ctx.run_query(self.component.loops.status, {"name": self.name})
         return status
 
 

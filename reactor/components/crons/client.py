@@ -39,7 +39,7 @@ class Crons:
     """Crons registered at run time: `crons = Crons(components.crons)`."""
 
     def __init__(self, component: Any) -> None:
-        self._lib = component.lib
+        self.component = component
 
     async def register(
         self,
@@ -73,11 +73,11 @@ class Crons:
         }
         if name is not None:
             given["name"] = name
-        return cast(str, await ctx.run_mutation(self._lib.register, given))
+        return cast(str, await ctx.run_mutation(self.component.registry.register, given))
 
     async def list(self, ctx: QueryCtx | ActionCtx, /) -> "list[CronInfo]":
         """Return all crons, the oldest first."""
-        return cast("list[CronInfo]", await ctx.run_query(self._lib.list))
+        return cast("list[CronInfo]", await ctx.run_query(self.component.registry.list))
 
     async def get(
         self, ctx: QueryCtx | ActionCtx, /, *, id: str | None = None, name: str | None = None
@@ -87,7 +87,9 @@ class Crons:
         Raises:
             TypeError: not one of both is given.
         """
-        return cast("CronInfo | None", await ctx.run_query(self._lib.get, {"identifier": _identifier(id, name)}))
+        return cast(
+            "CronInfo | None", await ctx.run_query(self.component.registry.get, {"identifier": _identifier(id, name)})
+        )
 
     async def delete(self, ctx: MutationCtx | ActionCtx, /, *, id: str | None = None, name: str | None = None) -> None:
         """Unregister a cron. What it has begun goes on; what waits does not begin.
@@ -96,7 +98,7 @@ class Crons:
             TypeError: not one of both is given.
             ValueError: there is no such cron.
         """
-        await ctx.run_mutation(self._lib.delete, {"identifier": _identifier(id, name)})
+        await ctx.run_mutation(self.component.registry.delete, {"identifier": _identifier(id, name)})
 
 
 def _identifier(id: str | None, name: str | None) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Migrations:
     ) -> None:
         """
         Args:
-            component: the instance that remembers how far each is, such as `components.migrations`.
+            component: where it is mounted: `components.migrations`.
             internal_mutation: a decorator of the application's own to make them with.
             default_batch_size: how many documents one transaction changes unless told.
             location_prefix: where a migration is that is named without a module: `v1_to_v2` for `migrations:v1_to_v2`.
@@ -63,7 +63,7 @@ class Migrations:
         Raises:
             ValueError: the batch size is no positive number.
         """
-        self._lib = component.lib
+        self.component = component
         self._internal_mutation = internal_mutation
         self._default_batch_size = _checked_size(default_batch_size)
         self._location_prefix = location_prefix
@@ -209,7 +209,7 @@ class Migrations:
             args["names"] = [(await self._named(ctx, migration))["name"] for migration in migrations]
         if limit is not None:
             args["limit"] = limit
-        return cast(list[MigrationStatus], await ctx.run_query(self._lib.get_status, args))
+        return cast(list[MigrationStatus], await ctx.run_query(self.component.runs.get_status, args))
 
     async def cancel(self, ctx: MutationCtx | ActionCtx, migration: Any, /) -> MigrationStatus:
         """Stop a migration behind the batch that runs; return its status. Started again, it goes on there.
@@ -218,11 +218,11 @@ class Migrations:
             ValueError: it was never started.
         """
         name = (await self._named(ctx, migration))["name"]
-        return cast(MigrationStatus, await ctx.run_mutation(self._lib.cancel, name=name))
+        return cast(MigrationStatus, await ctx.run_mutation(self.component.runs.cancel, name=name))
 
     async def cancel_all(self, ctx: MutationCtx | ActionCtx, /) -> list[MigrationStatus]:
         """Stop every migration that is under way; return their statuses."""
-        return cast(list[MigrationStatus], await ctx.run_mutation(self._lib.cancel_all))
+        return cast(list[MigrationStatus], await ctx.run_mutation(self.component.runs.cancel_all))
 
     def _function(self, handler: Handler, shown: Callable[..., Any]) -> Any:
         """Return a function of the application that looks like `shown` and takes the options of a run."""
@@ -273,7 +273,7 @@ class Migrations:
         if batch_size is not None:
             args["batchSize"] = batch_size
         try:
-            return cast(MigrationStatus, await ctx.run_mutation(self._lib.migrate, args))
+            return cast(MigrationStatus, await ctx.run_mutation(self.component.runs.migrate, args))
         except ReactorError as error:
             data = error.data
             if not (dry_run and isinstance(data, dict) and data.get("kind") == "DRY RUN"):

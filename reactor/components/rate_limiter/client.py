@@ -17,15 +17,15 @@ class RateLimiter:
     Several of these may share one mounted component, as long as they don't share names. Every method takes the `ctx` of
     the function that calls it: in a mutation the tokens are a part of its transaction, and come back when it fails; in
     an action each call is a transaction of its own. Queries can use `check` and `get_value`.
-
-    Args:
-        instance: the mounted component, such as `components.rate_limiter`.
-        limits: configs by name. A config given with a call goes before them.
     """
 
-    def __init__(self, instance: Any, limits: Mapping[str, Config] | None = None) -> None:
-        self._functions = instance.lib
-        self._queued = instance.pending
+    def __init__(self, component: Any, limits: Mapping[str, Config] | None = None) -> None:
+        """
+        Args:
+            component: where it is mounted: `components.rate_limiter`.
+            limits: configs by name. A config given with a call goes before them.
+        """
+        self.component = component
         self._wires = {name: wire_of(config) for name, config in (limits or {}).items()}
 
     async def check(
@@ -45,7 +45,7 @@ class RateLimiter:
             ReactorError, ValueError: as `limit` does.
         """
         request = self._request(name, key, count, reserve, throws, config)
-        return status_of(await ctx.run_query(self._functions.check_rate_limit, request))
+        return status_of(await ctx.run_query(self.component.limits.check_rate_limit, request))
 
     async def limit(
         self,
@@ -85,7 +85,7 @@ class RateLimiter:
         Raises:
             ReactorError, ValueError: as `limit_all` does.
         """
-        return statuses_of(await ctx.run_query(self._functions.check_all, self._requests(requests, throws)))
+        return statuses_of(await ctx.run_query(self.component.limits.check_all, self._requests(requests, throws)))
 
     async def limit_all(self, ctx: Any, requests: Iterable[tuple[str, Options]], *, throws: bool = False) -> Statuses:
         """Take the tokens of all requests, or of none: `limit_all(ctx, [("user", {"key": user}), ("everybody", {})])`.
@@ -97,7 +97,7 @@ class RateLimiter:
             ReactorError: `throws`, and there is something to wait for. The data is that of the longest wait.
             ValueError: there is no such limit, it can never give so many tokens, or it is applied asynchronously.
         """
-        return statuses_of(await ctx.run_mutation(self._functions.limit_all, self._requests(requests, throws)))
+        return statuses_of(await ctx.run_mutation(self.component.limits.limit_all, self._requests(requests, throws)))
 
     async def credit(
         self, ctx: Any, name: str, key: str | None = None, count: float = 1, *, config: Config | None = None
@@ -142,7 +142,7 @@ class RateLimiter:
             older_than: keep those that were changed in this time, in milliseconds.
         """
         limits = [{"name": name, "config": wire} for name, wire in self._wires.items()]
-        await ctx.run_mutation(self._functions.sweep, {"limits": limits, "olderThan": older_than})
+        await ctx.run_mutation(self.component.limits.sweep, {"limits": limits, "olderThan": older_than})
 
     async def clear_all(self, ctx: Any, *, before: float | None = None) -> None:
         """Begin to forget everything that was taken, of every limit in the mounted component, in the background.
@@ -151,7 +151,7 @@ class RateLimiter:
             ctx: of a mutation or an action.
             before: keep documents made after this time, in milliseconds since the epoch; by default, after now.
         """
-        await ctx.run_mutation(self._functions.clear_all, {} if before is None else {"before": before})
+        await ctx.run_mutation(self.component.limits.clear_all, {} if before is None else {"before": before})
 
     def hook_api(
         self,
@@ -202,11 +202,11 @@ class RateLimiter:
             ValueError: there is no such limit.
         """
         request = {**self._account(name, key, config), "sampleShards": sample_shards}
-        return reading_of(await ctx.run_query(self._functions.get_value, request))
+        return reading_of(await ctx.run_query(self.component.limits.get_value, request))
 
     def _for(self, request: Mapping[str, Any]) -> Any:
         is_queued = request["config"].get("applyUpdates") == ASYNCHRONOUSLY
-        return self._queued if is_queued else self._functions
+        return self.component.pending if is_queued else self.component.limits
 
     def _wire(self, name: str, config: Config | None) -> dict[str, Any]:
         if config is not None:

@@ -50,14 +50,14 @@ class ShardedCounter:
         """
         asked: dict[str, Any] = {"name": name, "count": count, "shards": self._shards_of(name)}
         if isinstance(ctx, ActionCtx):  # each call is a transaction of its own
-            await ctx.run_mutation(self.component.public.add, asked)
+            await ctx.run_mutation(self.component.counters.add, asked)
             return
         chosen = _CHOSEN.get(None)
         if chosen is None:
             _CHOSEN.set(chosen := {})
         if (self, name) in chosen:
             asked["shard"] = chosen[self, name]
-        chosen[self, name] = int(await ctx.run_mutation(self.component.public.add, asked))
+        chosen[self, name] = int(await ctx.run_mutation(self.component.counters.add, asked))
 
     async def subtract(self, ctx: WriteCtx, name: str, count: float = 1) -> None:
         """Subtract from a counter, which may become negative.
@@ -77,7 +77,7 @@ class ShardedCounter:
 
     async def count(self, ctx: ReadCtx, name: str) -> float:
         """Return the value. It reads every shard, so in a mutation it conflicts with all who add meanwhile."""
-        value: float = await ctx.run_query(self.component.public.count, {"name": name})
+        value: float = await ctx.run_query(self.component.counters.count, {"name": name})
         return value
 
     async def estimate_count(self, ctx: ReadCtx, name: str, read_from_shards: int = 1) -> float:
@@ -86,16 +86,16 @@ class ShardedCounter:
         After a long time of many adds the shards hold about the same; `rebalance` makes them.
         """
         asked = {"name": name, "readFromShards": read_from_shards, "shards": self._shards_of(name)}
-        value: float = await ctx.run_query(self.component.public.estimate_count, asked)
+        value: float = await ctx.run_query(self.component.counters.estimate_count, asked)
         return value
 
     async def rebalance(self, ctx: WriteCtx, name: str) -> None:
         """Spread the value evenly over the shards: when their number has changed, or before estimates."""
-        await ctx.run_mutation(self.component.public.rebalance, {"name": name, "shards": self._shards_of(name)})
+        await ctx.run_mutation(self.component.counters.rebalance, {"name": name, "shards": self._shards_of(name)})
 
     async def reset(self, ctx: WriteCtx, name: str) -> None:
         """Let a counter be 0."""
-        await ctx.run_mutation(self.component.public.reset, {"name": name})
+        await ctx.run_mutation(self.component.counters.reset, {"name": name})
 
     def for_name(self, name: str) -> "NamedCounter":
         """Return one counter, with the methods that are here but for the name."""

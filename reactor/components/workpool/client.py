@@ -58,7 +58,7 @@ class Workpool:
         """Name a pool and its settings.
 
         Args:
-            component: where workpool is mounted: `components.workpool`. One mount is one pool.
+            component: where it is mounted: `components.workpool`. One mount is one pool.
             max_parallelism: how many run at a time, up to 200. 0 pauses the pool. What the last enqueue said holds.
             retry_actions_by_default: whether actions are tried again that say nothing about it.
             default_retry_behavior: how, where `retry` says no more than that.
@@ -132,23 +132,23 @@ class Workpool:
 
     async def cancel(self, ctx: Any, work_id: str) -> None:
         """Keep work from starting; its result is `canceled`. What runs goes on to its real result, without retries."""
-        await ctx.run_mutation(self.component.lib.cancel, {"workId": work_id})
+        await ctx.run_mutation(self.component.work.cancel, {"workId": work_id})
 
     async def cancel_all(self, ctx: Any, *, limit: int = CANCEL_BATCH) -> None:
         """Cancel what is enqueued at present, `limit` in one transaction; the rest follows by itself."""
-        await ctx.run_mutation(self.component.lib.cancel_all, {"limit": limit})
+        await ctx.run_mutation(self.component.work.cancel_all, {"limit": limit})
 
     async def status(self, ctx: Any, work_id: str) -> dict[str, Any]:
         """Return `{"state": "pending" | "running", "previousAttempts": n}`, or `{"state": "finished"}`.
 
         What has ended is forgotten, so an id that never was is `finished`, too.
         """
-        status: dict[str, Any] = await ctx.run_query(self.component.lib.status, {"id": work_id})
+        status: dict[str, Any] = await ctx.run_query(self.component.work.status, {"id": work_id})
         return status
 
     async def status_batch(self, ctx: Any, work_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return the `status` of each."""
-        found: list[dict[str, Any]] = await ctx.run_query(self.component.lib.status_batch, {"ids": list(work_ids)})
+        found: list[dict[str, Any]] = await ctx.run_query(self.component.work.status_batch, {"ids": list(work_ids)})
         return found
 
     async def set_max_parallelism(self, ctx: Any, value: int) -> None:
@@ -192,7 +192,7 @@ class Workpool:
         ids: list[str] = []
         for chunk in chunks(batch, size_of(work)):
             args = {"items": [{**work, "fnArgs": dict(each)} for each in chunk], "maxParallelism": self.max_parallelism}
-            ids += await ctx.run_mutation(self.component.lib.enqueue_batch, args)
+            ids += await ctx.run_mutation(self.component.work.enqueue_batch, args)
         return ids
 
 

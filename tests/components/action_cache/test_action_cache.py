@@ -79,20 +79,22 @@ async def test_errors_are_not_kept(deployment: MemoryDeployment) -> None:
 async def test_of_two_who_store_the_first_wins(deployment: MemoryDeployment) -> None:
     cache = deployment.component("action_cache")
     call = {"name": "n", "args": {}}
-    assert await cache.mutation("lib:put", {**call, "value": 1, "ttl": None}) == {"cacheHit": False}
-    assert await cache.mutation("lib:put", {**call, "value": 2, "ttl": None}) == {"cacheHit": True}
-    assert await cache.query("lib:get", {**call, "ttl": None}) == {"kind": "hit", "value": 1}
-    assert await cache.mutation("lib:put", {**call, "value": 3, "ttl": 5}) == {"cacheHit": False}, (
+    assert await cache.mutation("values:put", {**call, "value": 1, "ttl": None}) == {"cacheHit": False}
+    assert await cache.mutation("values:put", {**call, "value": 2, "ttl": None}) == {"cacheHit": True}
+    assert await cache.query("values:get", {**call, "ttl": None}) == {"kind": "hit", "value": 1}
+    assert await cache.mutation("values:put", {**call, "value": 3, "ttl": 5}) == {"cacheHit": False}, (
         "now one that expires"
     )
     deployment.clock.advance(seconds=10)
-    missed: Any = await cache.query("lib:get", {**call, "ttl": None})
+    missed: Any = await cache.query("values:get", {**call, "ttl": None})
     assert missed["kind"] == "miss"
     put = {**call, "ttl": 5, "expiredEntry": missed["expiredEntry"]}
-    assert await cache.mutation("lib:put", {**put, "value": 4}) == {"cacheHit": False}
-    assert await cache.mutation("lib:put", {**put, "value": 5}) == {"cacheHit": True}, "he has seen another one expired"
-    assert await cache.query("lib:get", {**call, "ttl": None}) == {"kind": "hit", "value": 4}
-    found: Any = await cache.query("lib:get", {**call, "ttl": 0})
+    assert await cache.mutation("values:put", {**put, "value": 4}) == {"cacheHit": False}
+    assert await cache.mutation("values:put", {**put, "value": 5}) == {"cacheHit": True}, (
+        "he has seen another one expired"
+    )
+    assert await cache.query("values:get", {**call, "ttl": None}) == {"kind": "hit", "value": 4}
+    found: Any = await cache.query("values:get", {**call, "ttl": 0})
     assert found["kind"] == "miss"
 
 
@@ -138,7 +140,7 @@ async def test_what_has_expired_is_purged_once_a_day(deployment: MemoryDeploymen
     for number in range(25):
         await fetch(deployment, {"text": str(number)})
     lease = {"name": "n", "args": {}, "holder": "h", "leaseMs": 1}
-    await deployment.component("action_cache").mutation("lib:acquire", lease)
+    await deployment.component("action_cache").mutation("values:acquire", lease)
     await fetch(deployment, verb="fetch_for_ever")
     await deployment.advance(hours=24)
     assert [row["name"] for row in await rows(deployment, "values")] == ["v1"]
@@ -172,12 +174,12 @@ async def test_a_lease_whose_holder_was_lost_keeps_nobody_waiting(deployment: Me
     cache = deployment.component("action_cache")
     call = {"name": "single", "args": A}
     lost = {**call, "holder": "lost", "leaseMs": MINUTE}
-    assert await cache.mutation("lib:acquire", lost) == "acquired"
-    assert await cache.mutation("lib:acquire", {**lost, "holder": "other"}) == "busy"
+    assert await cache.mutation("values:acquire", lost) == "acquired"
+    assert await cache.mutation("values:acquire", {**lost, "holder": "other"}) == "busy"
     deployment.clock.advance(milliseconds=MINUTE)
     assert await fetch(deployment, verb="fetch_single") == 1
-    assert await cache.mutation("lib:acquire", {**lost, "holder": "other"}) == "changed"
-    await cache.mutation("lib:release", {**call, "holder": "lost"})
+    assert await cache.mutation("values:acquire", {**lost, "holder": "other"}) == "changed"
+    await cache.mutation("values:release", {**call, "holder": "lost"})
     assert await fetch(deployment, verb="fetch_single") == 1
 
 

@@ -50,16 +50,16 @@ def check(opened: BlockingMemoryDeployment, steps: list[Any]) -> None:
         if kind == "put":
             count += 1
             ttl, has_seen = step[1], step[2]
-            seen: Any = cache.query("lib:find", call)
+            seen: Any = cache.query("values:find", call)
             entry = {"expiredEntry": seen["id"]} if seen is not None and has_seen else {}
-            hit = cache.mutation("lib:put", {**call, "value": count, "ttl": ttl, **entry})
+            hit = cache.mutation("values:put", {**call, "value": count, "ttl": ttl, **entry})
             present = model.kept.get(key)
             stays = present is not None and not has_seen and (present[2] is None) == (ttl is None)
             assert hit == {"cacheHit": stays}
             if not stays:
                 model.kept[key] = count, now, None if ttl is None else now + ttl
         elif kind == "get":
-            found: Any = cache.query("lib:get", {**call, "ttl": step[1]})
+            found: Any = cache.query("values:get", {**call, "ttl": step[1]})
             expected = model.find(key, step[1], now)
             assert found.get("value") == expected
             assert found["kind"] == ("miss" if expected is None else "hit")
@@ -67,10 +67,10 @@ def check(opened: BlockingMemoryDeployment, steps: list[Any]) -> None:
         elif kind == "wait":
             opened.clock.advance(seconds=step[0])  # longer than a query is kept that looks at the clock
         elif kind == "remove":
-            cache.mutation("lib:remove", call)
+            cache.mutation("values:remove", call)
             model.kept.pop(key, None)
         else:
-            cache.mutation("lib:purge")
+            cache.mutation("values:purge")
             opened.finish_in_progress_scheduled_functions()
             model.kept = {key: kept for key, kept in model.kept.items() if kept[2] is None or kept[2] > now}
         values: Any = cache.run(lambda ctx: ctx.db.query("values").collect())

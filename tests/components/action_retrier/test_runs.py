@@ -9,7 +9,7 @@ from reactor.testing.deployment import MemoryDeployment
 
 OK = {"type": "success", "returnValue": "a"}
 CANCELED = {"type": "canceled"}
-FINISH = "run:finish"
+FINISH = "attempts:finish"
 
 
 async def attempts(deployment: MemoryDeployment) -> list[float]:
@@ -76,7 +76,7 @@ async def test_it_runs_at_its_time(deployment: MemoryDeployment) -> None:
     await deployment.mutation("jobs:run", name="b", after=1_800_000)
     await deployment.mutation("jobs:run", name="c", at=begin - 5)
     await deployment.finish_in_progress_scheduled_functions()
-    assert (await scheduled(deployment)).count("run.js:heartbeat") == 3
+    assert (await scheduled(deployment)).count("attempts.js:heartbeat") == 3
     await deployment.advance(hours=2)
     assert [time - begin for time in await attempts(deployment)] == [0, 1_800_000, 3_600_000]
 
@@ -108,9 +108,9 @@ async def test_nobody_need_be_told(deployment: MemoryDeployment) -> None:
     handle: Any = await deployment.run(lambda ctx: ctx.function_handle("jobs:fail_first"))
     options = {"initialBackoffMs": 1, "base": 1, "maxFailures": 0}
     call = {"functionHandle": handle, "functionArgs": {"name": "a", "failures": 0}, "options": options}
-    run = await component.mutation("lib:start", call)
+    run = await component.mutation("runs:start", call)
     await deployment.finish_in_progress_scheduled_functions()
-    assert await component.query("lib:status", runId=run) == {"type": "completed", "result": OK}
+    assert await component.query("runs:status", runId=run) == {"type": "completed", "result": OK}
 
 
 # Cancellation, in each order with the rest.
@@ -119,7 +119,7 @@ async def test_nobody_need_be_told(deployment: MemoryDeployment) -> None:
 async def test_what_has_not_begun_is_canceled(deployment: MemoryDeployment) -> None:
     run = await deployment.mutation("jobs:run", after=1000)
     assert [await deployment.mutation("jobs:cancel", run=run) for _ in range(2)] == [True, False]
-    assert await scheduled(deployment) == ["run.js:heartbeat"]
+    assert await scheduled(deployment) == ["attempts.js:heartbeat"]
     await deployment.advance(minutes=10)
     assert await attempts(deployment) == []
     assert await ends(deployment) == [CANCELED]
@@ -155,13 +155,13 @@ async def test_a_run_is_canceled_or_ends_and_never_both(
     finish = {"runId": run, "attempt": 0, "result": result}
     component = deployment.component("action_retrier")
     if is_cancel_held:
-        async with deployment.hold("lib:cancel", {"runId": run}, at=at, by=component) as held:
+        async with deployment.hold("runs:cancel", {"runId": run}, at=at, by=component) as held:
             await component.mutation(FINISH, finish)
             was_canceled = await held.finish()
         assert was_canceled == (kind == "failed"), "a failure is followed by another attempt, which can be canceled"
     else:
         async with deployment.hold(FINISH, finish, at=min(at, 2), by=component) as held:
-            assert await component.mutation("lib:cancel", runId=run)
+            assert await component.mutation("runs:cancel", runId=run)
             await held.finish()
     assert held.attempts == 2
     await deployment.finish_all_scheduled_functions()
@@ -176,7 +176,7 @@ async def test_an_attempt_that_is_not_the_present_one_is_dropped(deployment: Mem
     component = deployment.component("action_retrier")
     for attempt in (0, 2):
         await component.mutation(FINISH, runId=run, attempt=attempt, result={"type": "failed", "error": "late"})
-        await component.action("run:execute", runId=run, attempt=attempt)
+        await component.action("attempts:execute", runId=run, attempt=attempt)
     assert len(await attempts(deployment)) == 1
     await deployment.finish_all_scheduled_functions()
     await component.mutation(FINISH, runId=run, attempt=1, result={"type": "failed", "error": "late"})
@@ -207,7 +207,7 @@ async def test_an_attempt_whose_scheduled_function_failed_is_repeated(deployment
     await deployment.mutation("jobs:run", options={"max_failures": 1}, after=1000)
 
     async def fail(ctx: Any, run: Any) -> None:
-        job = await ctx.scheduler.run_after(0, "run:execute", {"nonsense": 1})
+        job = await ctx.scheduler.run_after(0, "attempts:execute", {"nonsense": 1})
         await ctx.scheduler.cancel(run["state"]["schedulerId"])
         await ctx.db.patch(run["_id"], {"state": {**run["state"], "schedulerId": job}})
 
@@ -226,7 +226,7 @@ async def test_one_that_is_lost_after_the_last_failure_ends_the_run(deployment: 
     await deployment.mutation("jobs:run", options={"max_failures": 0}, after=1000)
 
     async def fail(ctx: Any, run: Any) -> None:
-        job = await ctx.scheduler.run_after(0, "run:execute", {"nonsense": 1})
+        job = await ctx.scheduler.run_after(0, "attempts:execute", {"nonsense": 1})
         await ctx.scheduler.cancel(run["state"]["schedulerId"])
         await ctx.db.patch(run["_id"], {"state": {**run["state"], "schedulerId": job}})
 
@@ -258,16 +258,16 @@ async def test_heartbeats_come_every_five_to_fifteen_seconds(deployment: MemoryD
 
     async def next_beat() -> float:
         rows: Any = await component.query(lambda ctx: ctx.db.system.query("_scheduled_functions").collect())
-        return max(float(row["scheduledTime"]) for row in rows if row["name"] == "run.js:heartbeat")
+        return max(float(row["scheduledTime"]) for row in rows if row["name"] == "attempts.js:heartbeat")
 
     due = deployment.clock.now_ms + 1_000_000
     assert 5000 <= await next_beat() - due < 15_000
     random.seed(0)
     waits = []
     for _ in range(40):
-        await component.mutation("run:heartbeat", runId=run)
+        await component.mutation("attempts:heartbeat", runId=run)
     rows: Any = await component.query(lambda ctx: ctx.db.system.query("_scheduled_functions").collect())
-    waits = [row["scheduledTime"] - due for row in rows if row["name"] == "run.js:heartbeat"]
+    waits = [row["scheduledTime"] - due for row in rows if row["name"] == "attempts.js:heartbeat"]
     assert 5000 <= min(waits) < 7000
     assert 13_000 < max(waits) < 15_000
 

@@ -26,5 +26,5 @@ async def test_the_example_of_the_page_counts_views(tmp_path: Path) -> None:
         await deployment.finish_all_scheduled_functions()
         pages: Any = await deployment.run(lambda ctx: ctx.db.query("pages").collect())
         assert {page["page"]: page["views"] for page in pages} == {"home": 2, "about": 1}
-        assert await deployment.component("batch_worker").query("lib:status", name="main") == {"kind": "idle"}
+        assert await deployment.component("batch_worker").query("loops:status", name="main") == {"kind": "idle"}
     project.release()

@@ -42,10 +42,10 @@ async def test_an_idle_loop_costs_nothing(deployment: MemoryDeployment) -> None:
     """Only the monitor is left, once, and it does not come back."""
     await deployment.mutation("queue:add", items=[1])
     await deployment.finish_in_progress_scheduled_functions()
-    assert await unfinished(deployment) == ["loop.js:monitor"]
+    assert await unfinished(deployment) == ["steps.js:monitor"]
     await deployment.mutation("queue:add", items=[2])
     await deployment.finish_in_progress_scheduled_functions()
-    assert await unfinished(deployment) == ["loop.js:monitor"]
+    assert await unfinished(deployment) == ["steps.js:monitor"]
     await deployment.advance(minutes=1)
     assert await unfinished(deployment) == []
     await deployment.mutation("queue:add", items=[3])
@@ -66,7 +66,7 @@ async def test_an_item_that_comes_while_a_step_finds_nothing_is_found(deployment
     await deployment.mutation("queue:add", items=[0], loop="slow")
     await deployment.finish_in_progress_scheduled_functions()
     component = deployment.component("batch_worker")
-    async with deployment.hold("loop:step", {"name": "slow"}, at=at, by=component) as held:
+    async with deployment.hold("steps:step", {"name": "slow"}, at=at, by=component) as held:
         await deployment.mutation("queue:add", items=[1], loop="slow")
         await held.finish()
     assert held.attempts == 2
@@ -122,7 +122,7 @@ async def test_a_worker_that_raises_is_called_again_at_the_cadence_of_the_monito
 async def test_a_worker_that_answers_nothing_is_told_so(deployment: MemoryDeployment) -> None:
     await deployment.mutation("queue:ping_wrong")
     await deployment.finish_in_progress_scheduled_functions()
-    status: Any = await deployment.component("batch_worker").query("lib:status", name="wrong")
+    status: Any = await deployment.component("batch_worker").query("loops:status", name="wrong")
     assert status["error"] == "TypeError: A worker returns work(...) or idle(...), not None"
 
 
@@ -149,7 +149,7 @@ async def test_the_monitor_follows_a_loop_that_waits(deployment: MemoryDeploymen
     await deployment.mutation("queue:set_timer", due=now + 1000)
     found = await deployment.component("batch_worker").run(lambda ctx: ctx.db.query("loops").first())
     assert found["monitorTime"] == now + 61_000
-    assert await unfinished(deployment) == ["loop.js:monitor", "loop.js:step"]
+    assert await unfinished(deployment) == ["steps.js:monitor", "steps.js:step"]
 
 
 async def test_it_sleeps_until_the_earliest_deadline(deployment: MemoryDeployment) -> None:
@@ -163,7 +163,7 @@ async def test_it_sleeps_until_the_earliest_deadline(deployment: MemoryDeploymen
     await deployment.advance(seconds=70)
     assert await times(deployment, begin) == [20_000, 40_000, 50_000, 90_000]
     assert await deployment.query("queue:status", loop="clock") == {"kind": "idle"}
-    assert await unfinished(deployment) == ["loop.js:monitor"]
+    assert await unfinished(deployment) == ["steps.js:monitor"]
 
 
 async def test_a_deadline_beyond_the_scheduler_is_cut(deployment: MemoryDeployment) -> None:
@@ -205,7 +205,7 @@ async def test_a_worker_stops_its_own_loop(deployment: MemoryDeployment) -> None
 async def test_a_worker_that_restarts_its_loop_has_one_step_ahead(deployment: MemoryDeployment) -> None:
     await deployment.mutation("queue:add", items=[-4, 1, 2, 3], loop="slow")
     await deployment.finish_in_progress_scheduled_functions()
-    assert (await unfinished(deployment)).count("loop.js:step") == 1
+    assert (await unfinished(deployment)).count("steps.js:step") == 1
     assert await batches(deployment) == [[-4, 1, 2], [3]]
 
 
@@ -235,6 +235,6 @@ async def test_settings_change_with_the_next_ping(deployment: MemoryDeployment) 
     component = deployment.component("batch_worker")
     worker: Any = await deployment.run(lambda ctx: ctx.function_handle("queue:drain"))
     for lag in (1.0, 2.0):
-        await component.mutation("lib:ping", {"name": "x", "worker": worker, "config": {"monitorLagMs": lag}})
+        await component.mutation("loops:ping", {"name": "x", "worker": worker, "config": {"monitorLagMs": lag}})
     found: Any = await component.run(lambda ctx: ctx.db.query("workers").unique())
     assert found["config"] == {"monitorLagMs": 2.0}

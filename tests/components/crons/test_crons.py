@@ -33,7 +33,7 @@ async def occupy(deployment: MemoryDeployment) -> str:
     """Let the last run of the only cron go on for days; return the scheduled function that does."""
 
     async def change(ctx: Any) -> Any:
-        job = await ctx.scheduler.run_after(30 * 24 * 60 * MINUTE, "lib:rearm")
+        job = await ctx.scheduler.run_after(30 * 24 * 60 * MINUTE, "registry:rearm")
         (row,) = await ctx.db.query("crons").collect()
         await ctx.db.patch(row["_id"], {"executionJobId": job})
         return job
@@ -225,6 +225,6 @@ async def test_the_janitor_looks_at_all(deployment: MemoryDeployment) -> None:
     handle = await deployment.run(lambda ctx: ctx.function_handle("jobs:note"))
     component = deployment.component("crons")
     await component.run(insert)
-    await component.mutation("lib:rearm")
+    await component.mutation("registry:rearm")
     await deployment.finish_in_progress_scheduled_functions()
     assert await jobs(deployment, "pending") == 250

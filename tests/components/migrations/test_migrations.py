@@ -40,7 +40,7 @@ async def begin(deployment: MemoryDeployment, name: str = "count", **step: Any) 
     async def schedule(ctx: Any) -> None:
         row = await ctx.db.query("migrations").with_index("by_name", name=begun["name"]).unique()
         args = {"name": begun["name"], "fnHandle": handle, "next": [], "reset": False, **step}
-        job = await ctx.scheduler.run_after(3_600_000, "lib:step", args)
+        job = await ctx.scheduler.run_after(3_600_000, "runs:step", args)
         await ctx.db.patch(row["_id"], {"workerId": job})
 
     handle = await deployment.run(lambda ctx: ctx.function_handle(begun["name"]))
@@ -394,9 +394,9 @@ async def test_a_cleared_one_is_forgotten(deployment: MemoryDeployment) -> None:
     await fill(deployment)
     await begin(deployment)
     component = deployment.component("migrations")
-    await component.mutation("lib:clearAll", before=0)
+    await component.mutation("runs:clearAll", before=0)
     assert (await status(deployment))["state"] == "inProgress"
-    await component.mutation("lib:clearAll")
+    await component.mutation("runs:clearAll")
     await deployment.finish_all_scheduled_functions()
     assert await users(deployment, "times") == [1] * 3 + [None] * 7
     assert (await status(deployment))["state"] == "unknown"
@@ -413,7 +413,7 @@ async def test_forgetting_many(deployment: MemoryDeployment) -> None:
             await ctx.db.insert("migrations", row)
 
     await component.run(insert)
-    assert len(await component.query("lib:getStatus")) == 100
-    await component.mutation("lib:clearAll")
+    assert len(await component.query("runs:getStatus")) == 100
+    await component.mutation("runs:clearAll")
     await deployment.finish_all_scheduled_functions()
-    assert await component.query("lib:getStatus") == []
+    assert await component.query("runs:getStatus") == []

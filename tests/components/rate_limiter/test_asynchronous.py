@@ -192,9 +192,9 @@ async def test_callers_that_run_at_a_time_are_no_conflict(deployment: Any) -> No
     assert [row["value"] for row in await drained(deployment)] == [pytest.approx(7, abs=0.1)]
 
 
-@pytest.mark.parametrize("function", ["lib:rate_limit", "lib:reset_rate_limit", "pending:rate_limit"])
+@pytest.mark.parametrize("function", ["limits:rate_limit", "limits:reset_rate_limit", "pending:rate_limit"])
 async def test_a_config_for_the_other_mode_is_a_mistake(deployment: Any, function: str) -> None:
-    apply = "asynchronously" if function.startswith("lib") else "transactionally"
+    apply = "asynchronously" if function.startswith("limits") else "transactionally"
     config = {"kind": "token bucket", "rate": 1, "period": 1000, "applyUpdates": apply}
     with pytest.raises(ValueError, match=f"is applied {apply}"):
         await deployment.component("rate_limiter").mutation(function, {"name": "a", "config": config})

@@ -244,17 +244,17 @@ async def test_two_mounts_never_meet(deployment: Any) -> None:
 async def test_wrong_numbers_from_other_code_are_refused_by_the_component(deployment: Any) -> None:
     wire = {"kind": "token bucket", "rate": math.nan, "period": 1000}
     with pytest.raises(ValueError, match="rate"):
-        await deployment.mutation(components.rate_limiter.lib.rate_limit, {"name": "a", "config": wire})
+        await deployment.mutation(components.rate_limiter.limits.rate_limit, {"name": "a", "config": wire})
 
 
 async def test_other_code_calls_the_component_with_json(deployment: Any) -> None:
     """Absent fields are absent: nothing is null."""
     wire = {"kind": "fixed window", "rate": 1, "period": 1000, "start": 0}
     limiter = deployment.component("rate_limiter")
-    assert await limiter.mutation("lib:rateLimit", {"name": "a", "config": wire}) == {"ok": True}
-    denied = await limiter.mutation("lib:rateLimit", {"name": "a", "config": wire})
+    assert await limiter.mutation("limits:rateLimit", {"name": "a", "config": wire}) == {"ok": True}
+    denied = await limiter.mutation("limits:rateLimit", {"name": "a", "config": wire})
     assert denied == {"ok": False, "retryAfter": 1000 - deployment.clock.now_ms % 1000}
-    assert await limiter.mutation("lib:getServerTime", {}) == deployment.clock.now_ms
+    assert await limiter.mutation("limits:getServerTime", {}) == deployment.clock.now_ms
 
 
 def test_jitter_spreads_those_who_wait() -> None:

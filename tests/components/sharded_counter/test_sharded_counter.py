@@ -70,9 +70,9 @@ async def test_names_do_not_share_their_shard(deployment: MemoryDeployment) -> N
 
 
 async def test_a_given_shard_is_used(deployment: MemoryDeployment) -> None:
-    public = components.sharded_counter.public
+    counters = components.sharded_counter.counters
     asked = {"name": "beans", "count": 2, "shards": 16, "shard": 5}
-    assert await deployment.run(lambda ctx: ctx.run_mutation(public.add, asked)) == 5
+    assert await deployment.run(lambda ctx: ctx.run_mutation(counters.add, asked)) == 5
     assert await shards_of(deployment, "beans") == {5: 2}
 
 
@@ -123,11 +123,11 @@ async def test_after_a_rebalance_every_estimate_is_close(deployment: MemoryDeplo
 
 
 async def test_an_estimate_ignores_shards_beyond_and_counts_missing_ones_as_zero(deployment: MemoryDeployment) -> None:
-    public = components.sharded_counter.public
+    counters = components.sharded_counter.counters
 
     async def fill(ctx: Any) -> None:
         for shard, value in ((0, 10), (9, 1000)):
-            await ctx.run_mutation(public.add, name="beans", count=value, shards=4, shard=shard)
+            await ctx.run_mutation(counters.add, name="beans", count=value, shards=4, shard=shard)
 
     await deployment.run(fill)
     few = ShardedCounter(components.sharded_counter, default_shards=4)

@@ -89,7 +89,7 @@ class Pool:
         loop = self.deployment.component("workpool/batch_worker")
 
         async def rests() -> bool:
-            status: Any = await loop.query("lib:status", name="main")
+            status: Any = await loop.query("loops:status", name="main")
             if status is not None and status["kind"] == "waiting":
                 return bool(status["until"] > self.deployment.clock.now_ms)
             return status is None or status["kind"] != "running"

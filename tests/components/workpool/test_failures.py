@@ -10,7 +10,7 @@ from reactor.components.workpool.settings import backoff_ms
 from tests.components.workpool.pools import Pool
 
 THREE = {"max_attempts": 3, "initial_backoff_ms": 1000.0, "base": 10.0}
-COMPLETE = "worker:complete"
+COMPLETE = "jobs:complete"
 
 
 async def lose_wrapper(pool: Pool, work: str) -> None:
@@ -112,8 +112,8 @@ async def test_an_attempt_that_waits_again_does_not_end_twice(pool: Pool) -> Non
 async def test_a_wrapper_of_an_old_attempt_runs_nothing(pool: Pool) -> None:
     transaction = await pool.one("effect", kind="mutation", most=0)
     action = await pool.one("act", most=0)
-    await pool.component.mutation("worker:run_transaction", {"workId": transaction, "attempt": 1})
-    await pool.component.action("worker:run_action", {"workId": action, "attempt": 1})
+    await pool.component.mutation("jobs:run_transaction", {"workId": transaction, "attempt": 1})
+    await pool.component.action("jobs:run_action", {"workId": action, "attempt": 1})
     assert await pool.effects() == []
 
 
@@ -262,7 +262,7 @@ async def start_in_vain(ctx: Any) -> None:
     """Do as the loop does when it starts what waits, but so that it never runs and is missed at once."""
     for pending in await ctx.db.query("pendingStart").collect():
         await ctx.db.delete(pending["_id"])
-        job = await ctx.scheduler.run_after(10_000, "worker:run_transaction", {"workId": "x", "attempt": 0})
+        job = await ctx.scheduler.run_after(10_000, "jobs:run_transaction", {"workId": "x", "attempt": 0})
         await ctx.scheduler.cancel(job)
         running = {"workId": pending["workId"], "scheduledId": job, "started": ctx.now(), "checkTime": ctx.now()}
         await ctx.db.insert("running", running)

@@ -125,10 +125,10 @@ async def test_more_than_one_step_starts_has_room(pool: Pool) -> None:
     loop = pool.deployment.component("workpool/batch_worker")
     await pool.enqueue("effect", *names, kind="mutation", told=False, most=0)
     await pool.settle()
-    await loop.mutation("lib:stop", name="main")
+    await loop.mutation("loops:stop", name="main")
     await pool.deployment.mutation("jobs:set_most", value=200)
     assert await pool.component.mutation("loop:main", name="main") == {"kind": "work"}
-    await loop.mutation("lib:start", name="main")
+    await loop.mutation("loops:start", name="main")
     await pool.settle()
     assert sorted(await pool.effects()) == sorted(names)
 

@@ -192,7 +192,7 @@ async def test_a_high_parallelism_is_warned_of(pool: Pool, caplog: pytest.LogCap
 async def test_the_single_form_of_the_component(pool: Pool, deployment: MemoryDeployment) -> None:
     handle: Any = await deployment.run(lambda ctx: ctx.function_handle("jobs:act"))
     item = {"fnHandle": handle, "fnName": "x", "fnType": "action", "fnArgs": {"name": "a"}, "runAt": 0, "priority": 0}
-    work = await pool.component.mutation("lib:enqueue", {**item, "maxParallelism": 0})
+    work = await pool.component.mutation("work:enqueue", {**item, "maxParallelism": 0})
     assert await pool.status(str(work)) == {"state": "pending", "previousAttempts": 0}
     await pool.allow(1)
     assert await pool.effects() == ["a"]

@@ -3,4 +3,4 @@
 from reactor import cron_jobs, internal
 
 crons = cron_jobs()
-crons.interval("purge expired values", internal.lib.purge, hours=24)
+crons.interval("purge expired values", internal.values.purge, hours=24)

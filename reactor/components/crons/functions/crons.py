@@ -3,4 +3,4 @@
 from reactor import cron_jobs, internal
 
 crons = cron_jobs()
-crons.interval("re-arm crons that were lost", internal.lib.rearm, hours=1)
+crons.interval("re-arm crons that were lost", internal.registry.rearm, hours=1)

@@ -5,7 +5,7 @@ from typing import Any, Final
 from reactor import MutationCtx, components, internal, internal_mutation, mutation, v
 from reactor.components.batch_worker import BatchWorker, idle, work
 from reactor.components.rate_limiter.configs import TRANSACTIONALLY, config_of
-from reactor.components.rate_limiter.functions.lib import ACCOUNT, THROWS, check_rate_limit
+from reactor.components.rate_limiter.functions.limits import ACCOUNT, THROWS, check_rate_limit
 from reactor.components.rate_limiter.ledger import Ledger
 from reactor.components.rate_limiter.requests import REQUEST, check_count
 from reactor.components.rate_limiter.status import STATUS

@@ -3,8 +3,8 @@
 import logging
 
 from reactor import MutationCtx, mutation, v
-from reactor.components.workpool.functions._work import loop, set_parallelism
 from reactor.components.workpool.settings import HIGH_PARALLELISM, checked_parallelism
+from reactor.components.workpool.work import loop, set_parallelism
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from reactor import MutationCtx, internal, internal_mutation, v
 from reactor.components.batch_worker import idle, work
-from reactor.components.workpool.functions._work import end_attempt, find_work, parallelism
 from reactor.components.workpool.settings import BATCH, DUE_BATCH, RECOVERY_AGAIN_MS, RECOVERY_BATCH, RECOVERY_MS
+from reactor.components.workpool.work import end_attempt, find_work, parallelism
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ async def main(ctx: MutationCtx, name: str) -> dict[str, Any]:
 async def _start(ctx: MutationCtx, pending: dict[str, Any]) -> None:
     now = ctx.now()
     args = {"workId": pending["workId"], "attempt": pending["attempt"]}
-    wrapper = internal.worker.run_action if pending["fnType"] == "action" else internal.worker.run_transaction
+    wrapper = internal.jobs.run_action if pending["fnType"] == "action" else internal.jobs.run_transaction
     await ctx.db.delete(pending["_id"])
     scheduled_id = await ctx.scheduler.run_after(0, wrapper, args)
     await ctx.db.insert(

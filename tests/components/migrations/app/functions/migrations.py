@@ -98,7 +98,7 @@ async def cancel_all(ctx: Any) -> Any:
 @mutation(args={"handle": v.string()})
 async def start_handle(ctx: Any, handle: str) -> Any:
     args = {"name": "x", "fnHandle": handle, "dryRun": False}
-    return await ctx.run_mutation(components.migrations.lib.migrate, args)
+    return await ctx.run_mutation(components.migrations.runs.migrate, args)
 
 
 @internal_mutation(args={"cursor": v.any(), "oneBatchOnly": v.any(), "dryRun": v.any()})

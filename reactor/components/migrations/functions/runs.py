@@ -278,7 +278,7 @@ async def _go_on(ctx: MutationCtx, row: Document, worker: Document) -> Document:
 
 
 async def _scheduled(ctx: MutationCtx, row: Document, worker: Document) -> Document:
-    job = await ctx.scheduler.run_after(0, internal.lib.step, worker)
+    job = await ctx.scheduler.run_after(0, internal.runs.step, worker)
     return await _saved(ctx, row, {"workerId": job, "error": undefined})
 
 

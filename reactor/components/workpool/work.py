@@ -1,4 +1,4 @@
-"""Work as documents: how it comes to be, waits, and ends."""
+"""Work as documents: how it comes to be, waits, and ends. Used by the functions of the component."""
 
 import logging
 from typing import Any

@@ -12,7 +12,7 @@ from reactor import (
     internal_query,
     v,
 )
-from reactor.components.action_retrier.functions._runs import (
+from reactor.components.action_retrier.runs import (
     TRANSIENT,
     beat,
     end_attempt,
@@ -28,7 +28,7 @@ ATTEMPT = {"runId": v.string(), "attempt": v.integer()}
 @internal_action(args=ATTEMPT)
 async def execute(ctx: ActionCtx, run_id: str, attempt: int) -> None:
     """Run the action once, and write down what it came to."""
-    call = await ctx.run_query(internal.run.load, runId=run_id, attempt=attempt)
+    call = await ctx.run_query(internal.attempts.load, runId=run_id, attempt=attempt)
     if call is None:
         return
     result: dict[str, Any]
@@ -36,7 +36,7 @@ async def execute(ctx: ActionCtx, run_id: str, attempt: int) -> None:
         result = {"type": "success", "returnValue": await ctx.run_action(call["handle"], call["args"])}
     except Exception as error:
         result = {"type": "failed", "error": str(error)}
-    await ctx.run_mutation(internal.run.finish, runId=run_id, attempt=attempt, result=result)
+    await ctx.run_mutation(internal.attempts.finish, runId=run_id, attempt=attempt, result=result)
 
 
 @internal_query(args=ATTEMPT)

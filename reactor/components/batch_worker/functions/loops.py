@@ -1,9 +1,9 @@
-"""What users of loops call: ping, stop, start, status."""
+"""Loops as their users have them: ping, stop, start, status."""
 
 from typing import Any
 
 from reactor import MutationCtx, QueryCtx, mutation, query, v
-from reactor.components.batch_worker.functions.loop import disarm, loop_of, wake, worker_of
+from reactor.components.batch_worker.functions.steps import disarm, loop_of, wake, worker_of
 from reactor.components.batch_worker.schema import config as config_validator
 
 

@@ -1,11 +1,11 @@
-"""What changes a tree, at once or later."""
+"""Operations, which change trees: at once, or later through the queue."""
 
 from reactor import MutationCtx, components, internal, mutation, v
 from reactor.components.aggregate.operations import OPERATION, Operation, apply, check
 from reactor.components.aggregate.trees import Trees
 from reactor.components.batch_worker import BatchWorker
 
-OPERATIONS_PER_ROW = 256
+OPERATIONS_PER_DOCUMENT = 256
 
 # For so long after a batch the loop goes on, so that those who write meanwhile need not wake it, which is a write to
 # one document; what they write is done in one batch.
@@ -28,8 +28,8 @@ def apply_now(ctx: MutationCtx, operations: list[Operation]) -> None:
 async def enqueue(ctx: MutationCtx, operations: list[Operation]) -> None:
     """Have operations done soon, in order. One that fails then becomes a dead letter."""
     check(operations)
-    for start in range(0, len(operations), OPERATIONS_PER_ROW):
-        row = {"operations": operations[start : start + OPERATIONS_PER_ROW]}
+    for start in range(0, len(operations), OPERATIONS_PER_DOCUMENT):
+        row = {"operations": operations[start : start + OPERATIONS_PER_DOCUMENT]}
         await ctx.db.insert("pendingOperations", row)
     if operations:
         await drainer.ping(ctx)

@@ -1,4 +1,4 @@
-"""The loop: a scheduled mutation that calls the worker and schedules itself.
+"""The steps of a loop: a scheduled mutation that calls the worker and schedules the next one.
 
 Promises that at most one step of a loop is scheduled and not yet over, since whoever schedules one has cancelled the
 one before in the same transaction. A worker that raises is called again after `monitorLagMs`, by the step itself; one
@@ -119,7 +119,7 @@ async def _schedule(
     status: dict[str, Any] = {"kind": "running"} if is_busy or time <= now else {"kind": "waiting", "until": time}
     if status != worker["status"]:
         await ctx.db.patch(worker["_id"], {"status": status})
-    step_id = await ctx.scheduler.run_at(time, internal.loop.step, name=worker["name"])
+    step_id = await ctx.scheduler.run_at(time, internal.steps.step, name=worker["name"])
     changes = {**changes, "stepId": step_id, **await _follow(ctx, worker, loop, time)}
     await ctx.db.patch(loop["_id"], changes)
 
@@ -134,7 +134,7 @@ async def _follow(ctx: MutationCtx, worker: dict[str, Any], loop: dict[str, Any]
         return {}
     if "monitorId" in loop:
         await ctx.scheduler.cancel(loop["monitorId"])
-    monitor_id = await ctx.scheduler.run_at(wanted, internal.loop.monitor, name=worker["name"])
+    monitor_id = await ctx.scheduler.run_at(wanted, internal.steps.monitor, name=worker["name"])
     return {"monitorId": monitor_id, "monitorTime": wanted}
 
 

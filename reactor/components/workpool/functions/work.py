@@ -1,12 +1,12 @@
-"""What users of a pool call: enqueue, cancel, status."""
+"""Work as users of a pool have it: enqueue, cancel, status."""
 
 from typing import Any
 
 from reactor import MutationCtx, QueryCtx, internal, internal_mutation, mutation, query, v
-from reactor.components.workpool.functions._work import end_work, find_work, insert_work, loop, set_parallelism
 from reactor.components.workpool.functions.config import checked
 from reactor.components.workpool.schema import fn_type, on_complete, retry_behavior
 from reactor.components.workpool.settings import bounded_time
+from reactor.components.workpool.work import end_work, find_work, insert_work, loop, set_parallelism
 
 ITEM = {
     "fnType": fn_type,
@@ -90,7 +90,7 @@ async def _cancel_page(ctx: MutationCtx, limit: int, before: float, after: float
         await _cancel(ctx, work)
     if len(page) == limit:
         args = {"limit": limit, "before": before, "after": page[-1]["_creationTime"]}
-        await ctx.scheduler.run_after(0, internal.lib.cancel_more, args)
+        await ctx.scheduler.run_after(0, internal.work.cancel_more, args)
 
 
 async def _cancel(ctx: MutationCtx, work: dict[str, Any]) -> None:

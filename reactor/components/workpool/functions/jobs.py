@@ -19,8 +19,8 @@ from reactor import (
     v,
 )
 from reactor.components.workpool.client import NON_RETRYABLE
-from reactor.components.workpool.functions._work import args_of, end_attempt, find_work
 from reactor.components.workpool.schema import result as result_validator
+from reactor.components.workpool.work import args_of, end_attempt, find_work
 
 ATTEMPT = {"workId": v.string(), "attempt": v.integer()}
 
@@ -46,7 +46,7 @@ async def run_transaction(ctx: MutationCtx, work_id: str, attempt: int) -> None:
 @internal_action(args=ATTEMPT)
 async def run_action(ctx: ActionCtx, work_id: str, attempt: int) -> None:
     """Run an action, and end the attempt."""
-    job = await ctx.run_query(internal.worker.load, workId=work_id, attempt=attempt)
+    job = await ctx.run_query(internal.jobs.load, workId=work_id, attempt=attempt)
     if job is None:
         return
     end: dict[str, Any] = {"workId": work_id, "attempt": attempt, "isFinal": False}
@@ -57,10 +57,10 @@ async def run_action(ctx: ActionCtx, work_id: str, attempt: int) -> None:
         end["result"] = {"kind": "failed", "error": str(error)}
         end["isFinal"] = is_non_retryable(error)
     try:
-        await ctx.run_mutation(internal.worker.complete, end)
+        await ctx.run_mutation(internal.jobs.complete, end)
     except Exception as error:  # with an on_complete that takes the transaction with it, say
         log.error("%s ended, but its on_complete can't run with that: %r", job["fnName"], error)
-        await ctx.run_mutation(internal.worker.complete, {**end, "isCallbackLater": True})
+        await ctx.run_mutation(internal.jobs.complete, {**end, "isCallbackLater": True})
 
 
 @internal_query(args=ATTEMPT)

@@ -1,9 +1,9 @@
-"""What users of a retrier call: start, status, cancel, cleanup."""
+"""Runs as users of a retrier have them: start, status, cancel, cleanup."""
 
 from typing import Any
 
 from reactor import MutationCtx, QueryCtx, mutation, query, v
-from reactor.components.action_retrier.functions._runs import beat, begin_attempt, end_run, find_run, load_run
+from reactor.components.action_retrier.runs import beat, begin_attempt, end_run, find_run, load_run
 from reactor.components.action_retrier.schema import options as options_validator
 
 RUN = {"runId": v.string()}

@@ -1,4 +1,4 @@
-"""What reads a tree."""
+"""Questions about ranges of a tree: what they hold, what stands where in them, and their pages."""
 
 import math
 from collections.abc import Iterator, Sequence

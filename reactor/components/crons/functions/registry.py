@@ -139,7 +139,7 @@ async def _find(ctx: QueryCtx, identifier: Document) -> Document | None:
 async def _wait_for(ctx: MutationCtx, cron_id: str, slot: float, until: float | None = None) -> None:
     """Let a scheduled function wait for a slot, or look at it again at `until`."""
     time = min(slot, ctx.now() + FURTHEST_MS) if until is None else until
-    job = await ctx.scheduler.run_at(time, internal.lib.rescheduler, {"id": cron_id, "slot": slot})
+    job = await ctx.scheduler.run_at(time, internal.registry.rescheduler, {"id": cron_id, "slot": slot})
     await ctx.db.patch(cron_id, {"schedulerJobId": job})
 
 

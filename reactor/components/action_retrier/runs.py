@@ -1,4 +1,4 @@
-"""Runs as documents: how an attempt comes to be, fails, and how a run ends."""
+"""Runs as documents: how an attempt comes to be, fails, and how a run ends. Used by the functions of the component."""
 
 import logging
 import random
@@ -40,13 +40,13 @@ async def load_run(ctx: QueryCtx, run_id: str) -> dict[str, Any]:
 async def begin_attempt(ctx: MutationCtx, run: dict[str, Any], time: float) -> None:
     """Schedule the attempt whose number is that of the failures so far."""
     args = {"runId": run["_id"], "attempt": run["numFailures"]}
-    state = {**run["state"], "schedulerId": await ctx.scheduler.run_at(time, internal.run.execute, args)}
+    state = {**run["state"], "schedulerId": await ctx.scheduler.run_at(time, internal.attempts.execute, args)}
     await ctx.db.patch(run["_id"], {"state": state, "numFailures": run["numFailures"]})
 
 
 async def beat(ctx: MutationCtx, run_id: str, time: float) -> None:
     """Have a heartbeat some seconds after `time`."""
-    await ctx.scheduler.run_at(time + HEARTBEAT_MS * (0.5 + random.random()), internal.run.heartbeat, runId=run_id)
+    await ctx.scheduler.run_at(time + HEARTBEAT_MS * (0.5 + random.random()), internal.attempts.heartbeat, runId=run_id)
 
 
 async def end_attempt(ctx: MutationCtx, run: dict[str, Any], result: dict[str, Any]) -> None:
