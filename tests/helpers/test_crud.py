@@ -8,7 +8,7 @@ import pytest
 from reactor import Error, ReactorError
 from reactor.runtime.loader import ProjectLoader
 from reactor.testing.deployment import MemoryDeployment
-from tests.helpers.projects import opened
+from tests.projects import opened
 from tests.runtime.projects import write
 
 SCHEMA = """

@@ -1,32 +1,18 @@
 """The projects in docs/helpers load, and their functions do what the pages say."""
 
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reactor import ReactorError
-from reactor.testing.deployment import MemoryDeployment
-from tests.helpers.projects import opened
-from tests.servers import ROOT
+from tests.projects import opened_page
 
 pytestmark = pytest.mark.asyncio
-PAGES = ROOT / "docs" / "helpers"
-
-
-@asynccontextmanager
-async def project_of(page: str, folder: Path) -> AsyncIterator[MemoryDeployment]:
-    text = (PAGES / page).read_text(encoding="utf-8")
-    files = dict(re.findall(r"```python (\S+)\n(.*?)```", text, re.DOTALL))
-    async with opened(folder, files) as deployment:
-        yield deployment
 
 
 async def test_relationships(tmp_path: Path) -> None:
-    async with project_of("relationships.md", tmp_path) as deployment:
+    async with opened_page("helpers/relationships.md", tmp_path) as deployment:
 
         async def fill(ctx: Any) -> str:
             ann = await ctx.db.insert("users", {"name": "ann"})
@@ -42,7 +28,7 @@ async def test_relationships(tmp_path: Path) -> None:
 
 
 async def test_streams(tmp_path: Path) -> None:
-    async with project_of("streams.md", tmp_path) as deployment:
+    async with opened_page("helpers/streams.md", tmp_path) as deployment:
 
         async def fill(ctx: Any) -> list[float]:
             times = []
@@ -77,7 +63,7 @@ async def test_streams(tmp_path: Path) -> None:
 
 
 async def test_sessions(tmp_path: Path) -> None:
-    async with project_of("sessions.md", tmp_path) as deployment:
+    async with opened_page("helpers/sessions.md", tmp_path) as deployment:
         mine = {"sessionId": "0123456789abcdef"}
         await deployment.mutation("cart:add", {**mine, "item": "tea"})
         await deployment.mutation("cart:add", {**mine, "item": "milk"})
@@ -87,7 +73,7 @@ async def test_sessions(tmp_path: Path) -> None:
 
 
 async def test_cors(tmp_path: Path) -> None:
-    async with project_of("cors.md", tmp_path) as deployment:
+    async with opened_page("helpers/cors.md", tmp_path) as deployment:
         for path, origin, status in (
             ("/hello", "https://app.example.com", 200),
             ("/hello", "https://a.example.org", 200),
@@ -101,7 +87,7 @@ async def test_cors(tmp_path: Path) -> None:
 
 
 async def test_crud(tmp_path: Path) -> None:
-    async with project_of("crud.md", tmp_path) as deployment:
+    async with opened_page("helpers/crud.md", tmp_path) as deployment:
         user: Any = await deployment.mutation("users:create", {"document": {"name": "ann"}})
         assert await deployment.query("users:read", id=user["_id"]) == user
         with pytest.raises(ReactorError):
@@ -111,7 +97,7 @@ async def test_crud(tmp_path: Path) -> None:
 
 
 async def test_validators(tmp_path: Path) -> None:
-    async with project_of("validators.md", tmp_path) as deployment:
+    async with opened_page("helpers/validators.md", tmp_path) as deployment:
         task = await deployment.mutation("tasks:add", text="x")
         found: Any = await deployment.query("tasks:everything")
         assert [(one["_id"], one["state"]) for one in found] == [(task, "open")]

@@ -20,7 +20,7 @@ from reactor.helpers.relationships import (
     get_or_throw,
 )
 from reactor.testing.deployment import MemoryDeployment
-from tests.helpers.projects import opened
+from tests.projects import opened
 
 pytestmark = pytest.mark.asyncio
 

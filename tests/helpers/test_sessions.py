@@ -9,7 +9,7 @@ import pytest_asyncio
 from reactor import Error, ReactorError
 from reactor.helpers.sessions import new_session_id
 from reactor.testing.deployment import MemoryDeployment
-from tests.helpers.projects import opened
+from tests.projects import opened
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from reactor import Error, ReactorError
 from reactor.helpers.streams import Stream, get_page, merged, stream
 from reactor.testing.deployment import MemoryDeployment
-from tests.helpers.projects import opened
+from tests.projects import opened
 
 pytestmark = pytest.mark.asyncio
 

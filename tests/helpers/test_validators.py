@@ -7,7 +7,7 @@ import pytest
 
 from reactor import Error, define_schema, define_table, v
 from reactor.helpers.validators import document, literals, system_fields
-from tests.helpers.projects import opened
+from tests.projects import opened
 
 
 def test_literals_are_a_union_of_them() -> None:

@@ -11,17 +11,15 @@ from reactor.runtime.project import Project
 from tests.components.action_retrier.dying import DiskDeployment
 from tests.servers import ROOT, Program, running
 
-PROJECT = Path(__file__).parent / "project"
-
 
 @pytest.mark.asyncio
-async def test_a_run_survives_the_process_that_it_takes_with_it(tmp_path: Path, retrier_project: Project) -> None:
-    command = [sys.executable, "-m", "tests.components.action_retrier.dying", PROJECT, tmp_path / "data"]
+async def test_a_run_survives_the_process_that_it_takes_with_it(tmp_path: Path, folder: Path, project: Project) -> None:
+    command = [sys.executable, "-m", "tests.components.action_retrier.dying", folder, tmp_path / "data"]
     program = Program(command, ROOT, {"PYTHONPATH": str(ROOT)})
     with running(program):
         assert program.finish() == -signal.SIGKILL, program.transcript()
 
-    async with DiskDeployment(retrier_project, PROJECT, tmp_path / "data") as deployment:
+    async with DiskDeployment(project, folder, tmp_path / "data") as deployment:
 
         async def told() -> list[Any]:
             ends: Any = await deployment.run(lambda ctx: ctx.db.query("ends").collect())

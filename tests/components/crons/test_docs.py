@@ -1,16 +1,12 @@
 """The project in docs/components/crons.md loads, and does what the page says."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reactor.runtime.loader import ProjectLoader
-from reactor.testing.deployment import MemoryDeployment
-from tests.servers import ROOT
+from tests.projects import opened_page
 
-PAGE = (ROOT / "docs" / "components" / "crons.md").read_text(encoding="utf-8")
 SCHEMA = """
 from reactor import define_schema, define_table, v
 
@@ -21,12 +17,7 @@ schema = define_schema({"reminders": reminders, "fetches": define_table({"source
 
 @pytest.mark.asyncio
 async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    (tmp_path / "schema.py").write_text(SCHEMA, encoding="utf-8")
-    (tmp_path / "functions").mkdir()
-    for name, code in re.findall(r"```python (\S+)\n(.*?)```", PAGE, re.DOTALL):
-        (tmp_path / name).write_text(code, encoding="utf-8")
-    project = ProjectLoader(tmp_path).load()
-    async with MemoryDeployment(project, tmp_path) as deployment:
+    async with opened_page("components/crons.md", tmp_path, {"schema.py": SCHEMA}) as deployment:
         start = deployment.clock.now_ms
         for hour in (8, 9):
             await deployment.mutation("reminders:remind_daily", user="ann", hour=hour, tz="America/New_York")
@@ -39,4 +30,3 @@ async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
         assert await deployment.query(lambda ctx: ctx.db.query("fetches").count()) == 3
         known: Any = await deployment.query("reminders:everything")
         assert [one["name"] for one in known] == ["reminder of ann"]
-    project.release()

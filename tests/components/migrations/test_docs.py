@@ -1,16 +1,13 @@
 """The project in docs/components/migrations.md loads, and does what the page says."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reactor.runtime.loader import ProjectLoader
 from reactor.testing.deployment import MemoryDeployment
-from tests.servers import ROOT
+from tests.projects import opened_page
 
-PAGE = (ROOT / "docs" / "components" / "migrations.md").read_text(encoding="utf-8")
 SCHEMA = """
 from reactor import define_schema, define_table, v
 
@@ -28,12 +25,7 @@ async def users(deployment: MemoryDeployment) -> Any:
 
 @pytest.mark.asyncio
 async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    (tmp_path / "schema.py").write_text(SCHEMA, encoding="utf-8")
-    (tmp_path / "functions").mkdir()
-    for name, code in re.findall(r"```python (\S+)\n(.*?)```", PAGE, re.DOTALL):
-        (tmp_path / name).write_text(code, encoding="utf-8")
-    project = ProjectLoader(tmp_path).load()
-    async with MemoryDeployment(project, tmp_path) as deployment:
+    async with opened_page("components/migrations.md", tmp_path, {"schema.py": SCHEMA}) as deployment:
         await deployment.run(lambda ctx: ctx.db.insert("users", {"name": "Ann Lee", "plan": "trial"}))
         dry: Any = await deployment.mutation("migrations:v1_to_v2", {"dryRun": True})
         assert dry["kind"] == "DRY RUN"
@@ -46,4 +38,3 @@ async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
         again: Any = await deployment.mutation("migrations:run")
         assert again["state"] == "success"
         assert await deployment.action("admin:upgrade_now") == progress[0]
-    project.release()

@@ -1,26 +1,17 @@
 """The project in docs/components/presence.md loads, and does what the page says."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reactor import ReactorError
-from reactor.runtime.loader import ProjectLoader
-from reactor.testing.deployment import MemoryDeployment
-from tests.servers import ROOT
-
-PAGE = (ROOT / "docs" / "components" / "presence.md").read_text(encoding="utf-8")
+from tests.projects import opened_page
 
 
 @pytest.mark.asyncio
 async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    (tmp_path / "functions").mkdir()
-    for name, code in re.findall(r"```python (\S+)\n(.*?)```", PAGE, re.DOTALL):
-        (tmp_path / name).write_text(code, encoding="utf-8")
-    project = ProjectLoader(tmp_path).load()
-    async with MemoryDeployment(project, tmp_path) as deployment:
+    async with opened_page("components/presence.md", tmp_path) as deployment:
         args = {"roomId": "r", "userId": "ann", "sessionId": "s", "interval": 10_000}
         with pytest.raises(ReactorError):
             await deployment.mutation("presence:heartbeat", args)
@@ -31,4 +22,3 @@ async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
             await deployment.mutation("presence:disconnect", sessionToken=tokens["sessionToken"])
             (user,) = await live.next()
             assert not user["online"]
-    project.release()

@@ -6,6 +6,7 @@ never shows.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from reactor.runtime.loader import ProjectLoader
 from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
-from tests.components.presence.conftest import FOLDER
 from tests.sizes import size
 
+FOLDER = Path(__file__).parent / "project"
 ROOMS = st.sampled_from(["r1", "r2"])
 USERS = st.sampled_from(["ann", "bob", "cem"])
 TABS = st.sampled_from(["1", "2"])

@@ -13,7 +13,6 @@ from reactor.components.rate_limiter import RateLimiter, TokenBucket
 from reactor.errors import WriteConflict
 from reactor.server.app import Deployment
 from tests.components.rate_limiter.calls import KINDS, MINUTE, config_of_kind, do, rows
-from tests.components.rate_limiter.conftest import FOLDER
 from tests.engine.work import HandClock
 from tests.servers import copy_project, running, start_dev
 from tests.sizes import size
@@ -43,9 +42,9 @@ async def test_shards_together_give_no_more_than_their_sum(deployment: Any) -> N
 
 @pytest.mark.timeout(120)
 @pytest.mark.asyncio
-async def test_clients_of_a_server_never_get_more_than_there_is(tmp_path: Path) -> None:
+async def test_clients_of_a_server_never_get_more_than_there_is(folder: Path, tmp_path: Path) -> None:
     """Over real sockets, each with calls of its own under way; a burst is the capacity, and refill is measured."""
-    server = await asyncio.to_thread(start_dev, copy_project(FOLDER, tmp_path / "app"))
+    server = await asyncio.to_thread(start_dev, copy_project(folder, tmp_path / "app"))
     with running(server):
 
         async def one(number: int) -> list[Any]:
@@ -85,11 +84,11 @@ async def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing(deployment
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_comes_back_with_an_earlier_clock_gives_nothing_twice(tmp_path: Path) -> None:
+async def test_a_server_that_comes_back_with_an_earlier_clock_gives_nothing_twice(folder: Path, tmp_path: Path) -> None:
     clock = HandClock()
     answers = []
     for _ in range(3):
-        async with Deployment(FOLDER, data=tmp_path / "data", clock=clock) as deployment:
+        async with Deployment(folder, data=tmp_path / "data", clock=clock) as deployment:
             for _ in range(5):
                 taken: Any = await deployment.mutation("limits:take", {"name": "ten"})
                 answers.append(taken[0])

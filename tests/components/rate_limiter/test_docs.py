@@ -1,6 +1,5 @@
 """The project in docs/components/rate-limiter.md loads, and does what the page says."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +7,13 @@ import pytest
 
 from reactor.components.rate_limiter import FixedWindow
 from reactor.errors import ReactorError
-from reactor.runtime.loader import ProjectLoader
-from reactor.testing.deployment import MemoryDeployment
 from tests.components.rate_limiter.calls import do, rows
-from tests.servers import ROOT
-
-PAGE = (ROOT / "docs" / "components" / "rate-limiter.md").read_text(encoding="utf-8")
+from tests.projects import opened_page
 
 
 @pytest.mark.asyncio
 async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    for name, code in re.findall(r"```python (\S+)\n(.*?)```", PAGE, re.DOTALL):
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(code, encoding="utf-8")
-
-    project = ProjectLoader(tmp_path).load()
-    async with MemoryDeployment(project, tmp_path) as deployment:
+    async with opened_page("components/rate-limiter.md", tmp_path) as deployment:
         for _ in range(3):
             assert await deployment.mutation("messages:send", {"user": "ann", "body": "hi"}) is None
         assert await deployment.mutation("messages:send", {"user": "ann", "body": "hi"}) == 6000
@@ -62,4 +51,3 @@ async def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
         kept = await rows(deployment)
         assert before > len(kept)
         assert {row["name"] for row in kept} == {"signUp"}
-    project.release()

@@ -1,25 +1,9 @@
-"""The fixtures `deployment`, serving a project with a pool, and `pool`."""
-
-from collections.abc import Callable, Iterator
+"""The fixture `pool`, beside `deployment`."""
 
 import pytest
 
-from reactor.runtime.loader import ProjectLoader
-from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
-from tests.components.workpool.pools import FOLDER, Pool
-
-
-@pytest.fixture(scope="session")
-def pool_project() -> Iterator[Project]:
-    project = ProjectLoader(FOLDER).load()
-    yield project
-    project.release()
-
-
-@pytest.fixture(scope="session")
-def make_deployment(pool_project: Project) -> Callable[[], MemoryDeployment]:
-    return lambda: MemoryDeployment(pool_project, FOLDER)
+from tests.components.workpool.pools import Pool
 
 
 @pytest.fixture

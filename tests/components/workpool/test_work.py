@@ -1,5 +1,6 @@
 """Work of each kind runs, its end is told once, and nothing of it is left."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from reactor.runtime.project import Project
 from reactor.testing.deployment import MemoryDeployment
-from tests.components.workpool.pools import FOLDER, Pool
+from tests.components.workpool.pools import Pool
 
 SUCCESS = "success"
 
@@ -112,10 +113,10 @@ async def test_an_on_complete_that_failed_may_work_by_itself(pool: Pool) -> None
 
 @pytest.mark.asyncio
 async def test_an_on_complete_that_takes_the_end_with_it_is_called_by_itself(
-    pool_project: Project, caplog: pytest.LogCaptureFixture
+    folder: Path, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The action has run: that must be known, whatever its on_complete does."""
-    deployment = MemoryDeployment(pool_project, FOLDER)
+    deployment = MemoryDeployment(project, folder)
     deployment.limits = msgspec.structs.replace(deployment.limits, user_seconds=0.1)
     async with deployment:
         pool = Pool(deployment)

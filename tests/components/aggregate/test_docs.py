@@ -1,28 +1,16 @@
-"""The examples of docs/components/aggregate.md and sharded-counter.md run, and do what the pages say."""
+"""The example of docs/components/aggregate.md runs, and does what the page says."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reactor.runtime.loader import ProjectLoader
-from reactor.testing.deployment import MemoryDeployment
-from tests.servers import ROOT
-
-
-def deployment_of(page: str, folder: Path) -> MemoryDeployment:
-    text = (ROOT / "docs" / "components" / page).read_text(encoding="utf-8")
-    for name, code in re.findall(r"```python (\S+)\n(.*?)```", text, re.DOTALL):
-        file = folder / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(code, encoding="utf-8")
-    return MemoryDeployment(ProjectLoader(folder).load(), folder)
+from tests.projects import opened_page
 
 
 @pytest.mark.asyncio
 async def test_the_leaderboard_of_the_page(tmp_path: Path) -> None:
-    async with deployment_of("aggregate.md", tmp_path) as deployment:
+    async with opened_page("components/aggregate.md", tmp_path) as deployment:
         ranks = [
             await deployment.mutation("scores:add", game="go", player=f"p{points}", points=points, seconds=1.5)
             for points in (10, 30, 20, 40)
@@ -48,14 +36,3 @@ async def test_the_leaderboard_of_the_page(tmp_path: Path) -> None:
         await deployment.finish_all_scheduled_functions()
         best = await deployment.query("scores:best", game="go")
         assert [found["points"] for found in best["scores"]] == [50, 40, 30, 20, 10]
-
-
-@pytest.mark.asyncio
-async def test_the_counters_of_the_page(tmp_path: Path) -> None:
-    async with deployment_of("sharded-counter.md", tmp_path) as deployment:
-        posts = [await deployment.mutation("posts:add", text="x" * length) for length in range(5)]
-        await deployment.mutation("posts:remove", post=posts[4])
-        statistics: Any = await deployment.query("posts:statistics")
-        assert statistics["posts"] == 4
-        assert statistics["characters"] == 6
-        assert statistics["about"] % 8 == 0, "from 4 of 32 shards"
