@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, assert_never, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, assert_never, cast, overload
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -40,9 +40,14 @@ from reactor.client.subscription import Subscription
 from reactor.client.tokens import AdminKey, TokenFetcher
 from reactor.errors import Error, ProtocolError, Unavailable
 from reactor.ports import Clock
+from reactor.protocol.references import ActionReference, MutationReference, NamesFunction, QueryReference
 
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
+
+D = ParamSpec("D")
+K = ParamSpec("K")
+R = TypeVar("R")
 
 _log: Final = logging.getLogger("reactor.client")
 
@@ -117,7 +122,13 @@ class Client:
 
     # Verbs.
 
-    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:
+    @overload
+    async def query(self, function: QueryReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
+    async def query(self, function: str | NamesFunction, args: Mapping[str, Any] | None = None, /) -> Any: ...
+
+    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:  # type: ignore[misc]
         """Run a query once and return its result.
 
         Raises:
@@ -142,7 +153,30 @@ class Client:
             self._wake.set()
         return outcome.unwrap()
 
+    @overload
+    async def mutation(self, function: MutationReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
     async def mutation(
+        self,
+        function: MutationReference[D, K, R],
+        args: Mapping[str, Any],
+        /,
+        *,
+        optimistic_update: OptimisticUpdate | None,
+    ) -> R: ...
+
+    @overload
+    async def mutation(
+        self,
+        function: str | NamesFunction,
+        args: Mapping[str, Any] | None = None,
+        /,
+        *,
+        optimistic_update: OptimisticUpdate | None = None,
+    ) -> Any: ...
+
+    async def mutation(  # type: ignore[misc]
         self,
         function: Any,
         args: Mapping[str, Any] | None = None,
@@ -176,7 +210,13 @@ class Client:
             return await self._answer(self._session.mutate(path, encoded))
         return await self._answer(self._live.mutate(path, encoded, optimistic_update))
 
-    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:
+    @overload
+    async def action(self, function: ActionReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
+    async def action(self, function: str | NamesFunction, args: Mapping[str, Any] | None = None, /) -> Any: ...
+
+    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Any:  # type: ignore[misc]
         """Run an action at most once and return its result.
 
         Raises:
@@ -192,7 +232,13 @@ class Client:
         self._begin()
         return await self._answer(self._session.act(path, encoded))
 
-    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Subscription:
+    @overload
+    def subscribe(self, function: QueryReference[D, K, Any], /, *args: D.args, **options: D.kwargs) -> Subscription: ...
+
+    @overload
+    def subscribe(self, function: str | NamesFunction, args: Mapping[str, Any] | None = None, /) -> Subscription: ...
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> Subscription:  # type: ignore[misc]
         """Start a live query. Needs a running event loop; close the subscription, best with `async with`.
 
         Raises:

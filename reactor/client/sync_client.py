@@ -9,7 +9,7 @@ import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from reactor.client.async_client import Client
 from reactor.client.connection_state import ConnectionReport, ConnectionState
@@ -19,6 +19,11 @@ from reactor.client.portal import LoopThread
 from reactor.client.subscription import BlockingSubscription
 from reactor.client.tokens import TokenFetcher
 from reactor.errors import Unavailable
+from reactor.protocol.references import ActionReference, MutationReference, NamesFunction, QueryReference
+
+D = ParamSpec("D")
+K = ParamSpec("K")
+R = TypeVar("R")
 
 
 class BlockingClient:
@@ -49,7 +54,18 @@ class BlockingClient:
         """Return a subscription to `connection_state()`; see `Client.connection_states`."""
         return BlockingSubscription(self._thread.run(self._client.connection_states), self._thread)
 
-    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
+    @overload
+    def query(self, function: QueryReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
+    def query(self, function: QueryReference[D, K, R], args: Mapping[str, Any], /, *, timeout: float | None) -> R: ...
+
+    @overload
+    def query(
+        self, function: str | NamesFunction, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Any: ...
+
+    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:  # type: ignore[misc]
         """Run a query once and return its result.
 
         Raises:
@@ -63,7 +79,43 @@ class BlockingClient:
         """
         return self._thread.call(self._client.query, function, args, timeout=timeout)
 
+    @overload
+    def mutation(self, function: MutationReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
     def mutation(
+        self,
+        function: MutationReference[D, K, R],
+        args: Mapping[str, Any],
+        /,
+        *,
+        optimistic_update: OptimisticUpdate | None,
+        timeout: float | None = None,
+    ) -> R: ...
+
+    @overload
+    def mutation(
+        self,
+        function: MutationReference[D, K, R],
+        args: Mapping[str, Any],
+        /,
+        *,
+        optimistic_update: None = None,
+        timeout: float | None,
+    ) -> R: ...
+
+    @overload
+    def mutation(
+        self,
+        function: str | NamesFunction,
+        args: Mapping[str, Any] | None = None,
+        /,
+        *,
+        optimistic_update: OptimisticUpdate | None = None,
+        timeout: float | None = None,
+    ) -> Any: ...
+
+    def mutation(  # type: ignore[misc]
         self,
         function: Any,
         args: Mapping[str, Any] | None = None,
@@ -92,7 +144,18 @@ class BlockingClient:
 
         return self._thread.call(mutate, timeout=timeout)
 
-    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:
+    @overload
+    def action(self, function: ActionReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
+    def action(self, function: ActionReference[D, K, R], args: Mapping[str, Any], /, *, timeout: float | None) -> R: ...
+
+    @overload
+    def action(
+        self, function: str | NamesFunction, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Any: ...
+
+    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:  # type: ignore[misc]
         """Run an action at most once and return its result.
 
         Raises:
@@ -107,7 +170,17 @@ class BlockingClient:
         """
         return self._thread.call(self._client.action, function, args, timeout=timeout)
 
-    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> BlockingSubscription:
+    @overload
+    def subscribe(
+        self, function: QueryReference[D, K, Any], /, *args: D.args, **options: D.kwargs
+    ) -> BlockingSubscription: ...
+
+    @overload
+    def subscribe(
+        self, function: str | NamesFunction, args: Mapping[str, Any] | None = None, /
+    ) -> BlockingSubscription: ...
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> BlockingSubscription:  # type: ignore[misc]
         """Start a live query. Close the subscription, best with `with`.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import Identity
 from reactor.errors import InvalidFunctionCall
+from reactor.protocol.references import MutationReference, QueryReference
 from reactor.runtime.decorators import KINDS, AnyReference, Function
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.files.storage import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
@@ -21,6 +22,7 @@ from reactor.runtime.stale import BlockingStale, Stale
 from reactor.runtime.triggers.firing import Firing
 from reactor.runtime.triggers.writers import BlockingTriggeringWriter, TriggeringWriter
 
+D = ParamSpec("D")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -107,6 +109,12 @@ class QueryCtx:
 
     @overload
     def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: QueryReference[D, P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: QueryReference[D, P, T], /, *args: D.args, **named: D.kwargs) -> Operation[T]: ...
 
     @overload
     def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
@@ -198,6 +206,16 @@ class MutationCtx(QueryCtx):
 
     @overload
     def run_mutation(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: MutationReference[D, P, T], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: MutationReference[D, P, T], /, *args: D.args, **named: D.kwargs
+    ) -> Operation[T]: ...
 
     @overload
     def run_mutation(

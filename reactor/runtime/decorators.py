@@ -23,6 +23,7 @@ from typing import (
     overload,
 )
 
+from reactor.protocol.references import AnyTypedReference
 from reactor.runtime.extensions import Extension, MakeMembers, OnSuccess, wrapped
 from reactor.runtime.references import PathOrReference, identifier_problem
 from reactor.schema.validator import Validator
@@ -97,7 +98,7 @@ class Function(Generic[P, R]):
         return f"<{self.visibility} {self.kind.replace('_', ' ')} {self.path}>"
 
 
-AnyReference = PathOrReference | Function[..., Any]  # what names a function
+AnyReference = PathOrReference | Function[..., Any] | AnyTypedReference  # what names a function
 
 
 class Decorator(Protocol[C]):

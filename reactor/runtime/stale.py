@@ -12,10 +12,12 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from reactor.engine.transaction import Transaction
+from reactor.protocol.references import QueryReference
 from reactor.runtime.decorators import Function
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.references import PathOrReference
 
+D = ParamSpec("D")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -43,6 +45,12 @@ class Stale:
 
     @overload
     def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: QueryReference[D, P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
+
+    @overload
+    def run_query(self, function: QueryReference[D, P, T], /, *args: D.args, **named: D.kwargs) -> Operation[T]: ...
 
     @overload
     def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...

@@ -5,18 +5,23 @@ Promises the verbs of `callers` with the same meaning, from any thread. Used thr
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from reactor.client.portal import LoopThread
 from reactor.client.subscription import BlockingSubscription
+from reactor.protocol.references import ActionReference, MutationReference, QueryReference
 from reactor.runtime.push import PushReport
-from reactor.server.callers import Caller, LocalSubscription
+from reactor.server.callers import Caller, LocalSubscription, Untyped
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.fetch import FetchResponse
 from reactor.values.types import Value
 
 if TYPE_CHECKING:
     from reactor.server.app import Deployment
+
+D = ParamSpec("D")
+K = ParamSpec("K")
+R = TypeVar("R")
 
 
 class BlockingCaller:
@@ -43,7 +48,18 @@ class BlockingCaller:
         """See `Caller.component`."""
         return BlockingCaller(self._caller.component(path), self._thread)
 
-    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+    @overload
+    def query(self, function: QueryReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
+    def query(self, function: QueryReference[D, K, R], args: Mapping[str, Any], /, *, timeout: float | None) -> R: ...
+
+    @overload
+    def query(
+        self, function: Untyped, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Value: ...
+
+    def query(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:  # type: ignore[misc]
         """See `Caller.query`.
 
         Raises:
@@ -51,9 +67,22 @@ class BlockingCaller:
         """
         return self._thread.call(self._caller.query, function, args, timeout=timeout)
 
+    @overload
+    def mutation(self, function: MutationReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
     def mutation(
+        self, function: MutationReference[D, K, R], args: Mapping[str, Any], /, *, timeout: float | None
+    ) -> R: ...
+
+    @overload
+    def mutation(
+        self, function: Untyped, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Value: ...
+
+    def mutation(  # type: ignore[misc]
         self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
-    ) -> Value:
+    ) -> Any:
         """See `Caller.mutation`.
 
         Raises:
@@ -61,7 +90,18 @@ class BlockingCaller:
         """
         return self._thread.call(self._caller.mutation, function, args, timeout=timeout)
 
-    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Value:
+    @overload
+    def action(self, function: ActionReference[D, K, R], /, *args: D.args, **options: D.kwargs) -> R: ...
+
+    @overload
+    def action(self, function: ActionReference[D, K, R], args: Mapping[str, Any], /, *, timeout: float | None) -> R: ...
+
+    @overload
+    def action(
+        self, function: Untyped, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None
+    ) -> Value: ...
+
+    def action(self, function: Any, args: Mapping[str, Any] | None = None, /, *, timeout: float | None = None) -> Any:  # type: ignore[misc]
         """See `Caller.action`.
 
         Raises:
@@ -99,7 +139,15 @@ class BlockingCaller:
 
         return self._thread.call(send, timeout=timeout)
 
-    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> "BlockingLocalSubscription":
+    @overload
+    def subscribe(
+        self, function: QueryReference[D, K, Any], /, *args: D.args, **options: D.kwargs
+    ) -> "BlockingLocalSubscription": ...
+
+    @overload
+    def subscribe(self, function: Untyped, args: Mapping[str, Any] | None = None, /) -> "BlockingLocalSubscription": ...
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /) -> "BlockingLocalSubscription":  # type: ignore[misc]
         """See `Caller.subscribe`."""
         return BlockingLocalSubscription(self._thread.run(self._caller.subscribe, function, args), self._thread)
 

@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import ANONYMOUS, Identity, admin_identity, user_identity
 from reactor.client.subscription import Subscription
 from reactor.errors import InvalidArgument, Unavailable
+from reactor.protocol.references import ActionReference, MutationReference, QueryReference
 from reactor.runtime.calls import Call
 from reactor.runtime.components.targets import HANDLE, address_of
 from reactor.runtime.decorators import Function, Kind
@@ -27,6 +28,12 @@ from reactor.server.http.fetch import FetchResponse, fetch
 from reactor.values.json import decode_json, encode_json
 from reactor.values.stored import normalise
 from reactor.values.types import Value
+
+D = ParamSpec("D")
+K = ParamSpec("K")
+R = TypeVar("R")
+
+Untyped = str | FunctionReference | Callable[..., Any]  # decorated functions among them
 
 NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -68,7 +75,16 @@ class Caller:
         """
         return Caller(self._open_backend, self._feeds, admin_identity(acting_as), self._component)
 
-    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
+    @overload
+    async def query(self, function: QueryReference[D, K, R], /, *args: K.args, **fields: K.kwargs) -> R: ...
+
+    @overload
+    async def query(self, function: QueryReference[D, K, R], /, *args: D.args, **fields: D.kwargs) -> R: ...
+
+    @overload
+    async def query(self, function: Untyped, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value: ...
+
+    async def query(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Any:  # type: ignore[misc]
         """Run a query once and return its result. Arguments are one dict, or keywords.
 
         `function` may be a plain function instead, which gets the `ctx` of a query:
@@ -85,7 +101,16 @@ class Caller:
         call = self.call(backend, function, args or {}, fields)
         return unwrap(await outcome_of(backend.functions.submit_query, call))
 
-    async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
+    @overload
+    async def mutation(self, function: MutationReference[D, K, R], /, *args: K.args, **fields: K.kwargs) -> R: ...
+
+    @overload
+    async def mutation(self, function: MutationReference[D, K, R], /, *args: D.args, **fields: D.kwargs) -> R: ...
+
+    @overload
+    async def mutation(self, function: Untyped, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value: ...
+
+    async def mutation(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Any:  # type: ignore[misc]
         """Run a mutation and return its result, once it is durable. Arguments are one dict, or keywords.
 
         `function` may be a plain function instead; see `run`.
@@ -102,7 +127,16 @@ class Caller:
         call = self.call(backend, function, args or {}, fields)
         return unwrap(await outcome_of(backend.functions.submit_mutation, call))
 
-    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value:
+    @overload
+    async def action(self, function: ActionReference[D, K, R], /, *args: K.args, **fields: K.kwargs) -> R: ...
+
+    @overload
+    async def action(self, function: ActionReference[D, K, R], /, *args: D.args, **fields: D.kwargs) -> R: ...
+
+    @overload
+    async def action(self, function: Untyped, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Value: ...
+
+    async def action(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> Any:  # type: ignore[misc]
         """Run an action and return its result. Arguments are one dict, or keywords.
 
         It runs on whether or not anybody waits for it. `function` may be a plain function instead, which gets the
@@ -177,7 +211,22 @@ class Caller:
         known = None if self._identity is ANONYMOUS else self._identity
         return await fetch(self._open_backend().http_actions, path, method, headers or {}, body, json, known)
 
-    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> "LocalSubscription":
+    @overload
+    def subscribe(
+        self, function: QueryReference[D, K, Any], /, *args: K.args, **fields: K.kwargs
+    ) -> "LocalSubscription": ...
+
+    @overload
+    def subscribe(
+        self, function: QueryReference[D, K, Any], /, *args: D.args, **fields: D.kwargs
+    ) -> "LocalSubscription": ...
+
+    @overload
+    def subscribe(
+        self, function: Untyped, args: Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> "LocalSubscription": ...
+
+    def subscribe(self, function: Any, args: Mapping[str, Any] | None = None, /, **fields: Any) -> "LocalSubscription":  # type: ignore[misc]
         """Start a live query. Close the subscription, best with `async with`.
 
         Raises:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.errors import NotSupported
+from reactor.protocol.references import ActionReference, MutationReference, QueryReference
 from reactor.runtime.actions.ports import ActionCall, Port
 from reactor.runtime.decorators import AnyReference, Function
 from reactor.runtime.files.action_storage import ActionStorage, BlockingActionStorage
 from reactor.runtime.jobs.action_scheduling import ActionScheduler
 from reactor.runtime.references import PathOrReference
 
+D = ParamSpec("D")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -101,6 +103,12 @@ class ActionCtx:
     def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> ActionCall[T]: ...
 
     @overload
+    def run_query(self, function: QueryReference[D, P, T], /, *args: P.args, **named: P.kwargs) -> ActionCall[T]: ...
+
+    @overload
+    def run_query(self, function: QueryReference[D, P, T], /, *args: D.args, **named: D.kwargs) -> ActionCall[T]: ...
+
+    @overload
     def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
 
     def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
@@ -134,6 +142,16 @@ class ActionCtx:
 
     @overload
     def run_mutation(
+        self, function: MutationReference[D, P, T], /, *args: P.args, **named: P.kwargs
+    ) -> ActionCall[T]: ...
+
+    @overload
+    def run_mutation(
+        self, function: MutationReference[D, P, T], /, *args: D.args, **named: D.kwargs
+    ) -> ActionCall[T]: ...
+
+    @overload
+    def run_mutation(
         self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> Any: ...
 
@@ -164,6 +182,12 @@ class ActionCtx:
 
     @overload
     def run_action(self, function: Function[..., T], args: Mapping[str, Any], /) -> ActionCall[T]: ...
+
+    @overload
+    def run_action(self, function: ActionReference[D, P, T], /, *args: P.args, **named: P.kwargs) -> ActionCall[T]: ...
+
+    @overload
+    def run_action(self, function: ActionReference[D, P, T], /, *args: D.args, **named: D.kwargs) -> ActionCall[T]: ...
 
     @overload
     def run_action(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...

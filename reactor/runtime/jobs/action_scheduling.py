@@ -9,9 +9,10 @@ from typing import Any, ParamSpec, overload
 
 from reactor.runtime.actions.ports import ActionCall, Port
 from reactor.runtime.decorators import Function
-from reactor.runtime.jobs.scheduling import Delay, Moment, check_delay, check_time
+from reactor.runtime.jobs.scheduling import Delay, Moment, Schedulable, check_delay, check_time
 from reactor.runtime.references import PathOrReference
 
+D = ParamSpec("D")
 P = ParamSpec("P")
 
 
@@ -30,6 +31,16 @@ class ActionScheduler:
 
     @overload
     def run_after(self, delay: Delay, function: Function[..., Any], args: Mapping[str, Any], /) -> ActionCall[str]: ...
+
+    @overload
+    def run_after(
+        self, delay: Delay, function: Schedulable[D, P], /, *args: P.args, **named: P.kwargs
+    ) -> ActionCall[str]: ...
+
+    @overload
+    def run_after(
+        self, delay: Delay, function: Schedulable[D, P], /, *args: D.args, **named: D.kwargs
+    ) -> ActionCall[str]: ...
 
     @overload
     def run_after(
@@ -52,6 +63,16 @@ class ActionScheduler:
 
     @overload
     def run_at(self, time: Moment, function: Function[..., Any], args: Mapping[str, Any], /) -> ActionCall[str]: ...
+
+    @overload
+    def run_at(
+        self, time: Moment, function: Schedulable[D, P], /, *args: P.args, **named: P.kwargs
+    ) -> ActionCall[str]: ...
+
+    @overload
+    def run_at(
+        self, time: Moment, function: Schedulable[D, P], /, *args: D.args, **named: D.kwargs
+    ) -> ActionCall[str]: ...
 
     @overload
     def run_at(

@@ -19,6 +19,7 @@ from reactor.limits import (
     MAX_SCHEDULED_DAYS,
     MAX_SCHEDULED_FUNCTIONS,
 )
+from reactor.protocol.references import ActionReference, MutationReference
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.components.targets import HANDLE, address_of, find_target
 from reactor.runtime.decorators import Function
@@ -28,8 +29,10 @@ from reactor.runtime.references import PathOrReference, parse_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.values.ids import decode_id
 
+D = ParamSpec("D")
 P = ParamSpec("P")
 Delay = float | timedelta
+Schedulable = MutationReference[D, P, Any] | ActionReference[D, P, Any]
 Moment = float | datetime
 When = Callable[[float], float]  # from the time of the mutation to the one asked for, both in milliseconds
 
@@ -53,6 +56,16 @@ class Scheduler:
 
     @overload
     def run_after(self, delay: Delay, function: Function[..., Any], args: Mapping[str, Any], /) -> Operation[str]: ...
+
+    @overload
+    def run_after(
+        self, delay: Delay, function: Schedulable[D, P], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[str]: ...
+
+    @overload
+    def run_after(
+        self, delay: Delay, function: Schedulable[D, P], /, *args: D.args, **named: D.kwargs
+    ) -> Operation[str]: ...
 
     @overload
     def run_after(
@@ -83,6 +96,16 @@ class Scheduler:
 
     @overload
     def run_at(self, time: Moment, function: Function[..., Any], args: Mapping[str, Any], /) -> Operation[str]: ...
+
+    @overload
+    def run_at(
+        self, time: Moment, function: Schedulable[D, P], /, *args: P.args, **named: P.kwargs
+    ) -> Operation[str]: ...
+
+    @overload
+    def run_at(
+        self, time: Moment, function: Schedulable[D, P], /, *args: D.args, **named: D.kwargs
+    ) -> Operation[str]: ...
 
     @overload
     def run_at(
@@ -129,6 +152,12 @@ class BlockingScheduler:
     def run_after(self, delay: Delay, function: Function[..., Any], args: Mapping[str, Any], /) -> str: ...
 
     @overload
+    def run_after(self, delay: Delay, function: Schedulable[D, P], /, *args: P.args, **named: P.kwargs) -> str: ...
+
+    @overload
+    def run_after(self, delay: Delay, function: Schedulable[D, P], /, *args: D.args, **named: D.kwargs) -> str: ...
+
+    @overload
     def run_after(
         self, delay: Delay, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any
     ) -> str: ...
@@ -143,6 +172,12 @@ class BlockingScheduler:
 
     @overload
     def run_at(self, time: Moment, function: Function[..., Any], args: Mapping[str, Any], /) -> str: ...
+
+    @overload
+    def run_at(self, time: Moment, function: Schedulable[D, P], /, *args: P.args, **named: P.kwargs) -> str: ...
+
+    @overload
+    def run_at(self, time: Moment, function: Schedulable[D, P], /, *args: D.args, **named: D.kwargs) -> str: ...
 
     @overload
     def run_at(
