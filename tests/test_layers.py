@@ -18,7 +18,7 @@ LAYERS = [
     "engine",
     "auth",
     "runtime",
-    "server transfer",
+    "server transfer codegen",
     "testing cli components helpers",
 ]  # import from your own line or an earlier one
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}

@@ -22,6 +22,7 @@ from reactor.cli.watch import ProjectWatch
 from reactor.errors import Error, PushError
 
 if TYPE_CHECKING:
+    from reactor.runtime.project import Project
     from reactor.runtime.push import PushReport
     from reactor.server.app import Deployment
 
@@ -139,6 +140,7 @@ class DevSession:
     async def _push(self) -> bool:
         """Push what is on disk; return whether that is what runs now."""
         self._variables = await self._deployment.env.all()
+        await asyncio.to_thread(self._begin_types)
         await asyncio.to_thread(self._watch.before_load)
         began = time.monotonic()
         try:
@@ -150,8 +152,28 @@ class DevSession:
                 say("The last good version keeps serving." if self._watch.has_loaded else "Waiting for an edit.")
             return False
         self._watch.after_load(self._deployment.files, self._deployment.function_folders)
-        say(_described(report, time.monotonic() - began))
+        seconds = time.monotonic() - began
+        await asyncio.to_thread(self._write_types, self._deployment.running())
+        say(_described(report, seconds))
         return True
+
+    def _begin_types(self) -> None:
+        """Make sure that functions can import from `_generated`, whose types are written after the load."""
+        from reactor.codegen import files
+
+        try:
+            files.begin(self._project)
+        except Error as error:
+            show(error, self._project)  # the load says it better if it needs them
+
+    def _write_types(self, project: "Project") -> None:
+        """Bring the types of functions and documents up to date; the project runs also where that is not possible."""
+        from reactor.codegen import files
+
+        try:
+            files.write(files.generated_files(project, self._project))
+        except Error as error:
+            show(error, self._project)
 
     @property
     def _target(self) -> Target:

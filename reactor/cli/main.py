@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from reactor.cli.admin_key import admin_key
+from reactor.cli.codegen import codegen
 from reactor.cli.console import say, show
 from reactor.cli.dev import dev
 from reactor.cli.env import env
@@ -48,6 +49,7 @@ app.command()(init)
 app.command()(dev)
 app.command()(serve)
 app.command()(run)
+app.command()(codegen)
 app.command("admin-key")(admin_key)
 app.add_typer(env, name="env")
 app.add_typer(migrations, name="migrations")

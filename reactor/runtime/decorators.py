@@ -29,7 +29,7 @@ from reactor.runtime.references import PathOrReference, identifier_problem
 from reactor.schema.validator import Validator
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)  # what calling a function gives
 C = TypeVar("C", covariant=True)  # the ctx that handlers get
 D = TypeVar("D")
 

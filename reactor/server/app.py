@@ -36,6 +36,7 @@ from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
 from reactor.server.http.page import Page
+from reactor.server.http.push import PushApi
 from reactor.server.http.router import HttpApp
 from reactor.server.lifespan import WithLifespan
 from reactor.server.ownership import Owner
@@ -271,12 +272,13 @@ class Deployment(Caller):
             functions=FunctionApi(self.backend),
             environment=EnvironmentApi(self.backend),
             files=FileApi(self.backend, self.limits),
+            push=PushApi(self.backend, self.running, self.origins),
             sync=self.sockets,
             actions=self.http_actions,
             limits=self.limits,
             name=lambda: self.instance_name,
             version=version(),
-            page=Page(self._registered) if page else None,
+            page=Page(self.running) if page else None,
             redact=self._redact_logs,
         )
         return WithLifespan(self, http)
@@ -315,6 +317,16 @@ class Deployment(Caller):
         except BaseException:
             project.release()
             raise
+
+    def running(self) -> Project:
+        """Return the loaded project that runs.
+
+        Raises:
+            Unavailable: the deployment is not open.
+        """
+        self.backend()
+        assert self._host is not None
+        return self._host.versions.latest().project
 
     @property
     def files(self) -> frozenset[Path]:
@@ -393,8 +405,3 @@ class Deployment(Caller):
             limits=self.limits,
             chunks=chunks,
         )
-
-    def _registered(self) -> Project:
-        self.backend()
-        assert self._host is not None
-        return self._host.versions.latest().project

@@ -178,7 +178,7 @@ class MemoryDeployment(Deployment):
             InvalidArgument: the project has not imported such a module.
             Unavailable: the deployment is not open.
         """
-        modules = self._registered().modules
+        modules = self.running().modules
         if name not in modules:
             close = difflib.get_close_matches(name, modules, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(modules))}."

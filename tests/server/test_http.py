@@ -19,11 +19,13 @@ from reactor.errors import Error, OutcomeUnknown, SnapshotTooOld, StorageError, 
 from reactor.limits import MAX_BATCH_QUERIES, MAX_HTTP_BODY_BYTES, Limits
 from reactor.protocol.sync import encode_ts
 from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
+from reactor.runtime.environment.origins import Origins
 from reactor.server.backend import Backend
 from reactor.server.http.bodies import read_body
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
+from reactor.server.http.push import PushApi
 from reactor.server.http.router import HttpApp
 from reactor.server.snapshots import Snapshots
 from tests.server.fakes import (
@@ -135,6 +137,7 @@ class Site:
             functions=FunctionApi(opened),
             environment=EnvironmentApi(opened),
             files=FileApi(opened, Limits()),
+            push=PushApi(opened, lambda: None, Origins.of(None, None)),  # type: ignore[arg-type, return-value]
             sync=no_sockets,
             actions=seen_path,
             limits=Limits(**limits),

@@ -25,6 +25,7 @@ from reactor.server.http.errors import INTERNAL, HttpError, error_response, stat
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
 from reactor.server.http.paths import below, collapsed, route_path
+from reactor.server.http.push import PushApi
 
 logger = logging.getLogger("reactor.http")
 
@@ -46,6 +47,7 @@ class HttpApp:
         functions: FunctionApi,
         environment: EnvironmentApi,
         files: FileApi,
+        push: PushApi,
         sync: ASGIApp,
         actions: ASGIApp,
         limits: Limits,
@@ -94,6 +96,12 @@ class HttpApp:
             call("/api/v1/list_environment_variables", environment.list, "GET"),
             call("/api/update_environment_variables", environment.update, "POST"),
             call("/api/v1/update_environment_variables", environment.update, "POST"),
+            call("/api/get_config_hashes", push.config_hashes, "POST"),
+            call("/api/deploy2/start_push", push.start, "POST"),
+            call("/api/v1/get_canonical_urls", push.canonical_urls, "GET"),
+            call("/api/deploy2/evaluate_push", push.refuse, "POST"),
+            call("/api/deploy2/wait_for_schema", push.refuse, "POST"),
+            call("/api/deploy2/finish_push", push.refuse, "POST"),
             Route("/api/storage/upload", files.upload, methods=["POST"]),
             Route("/api/storage/{uuid}", files.download, methods=["GET"]),
             Route("/api/debug_event", _noted, methods=["POST"]),
