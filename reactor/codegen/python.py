@@ -5,6 +5,7 @@ documents, so an edit of a project never changes it, and importing it depends on
 `__init__.pyi` is what type checkers read in its place. Promises the same text for the same project. Used by `files`.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -83,6 +84,7 @@ from reactor.runtime.readers import DatabaseWriter as _DatabaseWriter
 from reactor.values.types import Int64 as _Int64
 from reactor.values.types import Undefined as _Undefined
 '''
+_HELPERS: Final = frozenset(re.findall(r"as (_\w+)", _HEAD))  # a function of such a name would hide them
 
 
 def runtime_module(schema_module: str | None) -> str:
@@ -143,8 +145,7 @@ def _table(name: str, table: TableDefinition, base: str, writer: TypeWriter) -> 
         docs.append(writer.write_class(names[0], shape, is_given=False, before=system))
         fields.append(writer.write_class(names[1], shape, is_given=True))
         stored = member.extend({"_id": v.id(name), "_creationTime": v.number()})
-        writer.remember(stored, docs[-1], is_given=False)
-        writer.remember(member, fields[-1], is_given=True)
+        writer.remember(stored, docs[-1])
         patches.append(writer.write_class(names[2], shape, is_given=True, is_patch=True))
     if len(members) == 1:
         return []
@@ -238,7 +239,7 @@ def _namespace(parts: tuple[str, ...], place: Namespace, writer: TypeWriter) -> 
             else:
                 lines.append(f"    {name}: {_class_name((*parts, name))}")
     for name, registered in sorted(place.functions.items()):
-        if is_python_name(name) and name not in place.below:
+        if is_python_name(name) and name not in place.below and name not in _HELPERS and not writer.is_public(name):
             form = f"_form_{'_'.join((*parts, name))}"
             type_name = f"_{pascal_case(*parts, name)}"
             dict_form, keywords, result = _signature(registered, type_name, writer)

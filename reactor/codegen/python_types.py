@@ -104,9 +104,13 @@ class TypeWriter:
             self.classes.append("\n".join((f'{name} = _TypedDict("{name}", {{', *lines, "})")))
         return name
 
-    def remember(self, shape: Object, name: str, *, is_given: bool) -> None:
-        """Call this shape `name` wherever it is met: it is that of a table's documents."""
-        self._documents.setdefault(_shape(shape, is_given), name)
+    def remember(self, shape: Object, name: str) -> None:
+        """Call this shape `name` wherever it comes back: it is that of a table's documents."""
+        self._documents.setdefault(_shape(shape, False), name)
+
+    def is_public(self, name: str) -> bool:
+        """Whether `name` is that of a type which users import."""
+        return not name.startswith("_") and name in self._taken
 
     def forget_shapes(self) -> None:
         """Begin another function: its classes get names of its own."""

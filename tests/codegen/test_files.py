@@ -115,7 +115,8 @@ def test_what_runs_is_the_same_object_as_in_reactor(folder: Path) -> None:
         "except AttributeError as error: print(error)\n"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    out = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=True).stdout
     assert out == "module '_generated' has no attribute 'NobodysDoc': the schema has no table for it\n"
 
 

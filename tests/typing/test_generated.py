@@ -91,8 +91,8 @@ def mypy(folder: Path, *names: str) -> str:
     return run(folder, sys.executable, "-m", "mypy", *flags, *names, MYPYPATH=str(folder / LIBRARY))
 
 
-def pyright(folder: Path) -> Mistakes:
-    (folder / "pyrightconfig.json").write_text(json.dumps(PYRIGHT))
+def pyright(folder: Path, *names: str) -> Mistakes:
+    (folder / "pyrightconfig.json").write_text(json.dumps({**PYRIGHT, "include": names or ["."]}))
     program = MODULES / "pyright" / "index.js"
     assert program.is_file(), "run `make setup`, or `npm ci` in tests/conformance"
     output = json.loads(run(folder, "node", program, "--pythonpath", sys.executable, "--outputjson"))
@@ -125,6 +125,64 @@ def test_tsc_finds_exactly_the_marked_mistakes(node: str, project: Path) -> None
     output = tsc(project, ["uses_generated.ts"])
     found = re.findall(r"^([\w./]+)\((\d+),\d+\): error (TS\d+)", output, re.MULTILINE)
     assert {(name, int(line), code) for name, line, code in found} == expected("uses_generated.ts"), output
+
+
+AWKWARD = {
+    "schema.py": """
+from reactor import define_schema, define_table, v
+
+texts = v.optional(v.record(v.string(), v.array(v.array(v.string()))))
+schema = define_schema({
+    "foo_bar": define_table({"class": v.any(), "x": v.union(v.literal(1.5), v.literal("a'b\\"c"), v.literal(True))}),
+    "fooBar": define_table({"nested": v.object({"import": v.array(v.object({"deep": texts}))})}),
+    "list": define_table(v.object({})),
+})
+""",
+    "functions/ai.py": """
+from reactor import Int64, query, mutation, v
+
+@query(args={"from": v.string(), "self": v.string(), "userId": v.string(), "user_id": v.any(),
+             "ctx": v.literal(Int64(3)), "args": v.optional(v.id("_storage"))})
+def list(ctx_, /, **others): ...
+
+@query(name="import")
+def imp(ctx): ...
+
+@query
+def builtins(ctx, str: str, list: int = 3) -> float: ...
+
+@query(returns=v.union())
+def _query(ctx): ...
+
+@query
+def __mangled(ctx): ...
+
+@mutation(args=v.object({"a": v.union(v.object({"k": v.literal("x")}), v.object({"k": v.literal("y")}))}),
+          returns=v.array(v.record(v.id("list"), v.bytes())))
+def FooBarId(ctx, a): ...
+""",
+    "functions/ai/deep.py": """
+from reactor import query
+
+@query
+def one(ctx): ...
+""",
+}
+
+
+def test_awkward_names_make_types_that_check(node: str, tmp_path: Path) -> None:
+    """Keywords, names of Python's own types and of other generated ones, tables that are spelled alike."""
+    for name, text in AWKWARD.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pyproject.toml").write_text('[tool.reactor]\ntypescript = "convex"\n')
+    generate(tmp_path)
+    (tmp_path / LIBRARY).mkdir()
+    (tmp_path / LIBRARY / "reactor").symlink_to(ROOT / "reactor")
+    (tmp_path / "node_modules").symlink_to(MODULES)
+    assert mypy(tmp_path, "_generated") == ""
+    assert pyright(tmp_path, "_generated") == set()
+    assert tsc(tmp_path, ["convex/api.d.ts", "convex/dataModel.d.ts"]) == ""
 
 
 def test_the_types_of_the_application_check(node: str, tmp_path: Path) -> None:
