@@ -163,8 +163,10 @@ class DevSession:
 
         try:
             files.begin(self._project)
+        except PushError:
+            pass  # which the load will say
         except Error as error:
-            show(error, self._project)  # the load says it better if it needs them
+            show(error, self._project)
 
     def _write_types(self, project: "Project") -> None:
         """Bring the types of functions and documents up to date; the project runs also where that is not possible."""

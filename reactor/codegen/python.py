@@ -267,7 +267,7 @@ def _signature(registered: RegisteredFunction, name: str, writer: TypeWriter) ->
     for field, validator in sorted(args.fields.items()):
         snake = snake_case(field)
         keyword = snake if snake not in args.fields else field
-        if not is_python_name(keyword) or keyword in spelled:
+        if not is_python_name(keyword) or keyword in spelled or keyword == "_self":
             has_others = True
             continue
         spelled.add(keyword)
