@@ -29,6 +29,7 @@ from reactor.errors import InvalidArgument
 from reactor.limits import Limits
 from reactor.runtime import lastresort
 from reactor.runtime.watchdog import watchdog
+from reactor.server.allocator import give_back_large_buffers
 from reactor.server.app import Deployment
 from reactor.server.http.http1 import http_protocol
 from reactor.server.sync.websocket import websocket_protocol
@@ -133,6 +134,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
         factory = uvloop.new_event_loop
     tune_interpreter()
+    give_back_large_buffers()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main)
     _leave_threads()

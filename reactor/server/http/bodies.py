@@ -35,9 +35,12 @@ async def read_body(request: Request, limit: int) -> bytes:
         HttpError: 413; there is more.
     """
     body: bytes | bytearray = b""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)  # without keeping any of it
     async for chunk in request.stream():
         if len(body) + len(chunk) > limit:
-            raise HttpError(413, "RequestTooLarge", f"The request body is larger than {limit} bytes.")
+            raise _too_large(limit)
         if not body:
             body = chunk  # mostly all of it
         elif chunk:
@@ -45,6 +48,10 @@ async def read_body(request: Request, limit: int) -> bytes:
                 body = bytearray(body)
             body += chunk  # not a list: of a body that comes byte by byte, that takes forty times its size
     return bytes(body)
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(413, "RequestTooLarge", f"The request body is larger than {limit} bytes.")
 
 
 def json_response(text: bytes, status: int = 200, **headers: str) -> Response:
