@@ -74,6 +74,16 @@ async def test_requests_over_http_and_sockets_leave_no_cycles(tmp_path: Path) ->
                     broken.write(TEXT, b"{")
                     await broken.read_close()
 
+            async def say_half() -> None:
+                async with FrameSocket(url) as gone:
+                    gone.write(TEXT, b"{", fin=False)
+                    gone.writer.write(b"\x80\xff")  # the beginning of a continuation
+
+            async def say_too_much() -> None:
+                async with FrameSocket(url) as broken:
+                    broken.writer.write(b"\x81\xff" + (100 << 20).to_bytes(8, "big") + bytes(4))
+                    assert (await broken.read_close())[0] == 1009
+
             async def upgrade_wrongly() -> None:
                 assert (await http.get("/api/sync")).status_code in (400, 404, 426)
 
@@ -90,6 +100,8 @@ async def test_requests_over_http_and_sockets_leave_no_cycles(tmp_path: Path) ->
                 "socket that watches": watch,
                 "socket that acts": act,
                 "socket that breaks the protocol": break_off,
+                "socket that ends in a message": say_half,
+                "socket that says too much": say_too_much,
                 "no socket": upgrade_wrongly,
                 "http action": lambda: http.get("/http/binary"),
                 "storing": lambda: http.post("/http/store", json={"body": "x"}),

@@ -134,6 +134,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """Say why, and throw away what still comes: closing at once would reset the connection under the reason."""
+        if self.conn.parser_exc is not None:
+            self.conn.parser_exc.__traceback__ = None  # which refers back, so that only the collector would free them
         if self.close_sent:
             return
         assert self.conn.close_sent is not None
@@ -168,7 +170,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         super().connection_lost(exc)
-        # What was lent to the application refers back here: without this, only the collector would free the socket.
+        # The parser, and what was lent to the application, refer back here: without this, only the collector would free
+        # the socket, and with it the message that came last.
+        self.conn.parser.close()
         self._listener = None
         self._written.clear()
         if self.scope is not None:  # the handshake was not refused
