@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reactor.limits import MIB, Limits
+from reactor.limits import MAX_HTTP_BODY_BYTES, MIB, Limits
 from reactor.server.app import Deployment
 from reactor.server.http.http1 import Unread
 from tests.server.projects import served, write_project
@@ -72,6 +73,56 @@ async def test_the_next_head_on_a_connection_must_come_in_time(tmp_path: Path) -
         writer.close()
 
     await with_server(tmp_path, Limits(http_idle_seconds=0.1), body)
+
+
+TOO_MUCH = MAX_HTTP_BODY_BYTES + 1
+POST = b"POST /api/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n"
+VERSION = b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def test_a_body_that_declares_to_be_too_large_is_refused_before_it_comes(tmp_path: Path) -> None:
+    async def body(url: str) -> None:
+        reader, writer = await connect(url)
+        writer.write(POST % (TOO_MUCH, b""))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" not in head
+        writer.close()
+
+    await with_server(tmp_path, Limits(), body)
+
+
+async def test_who_sends_it_all_the_same_may_go_on_after_it(tmp_path: Path) -> None:
+    async def body(url: str) -> None:
+        reader, writer = await connect(url)
+        writer.write(POST % (TOO_MUCH, b"") + bytes(TOO_MUCH) + POST % (TOO_MUCH, b"") + bytes(TOO_MUCH) + VERSION)
+        answers = await reader.read()
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"413", b"413", b"200"]
+        writer.close()
+
+    await with_server(tmp_path, Limits(), body)
+
+
+async def test_who_asks_whether_to_send_a_body_is_told(tmp_path: Path) -> None:
+    """The connection then ends: after a refusal the body may come or not."""
+
+    async def body(url: str) -> None:
+        expects = b"Expect: 100-continue\r\n"
+        reader, writer = await connect(url)
+        writer.write(POST % (TOO_MUCH, expects))
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in answer
+        writer.close()
+
+        reader, writer = await connect(url)
+        writer.write(POST % (2, expects))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+
+    await with_server(tmp_path, Limits(), body)
 
 
 async def read_all(reader: asyncio.StreamReader) -> int:

@@ -168,6 +168,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._kept_bytes = 0
         self._waits_since = None
         super().on_headers_complete()
+        if self.expect_100_continue and self.cycle is not None:
+            # When it is refused, whether the body follows is up to the client: what comes could be the next request.
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
