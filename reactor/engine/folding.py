@@ -18,7 +18,7 @@ from reactor.storage.interface import LogState, Persistence, Record
 
 log = logging.getLogger(__name__)
 
-IDLE_PART: Final = 20  # of the bound: what is folded as soon as nobody waits for the disk
+IDLE_PART: Final = 40  # of the bound: what is folded as soon as nobody waits for the disk
 _MARK_PART: Final = 40  # of the bound: records between two marks
 
 

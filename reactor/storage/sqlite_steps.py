@@ -28,7 +28,7 @@ from reactor.storage.sqlite_statements import (
     standing_statements,
 )
 
-FOLD_DOCUMENTS: Final = 1024  # what one transaction of a fold writes at most: appends wait meanwhile
+FOLD_DOCUMENTS: Final = 256  # what one transaction of a fold writes at most: appends wait meanwhile
 FOLD_BYTES: Final = 4 << 20
 STRETCH_BYTES: Final = 8 << 20  # of documents in one fold: they are in memory meanwhile
 PAGE_BYTES: Final = 4096

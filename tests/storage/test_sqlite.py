@@ -209,17 +209,17 @@ async def test_a_cancelled_fold_is_not_in_the_way_of_appends(
     database: SqlitePersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its thread may still hold SQLite's write lock, and appends do not wait for that one."""
-    assert await database.append(commits(1, 500), 0) is DONE
+    assert await database.append(commits(1, 200), 0) is DONE
     started = announced(monkeypatch, database._background, "transact")
-    folding = asyncio.ensure_future(database.fold(500))
+    folding = asyncio.ensure_future(database.fold(200))
     await started.wait()
 
     folding.cancel()
 
-    assert await database.append(commits(501, 501), 500) is DONE
+    assert await database.append(commits(201, 201), 200) is DONE
     with pytest.raises(asyncio.CancelledError):
         await folding
-    assert (await database.fold(1)).folded == 501
+    assert (await database.fold(1)).folded == 201
 
 
 @pytest.mark.asyncio
