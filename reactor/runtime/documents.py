@@ -8,7 +8,7 @@ be suspended. Used by the async and the blocking form of `ctx.db`.
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
-from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLES, Table
+from reactor.engine.catalog import BY_CREATION_TIME, BY_ID, VISIBLE_SYSTEM_TABLES, Index, Table
 from reactor.engine.cursor import fingerprint
 from reactor.engine.database import Database
 from reactor.engine.keyrange import KeyRange
@@ -257,6 +257,41 @@ class Documents:
 
     # Documents by index.
 
+    def few(self, selection: Selection, limit: int) -> list[Document] | None:
+        """Return all documents that a query gives, at most `limit`, where one look at an index finds them.
+
+        Returns None, having read none, where that is not so: then a scan does. It saves the scan where a lookup meets a
+        document or two, as most queries do.
+
+        Raises:
+            UnknownTable, UnknownIndex, RangeError: the query does not fit the schema.
+            LimitExceeded: the transaction read too much.
+        """
+        if selection.stages or selection.is_system or limit > self._database.limits.scan_check_entries:
+            return None
+        table, definition = self._table(selection.table, create=False)
+        if table is None:
+            return None
+        transaction, is_reverse = self.transaction, selection.order == "desc"
+        index, keys = self._range(selection, table, definition)
+        chunk = transaction.chunk(index, keys.start, keys.end, is_reverse, limit)
+        rows = chunk.rows[:limit]
+        if len(rows) == limit:
+            transaction.record_scan(index, keys, is_reverse, rows[-1][0])
+        elif chunk.resume is None:
+            transaction.record_scan(index, keys, is_reverse, None)
+        else:
+            return None
+        found: list[Document] = []
+        for _, data in rows:
+            transaction.count_document(len(data))
+            found.append(decode_object(data))
+        if transaction.reads.recorded > transaction.reads_allowed:
+            transaction.check_reads()
+        if definition is not None and definition.has_view:
+            return [definition.view_document(document) for document in found]
+        return found
+
     def open_scan(self, selection: Selection) -> Scan:
         """Begin reading a range of an index in order.
 
@@ -331,25 +366,31 @@ class Documents:
     # Inside.
 
     def _prepare(self, selection: Selection) -> Scan:
-        table_name, index_name = selection.table, selection.index
+        table_name = selection.table
         table, definition = (
             self._system_table(table_name) if selection.is_system else self._table(table_name, create=False)
         )
-        name = index_name if index_name is not None else "by_creation_time"
         if table is None:
-            if index_name is not None:
-                raise UnknownIndex(f"Index {table_name}.{index_name} not found.")
+            if selection.index is not None:
+                raise UnknownIndex(f"Index {table_name}.{selection.index} not found.")
             return Scan(self.transaction, None, KeyRange(b"", None, 0), selection.order, None, 1)
-        fields = self._index_fields(table.local_name, definition, name)
-        index = table.indexes.get(fields)
-        if index is None:
-            raise UnknownIndex(f"Index {table_name}.{name} is currently backfilling and not available to query yet.")
-        keys = compile_range(f"{table_name}.{name}", fields, selection.bounds)
+        index, keys = self._range(selection, table, definition)
         view = definition if definition is not None and definition.has_view else None
         chunk = self._database.limits.scan_check_entries
         if selection.is_system:
             return SystemScan(self.transaction, index, keys, selection.order, published(table), chunk, selection.stages)
         return Scan(self.transaction, index, keys, selection.order, view, chunk, selection.stages, selection.is_system)
+
+    def _range(self, selection: Selection, table: Table, definition: TableDefinition | None) -> tuple[Index, KeyRange]:
+        """Return the index that a query reads, and the range of it."""
+        name = selection.index if selection.index is not None else "by_creation_time"
+        fields = self._index_fields(table.local_name, definition, name)
+        index = table.indexes.get(fields)
+        if index is None:
+            raise UnknownIndex(
+                f"Index {selection.table}.{name} is currently backfilling and not available to query yet."
+            )
+        return index, compile_range(f"{selection.table}.{name}", fields, selection.bounds)
 
     def _index_fields(self, table_name: str, definition: TableDefinition | None, name: str) -> tuple[str, ...]:
         if name == "by_creation_time":

@@ -206,11 +206,7 @@ class QueryChain:
         return execution.documents
 
     def _open(self) -> Scan:
-        execution = self._execution
-        if self._spent is not None or not execution.is_alive:
-            self._begin()  # which refuses
-        self._spent = CLOSED
-        return execution.documents.open_scan(self._selection())
+        return self._begin().open_scan(self._selection())
 
     def _selection(self) -> Selection:
         order = self._order or "asc"
@@ -220,10 +216,10 @@ class QueryChain:
         return self._open().collect(None)
 
     def _first(self) -> Step[Document | None] | Document | None:
-        scan = self._open()
-        found = scan.few(1)
+        documents, selection = self._begin(), self._selection()
+        found = documents.few(selection, 1)
         if found is None:
-            return self._first_of(scan)
+            return self._first_of(documents.open_scan(selection))
         return found[0] if found else None
 
     def _first_of(self, scan: Scan) -> Step[Document | None]:
@@ -231,9 +227,9 @@ class QueryChain:
         return found[0] if found else None
 
     def _unique(self) -> Step[Document | None] | Document | None:
-        scan = self._open()
-        found = scan.few(2)
-        return self._only_of(scan) if found is None else self._only(found)
+        documents, selection = self._begin(), self._selection()
+        found = documents.few(selection, 2)
+        return self._only_of(documents.open_scan(selection)) if found is None else self._only(found)
 
     def _only_of(self, scan: Scan) -> Step[Document | None]:
         found = yield from scan.collect(2)

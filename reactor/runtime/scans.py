@@ -123,25 +123,6 @@ class Scan:
                 yield None
         self.finish()
 
-    def few(self, limit: int) -> list[Document] | None:
-        """Return all documents, at most `limit`, or None when that takes more than one chunk: then ask `collect`.
-
-        Saves the generators of `collect` where a lookup meets a document or two, as most queries do.
-        """
-        index, keys = self.index, self.keys
-        if index is None or limit > self._chunk or self._stages:
-            return None
-        chunk = self.transaction.chunk(index, keys.start, keys.end, self.is_reverse, limit)
-        rows = chunk.rows
-        if len(rows) < limit and chunk.resume is not None:
-            return None
-        found = [self.consume(key, data) for key, data in rows[:limit]]
-        if len(found) == limit:
-            self.stop()
-        else:
-            self.finish()
-        return found  # type: ignore[return-value]  # without stages nothing is kept back
-
     def collect(self, limit: int | None) -> Generator[None, None, list[Document]]:
         """Return the documents in order, at most `limit`; yield between chunks, where the scan may be suspended."""
         found: list[Document] = []

@@ -121,6 +121,9 @@ class Recorder:
         self._answer = answer
         self._documents = [{"_creationTime": n, "_id": f"id{n}"} for n in range(1, found + 1)]
 
+    def few(self, selection: Selection, limit: int) -> None:
+        """Have all of them scanned."""
+
     def open_scan(self, selection: Selection) -> Any:
         def collect(limit: int | None) -> Generator[None, None, list[Any]]:
             query = selection.to_json()
@@ -130,7 +133,7 @@ class Recorder:
             return self._documents[:limit]
             yield
 
-        return SimpleNamespace(few=lambda limit: None, collect=collect)
+        return SimpleNamespace(collect=collect)
 
     def read_page(self, selection: Selection, options: PageOptions) -> Generator[None, None, Any]:
         form = {

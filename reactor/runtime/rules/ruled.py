@@ -120,10 +120,6 @@ class RuledScan(Scan):
         self._guard = guard
         self.hidden = 0
 
-    def few(self, limit: int) -> list[Document] | None:
-        """Return None: how many rows hold so many visible documents is not known."""
-        return None
-
     def collect(self, limit: int | None) -> Generator[None, None, list[Document]]:
         """Return the visible documents in order, at most `limit`; yield between chunks."""
         found: list[Document] = []
@@ -201,6 +197,14 @@ class RuledDocuments(Documents):
         if guard is not None:
             guard.demand("delete", guard.view(stored))
         self.transaction.put(table, before["_id"], None, None, before, stored)
+
+    def few(self, selection: Selection, limit: int) -> list[Document] | None:
+        """See `Documents.few`. How many rows hold so many visible documents is not known."""
+        if not selection.is_system:
+            table, definition = self._table(selection.table, create=False)
+            if table is not None and self._guard(table, definition) is not None:
+                return None
+        return super().few(selection, limit)
 
     def read_page(self, selection: Selection, options: PageOptions) -> Generator[None, None, dict[str, Any]]:
         """See `Documents.read_page`. A cursor is good for those who read the same part of an index."""
