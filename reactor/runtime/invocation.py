@@ -10,6 +10,7 @@ from typing import Literal
 from reactor.engine.transaction import Transaction
 from reactor.errors import (
     ArgumentsInvalid,
+    Error,
     FunctionNotFound,
     InvalidArgument,
     InvalidFunctionCall,
@@ -22,7 +23,6 @@ from reactor.limits import MAX_CALL_DEPTH, MAX_RESULT_BYTES
 from reactor.runtime.calls import Call
 from reactor.runtime.components.targets import HANDLE, find_by_handle, find_scope, resolve_handle
 from reactor.runtime.decorators import KINDS
-from reactor.runtime.executions import run_to_end
 from reactor.runtime.queries import RETURNED, QueryChain
 from reactor.runtime.references import author_path
 from reactor.runtime.registry import RegisteredFunction
@@ -31,8 +31,8 @@ from reactor.runtime.versions import Version
 from reactor.schema.validator import TableNumbers
 from reactor.values.json import decode_args, encode_json
 from reactor.values.size import format_size
-from reactor.values.stepwise import is_long, normalise_in_steps
-from reactor.values.stored import normalise
+from reactor.values.stepwise import normalise_in_steps
+from reactor.values.stored import Normalised, normalise
 
 RunKind = Literal["query", "mutation"]
 
@@ -145,25 +145,42 @@ def encode_result(function: RegisteredFunction, result: object, tables: TableNum
     Raises:
         ReturnsInvalid: it is no value, too large, or not what the function declares.
     """
-    return run_to_end(encode_in_steps(function, result, tables))
+    result = _coerced(function, result)
+    try:
+        normal = normalise(result)
+    except ValidationError as error:
+        raise _no_value(function, result, error) from None
+    return _encoded(function, normal, tables)
 
 
 def encode_in_steps(function: RegisteredFunction, result: object, tables: TableNumbers) -> Generator[None, None, bytes]:
-    """Return what a handler returned as wire JSON, yielding now and then inside a long array.
+    """Do what `encode_result` does, yielding now and then inside a long array.
 
     Raises:
-        ReturnsInvalid: it is no value, too large, or not what the function declares.
+        ReturnsInvalid: as `encode_result`.
     """
+    result = _coerced(function, result)
+    try:
+        normal = yield from normalise_in_steps(result)
+    except ValidationError as error:
+        raise _no_value(function, result, error) from None
+    return _encoded(function, normal, tables)
+
+
+def _coerced(function: RegisteredFunction, result: object) -> object:
     result = function.binder.result(result)
     validator = function.binder.returns
-    if validator is not None and validator.needs_coercion:
-        result = validator.coerce(result)
-    try:
-        normal = (yield from normalise_in_steps(result)) if is_long(result) else normalise(result)
-    except ValidationError as error:
-        if isinstance(result, QueryChain):
-            raise InvalidArgument(RETURNED) from None
-        raise ReturnsInvalid(f"Function {function.shown} return value invalid: {error}") from None
+    return validator.coerce(result) if validator is not None and validator.needs_coercion else result
+
+
+def _no_value(function: RegisteredFunction, result: object, error: ValidationError) -> Error:
+    if isinstance(result, QueryChain):
+        return InvalidArgument(RETURNED)
+    return ReturnsInvalid(f"Function {function.shown} return value invalid: {error}")
+
+
+def _encoded(function: RegisteredFunction, normal: Normalised, tables: TableNumbers) -> bytes:
+    validator = function.binder.returns
     if validator is not None and not validator.accepts(normal.value, tables):
         try:
             validator.check(normal.value, tables)
