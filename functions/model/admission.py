@@ -97,7 +97,8 @@ async def _refuse_bot(
         is_authenticated=is_authenticated,
     )
     if verdict.action == "blocked":
-        await alerts.raise_alert(ctx, "bot_attack", "warning", fingerprint, {"ip": ip, "userAgent": user_agent[:200]})
+        data = {"fingerprint": fingerprint, "ip": ip, "userAgent": user_agent[:200]}
+        await alerts.raise_alert(ctx, "bot_attack", "warning", verdict.subject, data)
     return denied(BOT_DETECTED, None if status.ok else status.retry_after)
 
 
