@@ -11,6 +11,7 @@ import pytest_asyncio
 from reactor import Error, ReactorError
 from reactor.helpers.streams import Stream, get_page, merged, stream
 from reactor.testing.deployment import MemoryDeployment
+from tests.garbage import kept_garbage
 from tests.projects import opened
 
 pytestmark = pytest.mark.asyncio
@@ -88,6 +89,23 @@ async def test_a_stream_depends_on_what_it_has_read(deployment: MemoryDeployment
         assert deployment._host.executor.stats.queries == runs  # type: ignore[union-attr]
         await send(deployment, 1)
         assert await live.next() == [0, 1]
+
+
+async def test_a_page_leaves_no_cycles(deployment: MemoryDeployment) -> None:
+    async def ask(number: int, cursor: str | None) -> None:
+        await send(deployment, number)  # or the result would be a kept one
+        options = {"numItems": 2, "cursor": cursor}
+        try:
+            await deployment.query("messages:even", {"channel": "a", "paginationOpts": options})
+        except ReactorError:
+            assert cursor == "none"
+
+    for cursor in (None, "none"):
+        await ask(0, cursor)
+        with kept_garbage() as garbage:
+            for number in range(3):
+                await ask(number, cursor)
+            assert not garbage()
 
 
 async def test_a_cursor_leads_out_of_no_stream(deployment: MemoryDeployment) -> None:
