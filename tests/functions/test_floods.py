@@ -81,14 +81,33 @@ async def test_clients_are_forgotten_when_they_have_everything_back(
 
 
 async def test_bots_that_change_their_name_raise_one_alert(deployment: MemoryDeployment, admin: Caller) -> None:
-    for number in range(30):
+    for number in range(20):
         bot = {"userAgent": f"GPTBot/{number}", "ip": f"2001:db8::{number}"}  # one network
         await admin.mutation("ai/limits:checkRequestLimits", {"provider": "openai", **bot})
     (alert,) = await rows(deployment, "alerts")
     assert (alert["kind"], alert["subject"]) == ("bot_attack", "2001:db8::/64")
     network: Any = await admin.query("ai/analytics:getBotEvents", {"ip": "2001:db8::ffff"})
-    assert len(network) == 30
-    assert [event["action"] for event in network[:19]] == ["blocked"] * 19
+    assert len(network) == 20
+    assert [event["action"] for event in network[:9]] == ["blocked"] * 9
+
+
+@pytest.mark.parametrize("agent", ["GPTBot", "Mozilla"])
+async def test_who_changes_the_user_agent_all_the_time_fills_no_table(
+    deployment: MemoryDeployment, admin: Caller, agent: str
+) -> None:
+    """Neither as a bot nor beyond the limits; and a bot stays blocked all the while."""
+    await deployment.env.set("RATE_LIMIT_GLOBAL_REQUESTS", "1")
+    for minute in range(5):
+        for number in range(40):
+            asked = {"provider": "openai", "userAgent": f"{agent} {minute} {number}", "ip": "192.0.2.1"}
+            answer: Any = await admin.mutation("ai/limits:checkRequestLimits", asked)
+            assert not answer["allowed"] or (minute, number, agent) == (0, 0, "Mozilla")
+            assert number < 20 or 0 < answer["retryAfter"]
+        await deployment.advance(minutes=1)
+    events = await rows(deployment, "botDetectionEvents")
+    assert len(events) == 5 * 20
+    assert [event["action"] for event in events[-20:]] == ["blocked"] * 20
+    assert len(await limits(deployment)) <= 5 * 20 + 4
 
 
 @pytest.mark.parametrize("name", ["userId", "ip", "fingerprint"])
