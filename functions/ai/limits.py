@@ -17,7 +17,7 @@ from functions.access import (
 from functions.model.admission import BOT_DETECTED, UNKNOWN_PROVIDER, admit, denied
 from functions.model.fingerprint import HEADER_FIELDS, fingerprint_of
 from functions.model.key_usage import record_use
-from functions.model.keys import API_KEYS, allows, hash_of
+from functions.model.keys import API_KEYS, hash_of
 from functions.model.limits import PROVIDERS, wire_limits
 from functions.model.texts import require_names
 from functions.model.verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
@@ -116,7 +116,7 @@ async def admit_request(
         key, user_id = found.key, found.key.document["userId"]
     elif not ctx.auth.is_admin:
         identity = await ctx.auth.get_user_identity()
-        if identity is not None and not allows(scopes_of(identity), scope):
+        if identity is not None and scope not in scopes_of(identity):
             return _answer(403, denied(f"This token has no scope {scope}"))
         if identity is not None:
             user_id = identity["tokenIdentifier"]
