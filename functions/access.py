@@ -61,7 +61,7 @@ class Rule:
         if api_key is not None:
             return {"caller": await self._key(ctx, api_key)}
         identity = await ctx.auth.get_user_identity()
-        if self.scope is not None and identity is not None and allows(scopes_of(identity), self.scope):
+        if self.scope is not None and identity is not None and self.scope in scopes_of(identity):
             return {"caller": Caller("user", identity["tokenIdentifier"])}
         if self.public_logging and ctx.env.get(PUBLIC_LOGGING) == "true":
             return {"caller": ANONYMOUS}
@@ -83,10 +83,13 @@ class Rule:
 
 
 def scopes_of(identity: dict[str, Any]) -> list[str]:
-    """Return the scopes that a token names: in its claim `scope`, separated by spaces as in OAuth, or as a list."""
+    """Return the scopes that a token names: in its claim `scope`, separated by spaces as in OAuth, or as a list.
+
+    A `*` in them has no meaning: an issuer may grant whatever scope is asked for that it does not know.
+    """
     claim = identity.get("scope")
     if isinstance(claim, str):
-        return claim.split()
+        return claim.split(" ")
     return [scope for scope in claim if isinstance(scope, str)] if isinstance(claim, list) else []
 
 

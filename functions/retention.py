@@ -8,9 +8,10 @@ with its log.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from functions.model.limiter import limiter_of_clients
 from functions.model.request_logs import delete_logs
 from functions.model.settings import number
-from functions.model.spans import DAY_MS
+from functions.model.spans import DAY_MS, HOUR_MS
 from reactor import MutationCtx, internal, internal_mutation
 
 LOG_DAYS: Final = "AI_LOG_RETENTION_DAYS"
@@ -72,3 +73,9 @@ async def sweep(ctx: MutationCtx, table: str) -> int:
     if len(documents) == page:
         await ctx.scheduler.run_after(0, internal.retention.sweep, table=table)
     return len(documents)
+
+
+@internal_mutation
+async def sweep_limits(ctx: MutationCtx) -> None:
+    """Forget who has all tokens back: of addresses and fingerprints anybody brings new ones."""
+    await limiter_of_clients.sweep(ctx, older_than=HOUR_MS, forget_phases=True)

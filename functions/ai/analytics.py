@@ -16,6 +16,7 @@ from functions.access import (
     analytics_query,
 )
 from functions.model import audit
+from functions.model.addresses import remembered
 from functions.model.amounts import require_finite, summary_of
 from functions.model.bots import DetectionType, record_event
 from functions.model.request_logs import REQUEST_FIELDS, checked, find_log, insert_logs, total_of
@@ -174,6 +175,8 @@ async def get_bot_events(
         raise ReactorError({"code": "INVALID_NUMBER", "argument": "limit", "message": message})
     since = minute_of(ctx.now() - HOUR_MS) if since is None else since
     require_finite("since", since)
+    if "ip" in wanted:
+        wanted["ip"] = remembered(wanted["ip"]) or ""
     client = next((field for field in ("fingerprint", "ip") if field in wanted), None)
     events = ctx.db.query("botDetectionEvents")
     if client is None:

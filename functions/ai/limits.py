@@ -4,7 +4,7 @@ The limits and their overrides by environment variables stand in `_catalog`, the
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from functions.access import (
     PUBLIC_LOGGING,
@@ -17,11 +17,13 @@ from functions.access import (
 from functions.model.admission import BOT_DETECTED, UNKNOWN_PROVIDER, admit, denied
 from functions.model.fingerprint import HEADER_FIELDS, fingerprint_of
 from functions.model.key_usage import record_use
-from functions.model.keys import API_KEYS, allows, hash_of
+from functions.model.keys import API_KEYS, hash_of
 from functions.model.limits import PROVIDERS, wire_limits
+from functions.model.texts import require_names
 from functions.model.verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
 from reactor import MutationCtx, ReactorError, internal_mutation, v
 
+UNKNOWN: Final = "unknown"  # all clients without an address are one, for what is remembered of wrong keys
 ADMISSION = v.object({"allowed": v.boolean(), "reason": v.optional(v.string()), "retryAfter": v.optional(v.number())})
 
 
@@ -54,8 +56,9 @@ async def check_request_limits(
     and write, has to be a number that can be one; no limit counts it yet.
 
     Raises:
-        ReactorError: code `INVALID_NUMBER` or `INVALID_SETTING`.
+        ReactorError: code `INVALID_NUMBER`, `INVALID_TEXT` or `INVALID_SETTING`.
     """
+    require_names({"userId": user_id, "ip": ip, "fingerprint": fingerprint})
     if tokens is not None and not 0 <= tokens < 1e12:
         message = f"tokens is {tokens:g}; an estimate is 0 or more"
         raise ReactorError({"code": "INVALID_NUMBER", "argument": "tokens", "message": message})
@@ -102,7 +105,7 @@ async def admit_request(
     user_id: str | None = None
     key = None
     if api_key is not None:
-        found = await find_usable(ctx, API_KEYS, hash_of(api_key), scope, ip, agent)
+        found = await find_usable(ctx, API_KEYS, hash_of(api_key), scope, ip or UNKNOWN, agent)
         if found.reason == "scope":
             return _answer(403, denied(f"This key has no scope {scope}"))
         if found.key is None or found.reason is not None:
@@ -113,7 +116,7 @@ async def admit_request(
         key, user_id = found.key, found.key.document["userId"]
     elif not ctx.auth.is_admin:
         identity = await ctx.auth.get_user_identity()
-        if identity is not None and not allows(scopes_of(identity), scope):
+        if identity is not None and scope not in scopes_of(identity):
             return _answer(403, denied(f"This token has no scope {scope}"))
         if identity is not None:
             user_id = identity["tokenIdentifier"]

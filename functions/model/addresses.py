@@ -2,7 +2,7 @@
 
 Everybody can send `X-Forwarded-For`, so of what it lists only the entries at its end are believed, those that proxies
 of ours have written: as many as the environment variable TRUSTED_PROXIES says. Used by `functions/http`, and by what
-counts per address.
+counts or remembers clients.
 """
 
 import ipaddress
@@ -53,6 +53,11 @@ def address_key(address: str | None) -> str | None:
     if isinstance(known, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((known, NETWORK_BITS), strict=False))
     return None if known is None else str(known)
+
+
+def remembered(address: str | None) -> str | None:
+    """Return what is stored of a client's address: what it is counted under, or the text itself if it is no address."""
+    return address_key(address) or address
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

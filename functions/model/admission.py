@@ -23,6 +23,7 @@ BOT: Final = re.compile(
     re.IGNORECASE,
 )
 LOOKED_AT: Final = 20  # events: of a client that is noticed so often, one denial more or less is no matter
+NOTED: Final = 20  # events of one address within a minute: who changes the user agent all the time fills no table
 UNKNOWN_PROVIDER: Final = "Unknown provider"
 BOT_DETECTED: Final = "Bot detected"
 
@@ -87,6 +88,9 @@ async def admit(
 async def _refuse_bot(
     ctx: MutationCtx, fingerprint: str, ip: str, user_agent: str, is_authenticated: bool
 ) -> dict[str, Any]:
+    wait = await _wait_of_noted(ctx, ip)
+    if wait is not None:
+        return denied(BOT_DETECTED, wait)
     status = await limiter.limit(ctx, SUSPICIOUS, fingerprint)
     verdict = await record_event(
         ctx,
@@ -97,7 +101,8 @@ async def _refuse_bot(
         is_authenticated=is_authenticated,
     )
     if verdict.action == "blocked":
-        await alerts.raise_alert(ctx, "bot_attack", "warning", fingerprint, {"ip": ip, "userAgent": user_agent[:200]})
+        data = {"fingerprint": fingerprint, "ip": ip, "userAgent": user_agent[:200]}
+        await alerts.raise_alert(ctx, "bot_attack", "warning", verdict.subject, data)
     return denied(BOT_DETECTED, None if status.ok else status.retry_after)
 
 
@@ -118,7 +123,7 @@ async def _note(
     ctx: MutationCtx, denial: Denial, fingerprint: str | None, ip: str, user_agent: str, is_authenticated: bool
 ) -> None:
     """Record a denial: at most once a minute for each client, or the limits would multiply what they should lessen."""
-    if fingerprint and await _newest_denial(ctx, fingerprint) is None:
+    if fingerprint and await _newest_denial(ctx, fingerprint) is None and await _wait_of_noted(ctx, ip) is None:
         await record_event(
             ctx,
             fingerprint=fingerprint,
@@ -130,6 +135,18 @@ async def _note(
     for name in denial.names:
         if name in SHARED_BY_ALL:
             await alerts.raise_alert(ctx, "limit_exhausted", "warning", name, {"retryAfter": denial.retry_after})
+
+
+async def _wait_of_noted(ctx: MutationCtx, ip: str) -> float | None:
+    """Return None while there is room for another event of an address, else how long there is none."""
+    address, minute_ago = address_key(ip), ctx.now() - MINUTE_MS
+    if address is None:
+        return None
+    events = ctx.db.query("botDetectionEvents").with_index(
+        "by_ip", lambda q: q.eq("ip", address).gt("timestamp", minute_ago)
+    )
+    newest = await events.order("desc").take(NOTED)
+    return newest[-1]["timestamp"] - minute_ago if len(newest) == NOTED else None
 
 
 async def _newest_denial(ctx: MutationCtx, fingerprint: str) -> dict[str, Any] | None:

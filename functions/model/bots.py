@@ -11,6 +11,7 @@ Used by `functions/ai/analytics` and by `admission`.
 
 from typing import Any, Final, Literal, NamedTuple
 
+from functions.model.addresses import remembered
 from functions.model.spans import HOUR_MS, minute_of
 from functions.model.texts import USER_AGENT_LENGTH, require_names
 from reactor import MutationCtx
@@ -25,10 +26,14 @@ Action = Literal["blocked", "challenged", "allowed"]
 
 
 class Verdict(NamedTuple):
-    """What is done about an event, and how many events there were within the hour before it, at most `ENOUGH`."""
+    """What is done about an event, and how many events there were within the hour before it, at most `ENOUGH`.
+
+    `subject` is what was noticed so often: the fingerprint, or the address if that was noticed more often.
+    """
 
     action: Action
     previous_attempts: int
+    subject: str
 
 
 async def record_event(
@@ -51,6 +56,7 @@ async def record_event(
         ReactorError: code `INVALID_TEXT`.
     """
     require_names({"fingerprint": fingerprint, "ip": ip})
+    ip = remembered(ip) or ""
     count = _minutes_with_events if distinct_minutes else _events
     by_fingerprint = await count(ctx, "by_fingerprint", "fingerprint", fingerprint)
     by_ip = await count(ctx, "by_ip", "ip", ip)
@@ -70,7 +76,7 @@ async def record_event(
             "metadata": {"previousAttempts": previous},
         },
     )
-    return Verdict(action, previous)
+    return Verdict(action, previous, ip if by_ip > by_fingerprint else fingerprint)
 
 
 def _action_after(previous: int) -> Action:

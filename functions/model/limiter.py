@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from functions.model.limits import LIMITS, configured
+from functions.model.limits import FAILED_AUTH, IP, LIMITS, SUSPICIOUS, USER, configured
 from reactor import MutationCtx, components
 from reactor.components.rate_limiter import Config, RateLimiter
 
 limiter: Final = RateLimiter(components.rate_limiter, LIMITS)
+limiter_of_clients: Final = RateLimiter(
+    components.rate_limiter, {name: LIMITS[name] for name in (USER, IP, SUSPICIOUS, FAILED_AUTH)}
+)
+"""That of the limits of single clients, for sweeping: no environment variable changes what they allow."""
 
 API_KEY: Final = "apiKey"  # limits whose configs stand in the documents of keys
 EMBEDDING_KEY: Final = "embeddingKey"

@@ -18,12 +18,14 @@ LENGTHS: Final[Mapping[str, int]] = {
 }
 """Characters of what names something. A longer text would be another name if it were cut, so it is refused."""
 
+NOT_EMPTY: Final = ("provider", "model", "requestId")  # requests that share an id would be one
+
 ERROR_LENGTH: Final = 1000  # characters of an error that are kept
 USER_AGENT_LENGTH: Final = 512
 
 
 def require_names(texts: Mapping[str, str | None]) -> None:
-    """Refuse names that are too long, and an empty provider or model. None is an absent argument.
+    """Refuse names that are too long, and some that are empty. None is an absent argument.
 
     Raises:
         ReactorError: code `INVALID_TEXT`.
@@ -33,7 +35,7 @@ def require_names(texts: Mapping[str, str | None]) -> None:
             continue
         if len(text) > LENGTHS[name]:
             raise _invalid(name, f"has {len(text)} characters, and {LENGTHS[name]} are allowed")
-        if not text and name in ("provider", "model"):
+        if not text and name in NOT_EMPTY:
             raise _invalid(name, "is empty")
 
 

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import pytest
+
 from reactor import ReactorError
 from reactor.server.callers import Caller
 from reactor.testing.deployment import MemoryDeployment
@@ -157,6 +159,31 @@ async def test_public_logging_opens_what_logs_and_nothing_else(deployment: Memor
 async def test_the_key_does_not_reach_the_function(deployment: MemoryDeployment) -> None:
     key = await key_for(deployment.as_admin(), "limits:*")
     assert "openaiRequests" in await deployment.query("ai/limits:limits", {"apiKey": key["key"]})  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        *[
+            "*",
+            "*:*",
+            "limits:*",
+            "*:read",
+            "l*:r*",
+            "limits:read,x",
+            "LIMITS:READ",
+            "limits:read\u00a0x",
+            "limits : read",
+        ],
+        *[["limits:*"], [["limits:read"]], ["x limits:read"], {"limits:read": True}, 7, True, "", []],
+    ],
+)
+async def test_what_a_token_does_not_name_it_does_not_open(deployment: MemoryDeployment, claim: Any) -> None:
+    ann = deployment.with_identity({"name": "Ann", "scope": claim, "isAdmin": True, "admin": True})
+    for path in ("ai/limits:limits", "api_keys:list"):
+        with pytest.raises(ReactorError, match="FORBIDDEN"):
+            await ann.query(path, {})
+    assert (await ann.fetch("/ai/openai", method="POST")).status_code == 403
 
 
 async def test_a_scope_of_a_token_may_be_a_list(deployment: MemoryDeployment) -> None:

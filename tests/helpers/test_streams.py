@@ -1,5 +1,6 @@
 """Streams as functions use them: live pages, what they depend on, components, and what goes wrong where."""
 
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest_asyncio
 from reactor import Error, ReactorError
 from reactor.helpers.streams import Stream, get_page, merged, stream
 from reactor.testing.deployment import MemoryDeployment
+from tests.garbage import kept_garbage
 from tests.projects import opened
 
 pytestmark = pytest.mark.asyncio
@@ -89,6 +91,23 @@ async def test_a_stream_depends_on_what_it_has_read(deployment: MemoryDeployment
         assert await live.next() == [0, 1]
 
 
+async def test_a_page_leaves_no_cycles(deployment: MemoryDeployment) -> None:
+    async def ask(number: int, cursor: str | None) -> None:
+        await send(deployment, number)  # or the result would be a kept one
+        options = {"numItems": 2, "cursor": cursor}
+        try:
+            await deployment.query("messages:even", {"channel": "a", "paginationOpts": options})
+        except ReactorError:
+            assert cursor == "none"
+
+    for cursor in (None, "none"):
+        await ask(0, cursor)
+        with kept_garbage() as garbage:
+            for number in range(3):
+                await ask(number, cursor)
+            assert not garbage()
+
+
 async def test_a_cursor_leads_out_of_no_stream(deployment: MemoryDeployment) -> None:
     """It comes from a client: one of another channel shows nothing of that channel."""
     await send(deployment, 0, 2, channel="a")
@@ -112,6 +131,7 @@ async def test_a_cursor_leads_out_of_no_stream(deployment: MemoryDeployment) -> 
     [
         *["", "x", "7", "{}", "[7]", '["a","b","c","d","e"]', "[" * 5000, '[{"$bytes":"?"}]', '[{"$bytes":7}]'],
         *['["a",{"$float":"zz"}]', '[{"$float":"00"}]', '[{"$integer":"x"}]', '[{"$integer":5,"a":1}]', '[{"$x":1}]'],
+        '["a",{"$integer":"9223372036854775808"}]',
     ],
 )
 async def test_any_other_text_is_an_invalid_cursor(deployment: MemoryDeployment, cursor: str) -> None:
@@ -180,6 +200,14 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         "returns a stream, not list",
     ),
     "size": (lambda ctx: by_channel(ctx).paginate(num_items=0), ValueError, "numItems is a whole number above 0"),
+    **{
+        f"size {size}": (
+            lambda ctx, size=size: by_channel(ctx).paginate({"numItems": size, "cursor": None}),
+            ValueError,
+            f"numItems is a whole number above 0, not {size}",
+        )
+        for size in (math.nan, math.inf, -math.inf, 0.5)
+    },
     "cursor": (lambda ctx: by_channel(ctx).paginate({"numItems": 1, "cursor": 7}), ValueError, "not int"),
     "options twice": (lambda ctx: by_channel(ctx).paginate({}, num_items=1), ValueError, "not both"),
     "key": (

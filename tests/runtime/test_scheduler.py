@@ -1,5 +1,6 @@
 """Scheduled functions: what may be scheduled, when it runs, and what is left of it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -520,6 +521,23 @@ async def test_a_job_waits_while_the_disk_does_and_runs_once_after(tmp_path: Pat
         await s.settle()
         assert await s.names() == ["x"]
         assert (await s.row(job))["state"] == {"kind": "success"}
+
+
+@pytest.mark.asyncio
+async def test_what_was_not_durable_at_the_last_look_is_looked_for_again(tmp_path: Path) -> None:
+    async with scheduled(tmp_path) as s:
+        database = s.bench.host.database
+        await s.schedule("jobs:add", 1000, name="later")
+        s.bench.storage.hold()
+        scheduling = asyncio.ensure_future(s.schedule("jobs:add", name="now"))
+        while database.applied_ts == database.durable_ts:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        s.clock.advance(seconds=1)  # the other one's alarm
+        s.bench.storage.release()
+        await scheduling
+        async with asyncio.timeout(10):  # `settle` would look by itself
+            while await s.names() != ["now", "later"]:
+                pass
 
 
 @pytest.mark.asyncio

@@ -7,7 +7,7 @@ import base64
 import json
 from typing import Any, Final
 
-from reactor import Int64, ReactorError
+from reactor import Error, Int64, ReactorError
 
 END: Final = ""
 
@@ -25,7 +25,7 @@ def read_cursor(cursor: str, length: int) -> list[Any]:
     """
     try:
         parts = json.loads(cursor, parse_int=lambda text: Int64(int(text)), object_hook=_decode)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, Error) as error:
         raise _invalid(cursor) from error
     if not isinstance(parts, list) or len(parts) != length or not isinstance(parts[-1], str):
         raise _invalid(cursor)

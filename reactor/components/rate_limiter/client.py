@@ -131,18 +131,21 @@ class RateLimiter:
         request = {**self._account(name, key, config), "taken": taken, "used": used}
         return status_of(await ctx.run_mutation(self._for(request).settle, request))
 
-    async def sweep(self, ctx: Any, *, older_than: float = 0) -> None:
+    async def sweep(self, ctx: Any, *, older_than: float = 0, forget_phases: bool = False) -> None:
         """Begin to delete the documents of keys that have all their tokens back: without one it is the same.
 
         They go in the background, page by page. It is for the limits that this object was given. Of fixed windows,
-        those without a `start` are kept: the document says when their windows begin.
+        those without a `start` are kept unless phases are forgotten: the document says when their windows begin.
 
         Args:
             ctx: of a mutation or an action, such as one that a cron calls.
             older_than: keep those that were changed in this time, in milliseconds.
+            forget_phases: delete also those of windows without a `start`, when nothing was taken in a whole window
+                before that time. Who comes back gets windows that begin at another time.
         """
         limits = [{"name": name, "config": wire} for name, wire in self._wires.items()]
-        await ctx.run_mutation(self.component.limits.sweep, {"limits": limits, "olderThan": older_than})
+        args: dict[str, Any] = {"limits": limits, "olderThan": older_than}
+        await ctx.run_mutation(self.component.limits.sweep, {**args, "forgetPhases": True} if forget_phases else args)
 
     async def clear_all(self, ctx: Any, *, before: float | None = None) -> None:
         """Begin to forget everything that was taken, of every limit in the mounted component, in the background.

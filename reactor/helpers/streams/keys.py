@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-from reactor import Int64, ReactorError, undefined
+from reactor import Error, Int64, ReactorError, undefined
 
 Key = tuple[Any, ...]
 Comparable = tuple[Any, ...]
@@ -83,7 +83,7 @@ def read_cursor(text: str, length: int) -> Key | None:
         if not isinstance(values, list) or len(values) > length:
             raise ValueError(f"{length} values are wanted")
         return tuple(map(_from_json, values)) or None
-    except (ValueError, TypeError, RecursionError, struct.error) as error:
+    except (ValueError, TypeError, RecursionError, struct.error, Error) as error:
         raise ReactorError(
             {
                 "isConvexSystemError": True,

@@ -89,7 +89,7 @@ def _positive(options: Mapping[str, Any], name: str, *, required: bool = True) -
     value = options.get(name)
     if value is None and not required:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1 != 0:
         raise ValueError(f"{name} is a whole number above 0, not {value!r}")
     return int(value)
 

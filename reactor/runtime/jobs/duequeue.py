@@ -49,7 +49,7 @@ class DueQueue:
         self._index = self._table.indexes[BY_NEXT_TIME]
         self._parallel = parallel
         self._start = start
-        self._seen = -1  # the last commit that had moved a key when it was last looked at
+        self._seen = -1  # the last commit that has moved a key, if the last look saw it
         self._is_open = False
         self._is_paused = False
         self._pause_seconds = MIN_JOB_BACKOFF_SECONDS
@@ -126,7 +126,9 @@ class DueQueue:
 
     def _look(self) -> None:
         """Start what is due and has room; set the alarm for what is due next."""
-        self._seen = self._index.moves.newest
+        newest = self._index.moves.newest
+        # What is not durable yet is hidden from this look; publishing it has to lead to another one.
+        self._seen = newest if newest <= self._database.durable_ts else -1
         if not self._is_open or self._is_paused:
             return
         self._cancel_alarm()

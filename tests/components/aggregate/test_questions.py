@@ -150,7 +150,7 @@ async def test_pages_are_of_the_size_asked_for_and_end_with_an_empty_cursor(depl
         assert (beyond.page, beyond.is_done) == ([], True)
         with pytest.raises(ReactorError, match="limit must be positive"):
             await direct.paginate(ctx, page_size=0)
-        for cursor in ("nonsense", "{}", "[1]", "[1,2]"):
+        for cursor in ("nonsense", "{}", "[1]", "[1,2]", "[" * 100_000, f'[{2**63},"x"]'):
             with pytest.raises(ReactorError, match="invalid cursor"):
                 await direct.paginate(ctx, cursor=cursor)
 

@@ -50,6 +50,20 @@ async def test_a_document_goes_when_everything_has_come_back(deployment: Any) ->
     assert await names(deployment) == ["phase", "unknown"]
 
 
+async def test_phases_are_forgotten_when_a_whole_window_has_passed_unused(deployment: Any) -> None:
+    """Two windows that meet are the most that anybody gets, however often it is swept."""
+    taken_at: list[float] = []
+    for _ in range(300):
+        await deployment.advance(seconds=2)
+        await sweep(deployment, forget_phases=True)
+        while len(taken_at) < 60 and (await do(deployment, "limit", "phase", "k", limiter=LIMITER)).ok:
+            taken_at.append(deployment.clock.now_ms)
+    assert len(taken_at) == 60
+    for first, last in zip(taken_at, taken_at[20:], strict=False):
+        assert last - first >= MINUTE, "more than two windows within one"
+    assert await rows(deployment) == []
+
+
 async def test_what_is_swept_answers_as_before(deployment: Any) -> None:
     await do(deployment, "limit", "bucket", count=10, limiter=LIMITER)
     await deployment.advance(seconds=59)

@@ -29,25 +29,44 @@ async def page_after(ctx: QueryCtx, after: float = -math.inf) -> list[dict[str, 
     return await made.take(PAGE)
 
 
-@internal_mutation(args={"limits": LIMITS, "before": v.number(), "after": v.optional(v.number())}, returns=v.null())
-async def sweep_page(ctx: MutationCtx, limits: list[dict[str, Any]], before: float, after: float = -math.inf) -> None:
-    """Delete those documents of a page, last changed before a time, that say the same as none would; then go on."""
+@internal_mutation(
+    args={
+        "limits": LIMITS,
+        "before": v.number(),
+        "after": v.optional(v.number()),
+        "forgetPhases": v.optional(v.boolean()),
+    },
+    returns=v.null(),
+)
+async def sweep_page(
+    ctx: MutationCtx,
+    limits: list[dict[str, Any]],
+    before: float,
+    after: float = -math.inf,
+    forget_phases: bool = False,
+) -> None:
+    """Delete those documents of a page, last changed before a time, that say the same as none would; then go on.
+
+    With `forget_phases` also those that say nothing else than when a window begins.
+    """
     configs = {limit["name"]: config_of(limit["config"]) for limit in limits}
     # Stale: a page also has documents that are changed all the time. To delete one is to depend on it.
     page: list[dict[str, Any]] = await ctx.stale.run_query(page_after, after=after)
     for row in page:
         config = configs.get(row["name"])
-        if config is not None and _is_idle(row, config, before, ctx.now()):
+        if config is not None and _is_idle(row, config, before, ctx.now(), forget_phases):
             await ctx.db.delete(row["_id"])
     if len(page) == PAGE:
         last = page[-1]["_creationTime"]
-        await ctx.scheduler.run_after(0, internal.cleaning.sweep_page, limits=limits, before=before, after=last)
+        args = {"limits": limits, "before": before, "after": last, "forgetPhases": forget_phases}
+        await ctx.scheduler.run_after(0, internal.cleaning.sweep_page, args)
 
 
-def _is_idle(row: dict[str, Any], config: Config, before: float, now: float) -> bool:
-    if row["ts"] > before:
+def _is_idle(row: dict[str, Any], config: Config, before: float, now: float, forget_phases: bool) -> bool:
+    # The document of a window without a start also says when it begins. Once a whole one has passed in which nothing
+    # was taken, another phase lets nobody have more than two windows that meet.
+    has_phase = isinstance(config, FixedWindow) and config.start is None
+    if row["ts"] > (before - 2 * config.period if has_phase else before) or (has_phase and not forget_phases):
         return False
-    if isinstance(config, FixedWindow) and config.start is None:
-        return False  # the document also says when its windows begin
     share = share_of(config)
     return project(State(row["value"], row["ts"]), share, now).value >= share.capacity

@@ -98,14 +98,19 @@ def reset_rate_limit(ctx: Any, name: str, key: str | None = None, config: Any = 
     args={
         "limits": v.array(v.object({"name": v.string(), "config": CONFIG})),
         "olderThan": v.optional(v.number()),
+        "forgetPhases": v.optional(v.boolean()),
     },
     returns=v.null(),
 )
-def sweep(ctx: Any, limits: list[dict[str, Any]], older_than: float = 0) -> None:
-    """Begin to delete documents that say the same as none would: what was taken has come back."""
+def sweep(ctx: Any, limits: list[dict[str, Any]], older_than: float = 0, forget_phases: bool = False) -> None:
+    """Begin to delete documents that say the same as none would: what was taken has come back.
+
+    With `forget_phases` also those of windows that begin when they please, and nothing else.
+    """
     for limit in limits:
         config_of(limit["config"])
-    ctx.scheduler.run_after(0, internal.cleaning.sweep_page, limits=limits, before=ctx.now() - older_than)
+    args = {"limits": limits, "before": ctx.now() - older_than, "forgetPhases": forget_phases}
+    ctx.scheduler.run_after(0, internal.cleaning.sweep_page, args)
 
 
 @mutation(args={"before": v.optional(v.number())}, returns=v.null())
