@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from reactor.components.scheduled import backoff_ms
 from reactor.components.workpool import RetryBehavior
-from reactor.components.workpool.settings import backoff_ms
 from tests.components.workpool.pools import Pool
 
 THREE = {"max_attempts": 3, "initial_backoff_ms": 1000.0, "base": 10.0}
@@ -47,8 +47,8 @@ def test_the_waiting_times_are_those_of_the_original() -> None:
     behavior = RetryBehavior().wire()
     assert behavior == {"maxAttempts": 5, "initialBackoffMs": 250, "base": 2}
     random.seed(1)
-    for attempts, nominal in enumerate((250, 500, 1000, 2000), 1):
-        drawn = [backoff_ms(behavior, attempts) for _ in range(500)]
+    for failures, nominal in enumerate((250, 500, 1000, 2000)):
+        drawn = [backoff_ms(250, 2, failures) for _ in range(500)]
         assert nominal * 0.5 <= min(drawn) < nominal * 0.55
         assert nominal * 1.45 < max(drawn) < nominal * 1.5
 

@@ -11,9 +11,9 @@ import math
 from typing import Any, Final
 
 from reactor import MutationCtx, QueryCtx, internal, internal_mutation, undefined, v
+from reactor.components.scheduled import FURTHEST_MS, find_under_way
 
 MONITOR_LAG_MS: Final = 60_000.0
-FURTHEST_MS: Final = 365 * 86_400_000.0  # the scheduler takes five years; to wake up once a year costs nothing
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ async def monitor(ctx: MutationCtx, name: str) -> None:
         await ctx.db.patch(loop["_id"], gone)
         return
     del loop["monitorId"], loop["monitorTime"]
-    scheduled = await ctx.db.system.get(loop["stepId"])
-    if scheduled is not None and scheduled["state"]["kind"] in ("pending", "inProgress"):
+    scheduled = await find_under_way(ctx, loop["stepId"])
+    if scheduled is not None:
         changes = await _follow(ctx, worker, loop, max(scheduled["scheduledTime"], ctx.now()))
         await ctx.db.patch(loop["_id"], changes)
     else:
