@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from reactor import ActionCtx, MutationCtx, QueryCtx, undefined
+from reactor import MutationCtx, undefined
 from reactor.components.aggregate.bounds import AnyBounds, positions_of
 from reactor.components.aggregate.operations import Entry, Operation
 from reactor.components.aggregate.positions import Position, before, behind
+from reactor.components.contexts import ReadCtx, WriteCtx
 
 SUM: Final = "sum"
 """The name of the sum of an aggregate that has only one, and does not name it."""
@@ -16,8 +17,6 @@ SUM: Final = "sum"
 SumValue = float | Mapping[str, float]
 """What is summed: a number, or several by name."""
 
-ReadCtx = QueryCtx | ActionCtx
-WriteCtx = MutationCtx | ActionCtx
 Order = Literal["asc", "desc"]
 
 
