@@ -9,8 +9,8 @@ from reactor.components.rate_limiter import Config, RateLimiter
 
 limiter: Final = RateLimiter(components.rate_limiter, LIMITS)
 
-API_KEY: Final = "apiKey"  # limits whose configs stand in the documents of keys
-EMBEDDING_KEY: Final = "embeddingKey"
+API_KEY_LIMIT: Final = "apiKey"  # limits whose configs stand in the documents of keys
+EMBEDDING_KEY_LIMIT: Final = "embeddingKey"
 
 
 class Take(NamedTuple):
