@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from reactor import components
 from reactor.components.scheduled import backoff_ms
-from reactor.components.workpool import RetryBehavior
+from reactor.components.workpool import RetryBehavior, Workpool
 from tests.components.workpool.pools import Pool
 
 THREE = {"max_attempts": 3, "initial_backoff_ms": 1000.0, "base": 10.0}
@@ -65,6 +66,19 @@ async def test_the_default_is_five_attempts_if_any(pool: Pool, retry: bool | Non
     await pool.deployment.finish_all_scheduled_functions()
     assert len(await pool.effects()) == attempts
     assert len(await pool.ends()) == 1
+
+
+async def test_a_pool_may_say_that_actions_are_tried_again_and_how(pool: Pool) -> None:
+    behavior = RetryBehavior(max_attempts=2, initial_backoff_ms=0.0)
+    stubborn = Workpool(components.workpool, retry_actions_by_default=True, default_retry_behavior=behavior)
+
+    async def enqueue(ctx: Any) -> None:
+        await stubborn.enqueue_action(ctx, "jobs:fail", {"name": "by default"})
+        await stubborn.enqueue_action(ctx, "jobs:fail", {"name": "not this one"}, retry=False)
+
+    await pool.deployment.run(enqueue)
+    await pool.deployment.finish_all_scheduled_functions()
+    assert sorted(await pool.effects()) == ["by default", "by default", "not this one"]
 
 
 async def test_a_non_retryable_error_ends_it(pool: Pool) -> None:
