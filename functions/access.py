@@ -10,11 +10,12 @@ answer. What a function may tell of its caller is `ctx.caller`.
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from functions.model.keys import API_KEYS, allows, find_key, hash_of, is_valid
+from functions.model.keys import API_KEYS, find_key, hash_of, is_valid
+from functions.model.scopes import allows, scopes_of
 from reactor import MutationCtx, QueryCtx, ReactorError, mutation, query, v
 
 PUBLIC_LOGGING: Final = "AI_PUBLIC_LOGGING"
-API_KEY: Final = {"apiKey": v.optional(v.string())}
+API_KEY_ARGUMENT: Final = {"apiKey": v.optional(v.string())}
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,6 @@ class Rule:
         return ReactorError({"code": code, "message": f"This function takes {', or '.join(wanted)}."})
 
 
-def scopes_of(identity: dict[str, Any]) -> list[str]:
-    """Return the scopes that a token names: in its claim `scope`, separated by spaces as in OAuth, or as a list.
-
-    A `*` in them has no meaning: an issuer may grant whatever scope is asked for that it does not know.
-    """
-    claim = identity.get("scope")
-    if isinstance(claim, str):
-        return claim.split(" ")
-    return [scope for scope in claim if isinstance(scope, str)] if isinstance(claim, list) else []
-
-
 ADMIN_ONLY: Final = Rule()
 ANALYTICS_READ: Final = Rule("analytics:read", public_logging=True)
 ANALYTICS_WRITE: Final = Rule("analytics:write", public_logging=True)
@@ -104,10 +94,10 @@ KEYS_VERIFY: Final = Rule("keys:verify")
 
 admin_query = query.extend(ctx=CallerQueryCtx, context=ADMIN_ONLY)
 admin_mutation = mutation.extend(ctx=CallerMutationCtx, context=ADMIN_ONLY)
-analytics_query = query.extend(ctx=CallerQueryCtx, context=ANALYTICS_READ, args=API_KEY)
-analytics_mutation = mutation.extend(ctx=CallerMutationCtx, context=ANALYTICS_WRITE, args=API_KEY)
-embeddings_query = query.extend(ctx=CallerQueryCtx, context=EMBEDDINGS_READ, args=API_KEY)
-embeddings_mutation = mutation.extend(ctx=CallerMutationCtx, context=EMBEDDINGS_WRITE, args=API_KEY)
-limits_query = query.extend(ctx=CallerQueryCtx, context=LIMITS_READ, args=API_KEY)
-limits_mutation = mutation.extend(ctx=CallerMutationCtx, context=LIMITS_CHECK, args=API_KEY)
-keys_mutation = mutation.extend(ctx=CallerMutationCtx, context=KEYS_VERIFY, args=API_KEY)
+analytics_query = query.extend(ctx=CallerQueryCtx, context=ANALYTICS_READ, args=API_KEY_ARGUMENT)
+analytics_mutation = mutation.extend(ctx=CallerMutationCtx, context=ANALYTICS_WRITE, args=API_KEY_ARGUMENT)
+embeddings_query = query.extend(ctx=CallerQueryCtx, context=EMBEDDINGS_READ, args=API_KEY_ARGUMENT)
+embeddings_mutation = mutation.extend(ctx=CallerMutationCtx, context=EMBEDDINGS_WRITE, args=API_KEY_ARGUMENT)
+limits_query = query.extend(ctx=CallerQueryCtx, context=LIMITS_READ, args=API_KEY_ARGUMENT)
+limits_mutation = mutation.extend(ctx=CallerMutationCtx, context=LIMITS_CHECK, args=API_KEY_ARGUMENT)
+keys_mutation = mutation.extend(ctx=CallerMutationCtx, context=KEYS_VERIFY, args=API_KEY_ARGUMENT)

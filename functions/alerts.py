@@ -18,7 +18,7 @@ from reactor import ActionCtx, QueryCtx, ReactorError, internal_action, internal
 MAX_ALERTS: Final = 1000
 WEBHOOK_SECONDS: Final = 10.0
 
-_logger: Final = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @admin_query(
@@ -79,7 +79,7 @@ async def deliver(ctx: ActionCtx, id: str) -> bool:
     if url is None or alert is None:
         return False
     if urlsplit(url).scheme not in ("http", "https"):
-        _logger.error("the environment variable %s is no http or https URL; alerts are not sent", WEBHOOK_URL)
+        log.error("the environment variable %s is no http or https URL; alerts are not sent", WEBHOOK_URL)
         return False
     body = {"id": id, **{name: value for name, value in alert.items() if not name.startswith("_")}}
     headers = {"Content-Type": "application/json"}

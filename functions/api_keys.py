@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from functions.access import CallerMutationCtx, CallerQueryCtx, admin_mutation, admin_query, keys_mutation
 from functions.model import audit
-from functions.model.key_arguments import days_ms, require_limit, require_scopes
+from functions.model.key_arguments import days_ms, require_limit
 from functions.model.keys import (
     API_KEYS,
     GRACE_MS,
@@ -20,6 +20,7 @@ from functions.model.keys import (
     rotate_key,
     shown,
 )
+from functions.model.scopes import require_scopes
 from functions.model.spans import DAY_MS, HOUR_MS
 from functions.model.texts import require_names
 from functions.model.verification import budget_of
@@ -69,9 +70,9 @@ async def create(
         require_limit(rate_limit, "period")
         fields["rateLimit"] = rate_limit
     expires_at = ctx.now() + days_ms("expiresInDays", expires_in_days)
-    id, secret = await insert_key(ctx, API_KEYS, {**fields, "expiresAt": expires_at})
-    await audit.record(ctx, ctx.caller.name, "apiKeys.create", id, {"prefix": secret.prefix, "scopes": scopes})
-    return {"id": id, "key": secret.text, "prefix": secret.prefix, "expiresAt": expires_at}
+    key = await insert_key(ctx, API_KEYS, {**fields, "expiresAt": expires_at})
+    await audit.record(ctx, ctx.caller.name, "apiKeys.create", key.id, {"prefix": key.prefix, "scopes": scopes})
+    return key.answer
 
 
 @keys_mutation(
@@ -107,8 +108,7 @@ async def verify(
     """
     verified = await verify_key(ctx, API_KEYS, hash_of(key), scope, ip, user_agent)
     if verified.key is None or verified.reason is not None:
-        refusal: dict[str, Any] = {"ok": False, "reason": verified.reason}
-        return refusal if verified.retry_after is None else {**refusal, "retryAfter": verified.retry_after}
+        return verified.refusal
     budget = await budget_of(ctx, verified.key)
     document = verified.key.document
     return {
@@ -134,10 +134,9 @@ async def rotate(
         ReactorError: code `NO_SUCH_KEY`, `KEY_REVOKED` or `INVALID_NUMBER`.
     """
     grace = days_ms("graceHours", grace_hours / 24, least=0.0)
-    secret = await rotate_key(ctx, API_KEYS, id, grace, days_ms("expiresInDays", expires_in_days))
-    await audit.record(ctx, ctx.caller.name, "apiKeys.rotate", id, {"prefix": secret.prefix, "graceHours": grace_hours})
-    rotated = await load_key(ctx, API_KEYS, id)
-    return {"id": id, "key": secret.text, "prefix": secret.prefix, "expiresAt": rotated.document.get("expiresAt")}
+    key = await rotate_key(ctx, API_KEYS, id, grace, days_ms("expiresInDays", expires_in_days))
+    await audit.record(ctx, ctx.caller.name, "apiKeys.rotate", id, {"prefix": key.prefix, "graceHours": grace_hours})
+    return key.answer
 
 
 @admin_mutation(args={"id": v.id("apiKeys")}, returns=v.boolean())

@@ -6,19 +6,13 @@ The limits and their overrides by environment variables stand in `_catalog`, the
 from collections.abc import Mapping
 from typing import Any, Final
 
-from functions.access import (
-    PUBLIC_LOGGING,
-    CallerMutationCtx,
-    CallerQueryCtx,
-    limits_mutation,
-    limits_query,
-    scopes_of,
-)
+from functions.access import PUBLIC_LOGGING, CallerMutationCtx, CallerQueryCtx, limits_mutation, limits_query
 from functions.model.admission import BOT_DETECTED, UNKNOWN_PROVIDER, admit, denied
 from functions.model.fingerprint import HEADER_FIELDS, fingerprint_of
 from functions.model.key_usage import record_use
 from functions.model.keys import API_KEYS, hash_of
 from functions.model.limits import PROVIDERS, wire_limits
+from functions.model.scopes import scopes_of
 from functions.model.texts import require_names
 from functions.model.verification import NEVER_MS, RATE_LIMITED, find_usable, is_closed, key_take
 from reactor import MutationCtx, ReactorError, internal_mutation, v

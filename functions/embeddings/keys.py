@@ -16,7 +16,6 @@ from functions.model.keys import (
     FoundKey,
     hash_of,
     insert_key,
-    load_key,
     revoke_key,
     rotate_key,
     shown,
@@ -54,9 +53,9 @@ async def create(
     require_limit(rate_limit, "windowSeconds")
     expires_at = ctx.now() + days_ms("expiresInDays", expires_in_days)
     fields = {"name": name, "rateLimit": rate_limit, "requestCount": 0, "expiresAt": expires_at}
-    id, secret = await insert_key(ctx, EMBEDDING_KEYS, fields)
-    await audit.record(ctx, ctx.caller.name, "embeddingKeys.create", id, {"prefix": secret.prefix})
-    return {"id": id, "key": secret.text, "prefix": secret.prefix, "expiresAt": expires_at}
+    key = await insert_key(ctx, EMBEDDING_KEYS, fields)
+    await audit.record(ctx, ctx.caller.name, "embeddingKeys.create", key.id, {"prefix": key.prefix})
+    return key.answer
 
 
 @keys_mutation(
@@ -84,8 +83,7 @@ async def verify(
     """
     verified = await verify_key(ctx, EMBEDDING_KEYS, hash_of(key), None, ip, user_agent)
     if verified.key is None or verified.reason is not None:
-        refusal: dict[str, Any] = {"ok": False, "reason": verified.reason}
-        return refusal if verified.retry_after is None else {**refusal, "retryAfter": verified.retry_after}
+        return verified.refusal
     budget = await budget_of(ctx, verified.key)
     return {"ok": True, "id": verified.key.id, "remaining": budget.remaining, "resetAt": budget.reset_at}
 
@@ -107,11 +105,10 @@ async def rotate(
         ReactorError: code `NO_SUCH_KEY`, `KEY_REVOKED` or `INVALID_NUMBER`.
     """
     grace = days_ms("graceHours", grace_hours / 24, least=0.0)
-    secret = await rotate_key(ctx, EMBEDDING_KEYS, id, grace, days_ms("expiresInDays", expires_in_days))
-    details = {"prefix": secret.prefix, "graceHours": grace_hours}
+    key = await rotate_key(ctx, EMBEDDING_KEYS, id, grace, days_ms("expiresInDays", expires_in_days))
+    details = {"prefix": key.prefix, "graceHours": grace_hours}
     await audit.record(ctx, ctx.caller.name, "embeddingKeys.rotate", id, details)
-    rotated = await load_key(ctx, EMBEDDING_KEYS, id)
-    return {"id": id, "key": secret.text, "prefix": secret.prefix, "expiresAt": rotated.document.get("expiresAt")}
+    return key.answer
 
 
 @admin_mutation(args={"id": v.id("embeddingApiKeys")}, returns=v.boolean())

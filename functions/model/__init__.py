@@ -5,7 +5,7 @@ Promises to import nothing from `functions/` but itself. Each of these lines nee
 - plain values: `settings`, `texts`, `amounts`, `spans`, `histogram`, `addresses`, `fingerprint`
 - limits: `limits` says which there are, `limiter` takes from them
 - what people are told: `audit`, `alerts`
-- keys: `keys` as documents, `key_arguments`, `key_usage`, `auth_failures`; `verification` puts them together
+- keys: `scopes`; `keys` as documents, `key_arguments`, `key_usage`, `auth_failures`; `verification` puts them together
 - logs and their totals: `request_logs` with `request_minutes`; `embedding_logs`
 - requests: `bots`, and `admission`, which decides who is let in
 """

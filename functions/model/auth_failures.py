@@ -21,7 +21,7 @@ from reactor import MutationCtx
 FLAGGED_AFTER: Final = 10  # failures within the hour; the next one is flagged
 ENOUGH: Final = FLAGGED_AFTER + 1  # failures that are looked at: more change nothing
 
-_logger: Final = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 async def record_failure(
@@ -52,7 +52,7 @@ async def record_failure(
         return None
     shown = key_hash[:PREFIX_LENGTH]
     subject = f"key:{shown}" if address is None else address
-    _logger.warning("more than %d failed authentications of %s within an hour, key hash %s…", 10, subject, shown)
+    log.warning("more than %d failed authentications of %s within an hour, key hash %s…", 10, subject, shown)
     await ctx.db.insert(
         "botDetectionEvents",
         {

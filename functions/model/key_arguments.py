@@ -1,16 +1,13 @@
-"""What may be asked of keys: their scopes, their limits, and how long they last.
+"""What may be asked of keys: their limits, and how long they last.
 
 Used by `functions/api_keys` and `functions/embeddings/keys`.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from functions.model.spans import DAY_MS
 from reactor import ReactorError
 
-MAX_SCOPES: Final = 32
-MAX_SCOPE_LENGTH: Final = 100
 MAX_DAYS: Final = 3650.0
 MAX_REQUESTS: Final = 1e9
 MAX_PERIOD_SECONDS: Final = 31_536_000.0
@@ -26,24 +23,6 @@ def days_ms(argument: str, days: float, least: float = 1 / 1440) -> float:
         message = f"{argument} is {days:g} days; it can be from {least:g} to {MAX_DAYS:g}"
         raise ReactorError({"code": "INVALID_NUMBER", "argument": argument, "message": message})
     return days * DAY_MS
-
-
-def require_scopes(scopes: Sequence[str]) -> None:
-    """Refuse scopes that can't be ones: a `*` ends a segment, and a space would end a scope in a token's claim.
-
-    Raises:
-        ReactorError: code `INVALID_SCOPE`.
-    """
-    if len(scopes) > MAX_SCOPES:
-        message = f"There are {len(scopes)} scopes, and {MAX_SCOPES} are allowed: use * for the end of a segment."
-        raise ReactorError({"code": "INVALID_SCOPE", "message": message})
-    for scope in scopes:
-        segments = scope.split(":")
-        if len(scope) > MAX_SCOPE_LENGTH or any(
-            not segment or "*" in segment[:-1] or any(map(str.isspace, segment)) for segment in segments
-        ):
-            message = f"{scope[:MAX_SCOPE_LENGTH]!r} is no scope: segments between colons, each may end with *"
-            raise ReactorError({"code": "INVALID_SCOPE", "message": message})
 
 
 def require_limit(limit: dict[str, float], period: str) -> None:

@@ -8,7 +8,6 @@ for a key costs the same reads whether there is one. Used by `functions/access`,
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,6 +67,21 @@ class NewSecret:
     prefix: str
 
 
+@dataclass(frozen=True)
+class NewKey:
+    """A key with a secret that nobody has seen. `expires_at` is None for one without an end."""
+
+    id: str
+    text: str
+    prefix: str
+    expires_at: float | None
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What its maker is told, once: `{id, key, prefix, expiresAt}`."""
+        return {"id": self.id, "key": self.text, "prefix": self.prefix, "expiresAt": self.expires_at}
+
+
 def hash_of(key: str) -> str:
     """Return what is stored of a key: it has 256 random bits, so it needs no salt and no slow hash."""
     return hashlib.sha256(key.encode()).hexdigest()
@@ -103,8 +117,8 @@ def is_valid(key: FoundKey | None, now: float) -> bool:
     return key is not None and key.document["active"] and not is_expired(key, now)
 
 
-async def insert_key(ctx: Any, table: KeyTable, fields: dict[str, Any]) -> tuple[str, NewSecret]:
-    """Store a new key with `fields`; return its id and its secret.
+async def insert_key(ctx: Any, table: KeyTable, fields: dict[str, Any]) -> NewKey:
+    """Store a new key with `fields`, and return it, this once.
 
     Raises:
         ReactorError: code `KEY_EXISTS`: there is one with that hash.
@@ -118,13 +132,15 @@ async def insert_key(ctx: Any, table: KeyTable, fields: dict[str, Any]) -> tuple
         "active": True,
         **fields,
     }
-    return await ctx.db.insert(table.name, document), secret
+    id = await ctx.db.insert(table.name, document)
+    return NewKey(id, secret.text, secret.prefix, fields.get("expiresAt"))
 
 
-async def rotate_key(ctx: Any, table: KeyTable, id: str, grace_ms: float, lifetime_ms: float) -> NewSecret:
-    """Give a key a new secret; the old one stays good for `grace_ms`, and the one before that ends at once.
+async def rotate_key(ctx: Any, table: KeyTable, id: str, grace_ms: float, lifetime_ms: float) -> NewKey:
+    """Give a key a new secret, and return it, this once.
 
-    A key that has an end gets a new one, `lifetime_ms` from now. The old secret never outlives the old end.
+    The old secret stays good for `grace_ms`, and the one before that ends at once. A key that has an end gets a new
+    one, `lifetime_ms` from now. The old secret never outlives the old end.
 
     Raises:
         ReactorError: code `NO_SUCH_KEY`, `KEY_REVOKED` or `KEY_EXISTS`.
@@ -147,7 +163,7 @@ async def rotate_key(ctx: Any, table: KeyTable, id: str, grace_ms: float, lifeti
     if end is not None:
         fields["expiresAt"] = now + lifetime_ms
     await ctx.db.patch(id, fields)
-    return secret
+    return NewKey(key.id, secret.text, secret.prefix, fields.get("expiresAt"))
 
 
 async def revoke_key(ctx: Any, table: KeyTable, id: str) -> bool:
@@ -179,21 +195,6 @@ def shown(key: FoundKey) -> dict[str, Any]:
     """Return what an administrator may see of a key: everything but the hashes."""
     hidden = {key.table.hash_field, "previousHash"}
     return {"prefix": key.prefix, **{field: value for field, value in key.document.items() if field not in hidden}}
-
-
-def allows(granted: Sequence[str], wanted: str) -> bool:
-    """Tell whether one of the scopes granted is `wanted`, or covers it: `embeddings:*` covers `embeddings:read`.
-
-    A `*` stands for the rest of one segment, and so never for several.
-    """
-    return any(_covers(scope.split(":"), wanted.split(":")) for scope in granted)
-
-
-def _covers(scope: list[str], wanted: list[str]) -> bool:
-    return len(scope) == len(wanted) and all(
-        asked.startswith(part[:-1]) if part.endswith("*") else asked == part
-        for part, asked in zip(scope, wanted, strict=True)
-    )
 
 
 async def _require_unused(ctx: Any, table: KeyTable, secret: NewSecret) -> None:

@@ -13,8 +13,8 @@ limiter_of_clients: Final = RateLimiter(
 )
 """That of the limits of single clients, for sweeping: no environment variable changes what they allow."""
 
-API_KEY: Final = "apiKey"  # limits whose configs stand in the documents of keys
-EMBEDDING_KEY: Final = "embeddingKey"
+API_KEY_LIMIT: Final = "apiKey"  # limits whose configs stand in the documents of keys
+EMBEDDING_KEY_LIMIT: Final = "embeddingKey"
 
 
 class Take(NamedTuple):

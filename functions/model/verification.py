@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 from functions.model.auth_failures import record_failure
 from functions.model.key_arguments import MAX_PERIOD_SECONDS
 from functions.model.key_usage import record_use
-from functions.model.keys import FoundKey, KeyTable, allows, find_key, is_expired
-from functions.model.limiter import API_KEY, EMBEDDING_KEY, Take, limiter
+from functions.model.keys import FoundKey, KeyTable, find_key, is_expired
+from functions.model.limiter import API_KEY_LIMIT, EMBEDDING_KEY_LIMIT, Take, limiter
+from functions.model.scopes import allows
 from reactor import MutationCtx
 from reactor.components.rate_limiter import SECOND, Config, FixedWindow, TokenBucket
 
@@ -26,6 +27,12 @@ class Verified(NamedTuple):
     key: FoundKey | None
     reason: str | None = None
     retry_after: float | None = None
+
+    @property
+    def refusal(self) -> dict[str, Any]:
+        """What a caller is told when there is a `reason`: `{ok: false, reason, retryAfter?}`."""
+        refusal: dict[str, Any] = {"ok": False, "reason": self.reason}
+        return refusal if self.retry_after is None else {**refusal, "retryAfter": self.retry_after}
 
 
 async def find_usable(
@@ -125,9 +132,9 @@ def key_take(key: FoundKey, now: float) -> Take | None:
     config: Config
     if "windowSeconds" in limit:
         config = FixedWindow(requests, limit["windowSeconds"] * SECOND, start=now)
-        return Take(EMBEDDING_KEY, key.id, config, RATE_LIMITED)
+        return Take(EMBEDDING_KEY_LIMIT, key.id, config, RATE_LIMITED)
     config = TokenBucket(requests, limit["period"] * SECOND)
-    return Take(API_KEY, key.id, config, RATE_LIMITED)
+    return Take(API_KEY_LIMIT, key.id, config, RATE_LIMITED)
 
 
 def is_closed(key: FoundKey) -> bool:

@@ -13,8 +13,8 @@ from tests.servers import ROOT, copy_project, running, start_dev
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    app = ROOT / "tests" / "components" / "migrations" / "app"
-    return copy_project(app, tmp_path_factory.mktemp("migrations") / "app")
+    project = ROOT / "tests" / "components" / "migrations" / "project"
+    return copy_project(project, tmp_path_factory.mktemp("migrations") / "app")
 
 
 @pytest.fixture

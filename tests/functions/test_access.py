@@ -74,7 +74,7 @@ class Door:
 
 
 async def door_of(deployment: MemoryDeployment, path: str) -> Door:
-    function = deployment._registered().registry.functions[path]
+    function = deployment.running().registry.functions[path]
     ids: Any = await deployment.run(prepare)
     return Door(path, function.kind, sample(function.binder.args.to_json(), ids))
 
@@ -89,7 +89,7 @@ async def key_for(admin: Caller, *scopes: str, **more: Any) -> Any:
 
 
 async def test_every_public_function_states_its_rule(deployment: MemoryDeployment) -> None:
-    functions = deployment._registered().registry.functions
+    functions = deployment.running().registry.functions
     public = {path: found.function for path, found in functions.items() if found.visibility == "public"}
     rules = {}
     for path, function in public.items():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.model.keys import allows
+from functions.model.scopes import allows
 from reactor import ReactorError
 from reactor.server.callers import Caller
 from reactor.testing.deployment import MemoryDeployment

@@ -19,7 +19,7 @@ def test_the_model_imports_nothing_of_what_can_be_called(file: Path) -> None:
 
 
 async def test_the_model_has_no_functions(deployment: MemoryDeployment) -> None:
-    assert [path for path in deployment._registered().registry.functions if path.startswith("model/")] == []
+    assert [path for path in deployment.running().registry.functions if path.startswith("model/")] == []
 
 
 @pytest.mark.parametrize("package", ["functions", "functions/model"])

@@ -39,7 +39,7 @@ APP = {"schema.py": SCHEMA, "functions/users.py": FUNCTIONS, "functions/notes.py
 
 
 async def call(deployment: MemoryDeployment, name: str, **args: Any) -> Any:
-    registered = deployment._registered().registry.functions[f"users:{name}"]
+    registered = deployment.running().registry.functions[f"users:{name}"]
     return await (deployment.query if registered.kind == "query" else deployment.mutation)(f"users:{name}", args)
 
 

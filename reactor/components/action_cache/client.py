@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from reactor import ActionCtx, MutationCtx, undefined
+from reactor import ActionCtx, undefined
 from reactor.components.action_cache.expiry import has_expired
+from reactor.components.contexts import WriteCtx
 
 FIRST_WAIT_SECONDS: Final = 0.02  # until somebody else's value is looked for again; doubled each time
 LONGEST_WAIT_SECONDS: Final = 1.0
@@ -101,17 +102,17 @@ class ActionCache:
         await ctx.run_mutation(self.component.values.put, {**call, **seen, **owner, "value": value, "ttl": span})
         return value
 
-    async def remove(self, ctx: MutationCtx | ActionCtx, args: Mapping[str, Any] | None = None, /) -> None:
+    async def remove(self, ctx: WriteCtx, args: Mapping[str, Any] | None = None, /) -> None:
         """Forget the result for these arguments."""
         name = await self._known_as(ctx)
         await ctx.run_mutation(self.component.values.remove, {"name": name, "args": dict(args or {})})
 
-    async def remove_all_for_name(self, ctx: MutationCtx | ActionCtx, /, *, batch_size: int = REMOVED_AT_ONCE) -> None:
+    async def remove_all_for_name(self, ctx: WriteCtx, /, *, batch_size: int = REMOVED_AT_ONCE) -> None:
         """Forget all results of this name: some now, the others by the scheduler, so many in one transaction."""
         name = await self._known_as(ctx)
         await ctx.run_mutation(self.component.values.remove_all_for_name, {"name": name, "batchSize": batch_size})
 
-    async def _known_as(self, ctx: MutationCtx | ActionCtx) -> str:
+    async def _known_as(self, ctx: WriteCtx) -> str:
         if self._name is None:
             handle = await ctx.function_handle(self._action)
             self._name = handle.partition("#")[2]
@@ -123,7 +124,7 @@ class ActionCache:
 
 
 async def remove_all(
-    ctx: MutationCtx | ActionCtx, component: Any, /, *, before: float | None = None, batch_size: int = REMOVED_AT_ONCE
+    ctx: WriteCtx, component: Any, /, *, before: float | None = None, batch_size: int = REMOVED_AT_ONCE
 ) -> None:
     """Forget all results of all names, or those stored up to a time: some now, the others by the scheduler."""
     args = {"batchSize": batch_size} if before is None else {"batchSize": batch_size, "before": before}

@@ -1,8 +1,9 @@
-"""The component action_retrier: runs an action until it succeeds, so many times at most.
+"""Actions that are run until they succeed, so many times at most.
 
 A run is a document from the call on until a week after its end. Each attempt is a scheduled action, which writes down
-how it ended; a heartbeat beside it finds the one that could not, since its process died. Docs:
-`docs/components/action-retrier.md`.
+how it ended; a heartbeat beside it finds the one that could not, since its process died.
+
+See `docs/components/action-retrier.md`.
 """
 
 from reactor import define_component

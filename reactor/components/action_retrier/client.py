@@ -5,6 +5,7 @@ from typing import Any
 
 from reactor import v
 from reactor.components.action_retrier.schema import result
+from reactor.components.contexts import ReadCtx, WriteCtx
 
 Args = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ class ActionRetrier:
         self.component = component
         self._options = {"initialBackoffMs": initial_backoff_ms, "base": base, "maxFailures": max_failures}
 
-    async def run(self, ctx: Any, function: Any, args: Args | None = None, **options: Any) -> str:
+    async def run(self, ctx: WriteCtx, function: Any, args: Args | None = None, **options: Any) -> str:
         """Run an action; return the id of the run.
 
         Args:
@@ -44,15 +45,17 @@ class ActionRetrier:
         """
         return await self._start(ctx, function, args, {}, **options)
 
-    async def run_at(self, ctx: Any, time: float, function: Any, args: Args | None = None, **options: Any) -> str:
+    async def run_at(self, ctx: WriteCtx, time: float, function: Any, args: Args | None = None, **options: Any) -> str:
         """Run an action at a time, in milliseconds since the Unix epoch."""
         return await self._start(ctx, function, args, {"runAt": time}, **options)
 
-    async def run_after(self, ctx: Any, delay: float, function: Any, args: Args | None = None, **options: Any) -> str:
+    async def run_after(
+        self, ctx: WriteCtx, delay: float, function: Any, args: Args | None = None, **options: Any
+    ) -> str:
         """Run an action after so many milliseconds."""
         return await self._start(ctx, function, args, {"runAfter": delay}, **options)
 
-    async def status(self, ctx: Any, run_id: str) -> dict[str, Any]:
+    async def status(self, ctx: ReadCtx, run_id: str) -> dict[str, Any]:
         """Return `{"type": "inProgress"}` or `{"type": "completed", "result": ...}`.
 
         Raises:
@@ -61,11 +64,11 @@ class ActionRetrier:
         status: dict[str, Any] = await ctx.run_query(self.component.runs.status, {"runId": run_id})
         return status
 
-    async def cancel(self, ctx: Any, run_id: str) -> bool:
+    async def cancel(self, ctx: WriteCtx, run_id: str) -> bool:
         """End a run as canceled, unless it has ended; return whether. An attempt that runs is not stopped."""
         return bool(await ctx.run_mutation(self.component.runs.cancel, {"runId": run_id}))
 
-    async def cleanup(self, ctx: Any, run_id: str) -> None:
+    async def cleanup(self, ctx: WriteCtx, run_id: str) -> None:
         """Forget a run that has ended, which would else be done after a week.
 
         Raises:
@@ -75,7 +78,7 @@ class ActionRetrier:
 
     async def _start(
         self,
-        ctx: Any,
+        ctx: WriteCtx,
         function: Any,
         args: Args | None,
         when: dict[str, float],

@@ -5,6 +5,7 @@ import random
 from typing import Any, Final
 
 from reactor import MutationCtx, QueryCtx, internal
+from reactor.components.scheduled import backoff_ms
 
 HEARTBEAT_MS: Final = 10_000.0
 TRANSIENT: Final = "Transient error when executing action"
@@ -56,8 +57,8 @@ async def end_attempt(ctx: MutationCtx, run: dict[str, Any], result: dict[str, A
         await end_run(ctx, run, result)
         return
     log.warning("attempt %d of run %s failed: %s", failures + 1, run["_id"], result["error"])
-    backoff_ms = options["initialBackoffMs"] * options["base"] ** (failures + 1) * (0.5 + random.random())
-    await begin_attempt(ctx, {**run, "numFailures": failures + 1}, ctx.now() + backoff_ms)
+    wait = backoff_ms(options["initialBackoffMs"], options["base"], failures + 1)
+    await begin_attempt(ctx, {**run, "numFailures": failures + 1}, ctx.now() + wait)
 
 
 async def end_run(ctx: MutationCtx, run: dict[str, Any], result: dict[str, Any]) -> None:

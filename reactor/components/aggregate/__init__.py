@@ -6,8 +6,8 @@ See `docs/components/aggregate.md`.
 from reactor import define_component
 from reactor.components import batch_worker
 from reactor.components.aggregate.bounds import Bound, Bounds
-from reactor.components.aggregate.client import DeadLetter, Item, Page, Totals
 from reactor.components.aggregate.direct import DirectAggregate
+from reactor.components.aggregate.results import DeadLetter, Item, Page, Totals
 from reactor.components.aggregate.table import TableAggregate
 
 component = define_component(__name__)

@@ -2,71 +2,19 @@
 
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from reactor import ActionCtx, MutationCtx, QueryCtx, undefined
+from reactor import MutationCtx, undefined
 from reactor.components.aggregate.bounds import AnyBounds, positions_of
 from reactor.components.aggregate.operations import Entry, Operation
 from reactor.components.aggregate.positions import Position, before, behind
-
-SUM: Final = "sum"
-"""The name of the sum of an aggregate that has only one, and does not name it."""
+from reactor.components.aggregate.results import SUM, DeadLetter, Item, Page, Totals, item_of, totals_of
+from reactor.components.contexts import ReadCtx, WriteCtx
 
 SumValue = float | Mapping[str, float]
 """What is summed: a number, or several by name."""
 
-ReadCtx = QueryCtx | ActionCtx
-WriteCtx = MutationCtx | ActionCtx
 Order = Literal["asc", "desc"]
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item of an aggregate. Of its numbers, those that are 0 are left out of `sums`."""
-
-    key: Any
-    id: str
-    sums: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def sum_value(self) -> float:
-        """The number that is summed, where it has no name."""
-        return self.sums.get(SUM, 0.0)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What a range holds. Sums that are 0 are left out; asking for one by `totals["cost"]` gives 0."""
-
-    count: int
-    sums: Mapping[str, float] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> float:
-        return self.sums.get(name, 0.0)
-
-    @property
-    def sum(self) -> float:
-        """The sum that has no name."""
-        return self[SUM]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page of items. `cursor` is where the next one begins."""
-
-    page: list[Item]
-    cursor: str
-    is_done: bool
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A queued operation that could not be done, with the data of its error, and when it was tried."""
-
-    operation: Operation
-    error: Any
-    time: float
 
 
 class Aggregate:
@@ -107,7 +55,7 @@ class Aggregate:
         self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
     ) -> Totals:
         """Return the count and all sums, for the cost of one of them."""
-        return _totals(await self._ask(ctx, stale, "aggregate_between", _range(namespace, bounds)))
+        return totals_of(await self._ask(ctx, stale, "aggregate_between", _range(namespace, bounds)))
 
     async def at(
         self,
@@ -125,7 +73,7 @@ class Aggregate:
             ValueError: `offset must be an integer`.
         """
         asked = {"offset": _offset(offset), **_range(namespace, bounds)}
-        return _item(await self._ask(ctx, stale, "at_offset", asked))
+        return item_of(await self._ask(ctx, stale, "at_offset", asked))
 
     async def index_of(
         self,
@@ -144,7 +92,7 @@ class Aggregate:
             asked = _between(namespace, low, before(key, id))
         else:
             asked = _between(namespace, behind(key, id), high)
-        return _totals(await self._ask(ctx, stale, "aggregate_between", asked)).count
+        return totals_of(await self._ask(ctx, stale, "aggregate_between", asked)).count
 
     async def min(
         self, ctx: ReadCtx, *, namespace: Any = undefined, bounds: AnyBounds = None, stale: bool = False
@@ -204,7 +152,7 @@ class Aggregate:
             if not 0 <= fraction <= 1:
                 raise ValueError(f"a percentile is between 0 and 1, not {fraction}")
         asked = {"fractions": list(fractions), **_range(namespace, bounds)}
-        return [_item(item) for item in await self._ask(ctx, stale, "at_fractions", asked)]
+        return [item_of(item) for item in await self._ask(ctx, stale, "at_fractions", asked)]
 
     async def paginate(
         self,
@@ -226,7 +174,7 @@ class Aggregate:
         if cursor is not None:
             asked["cursor"] = cursor
         found = await self._ask(ctx, stale, "paginate", asked)
-        return Page([_item(item) for item in found["page"]], found["cursor"], found["isDone"])
+        return Page([item_of(item) for item in found["page"]], found["cursor"], found["isDone"])
 
     async def iterate(
         self,
@@ -272,7 +220,7 @@ class Aggregate:
     ) -> list[Totals]:
         """Return what `totals` returns for each namespace and bounds; they share what they read."""
         asked = {"queries": [_range(namespace, bounds) for namespace, bounds in ranges]}
-        return [_totals(held) for held in await self._ask(ctx, stale, "aggregate_between_batch", asked)]
+        return [totals_of(held) for held in await self._ask(ctx, stale, "aggregate_between_batch", asked)]
 
     async def count_batch(
         self, ctx: ReadCtx, ranges: Sequence[tuple[Any, AnyBounds]], *, stale: bool = False
@@ -300,7 +248,7 @@ class Aggregate:
                 {"offset": _offset(offset), **_range(namespace, bounds)} for offset, namespace, bounds in places
             ]
         }
-        return [_item(item) for item in await self._ask(ctx, stale, "at_offset_batch", asked)]
+        return [item_of(item) for item in await self._ask(ctx, stale, "at_offset_batch", asked)]
 
     async def validate(self, ctx: ReadCtx, *, namespace: Any = undefined) -> Totals:
         """Check every rule of the tree; return what it holds. Reads all of it: for tests, and small trees.
@@ -308,7 +256,7 @@ class Aggregate:
         Raises:
             ReactorError: a rule is broken; the text says which.
         """
-        return _totals(await self._ask(ctx, False, "validate", _range(namespace, None)))
+        return totals_of(await self._ask(ctx, False, "validate", _range(namespace, None)))
 
     # Maintenance.
 
@@ -411,11 +359,3 @@ def _settings(max_node_size: int | None, root_lazy: bool | None) -> dict[str, An
         "maxNodeSize": undefined if max_node_size is None else max_node_size,
         "rootLazy": undefined if root_lazy is None else root_lazy,
     }
-
-
-def _item(item: Mapping[str, Any]) -> Item:
-    return Item(item["key"], item["id"], item["sums"])
-
-
-def _totals(held: Mapping[str, Any]) -> Totals:
-    return Totals(int(held["count"]), held["sums"])

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from reactor import undefined
-from reactor.components.aggregate.client import Aggregate, SumValue, WriteCtx, entry
+from reactor.components.aggregate.client import Aggregate, SumValue, entry
 from reactor.components.aggregate.operations import Place
+from reactor.components.contexts import WriteCtx
 
 NamedItem = tuple[Any, str, SumValue, Any]
 """Key, id, what is summed, and the namespace (`undefined` for none)."""

@@ -14,7 +14,6 @@ Rank: TypeAlias = tuple[Any, ...]
 
 NULL: Final[Rank] = (1,)
 NAN: Final[Rank] = (3.5,)
-EMPTY_ARRAY: Final[Rank] = (7, ())
 
 
 def _rank_float(value: float) -> Rank:

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from reactor import Change, MutationCtx, ReactorError, undefined
 from reactor.components.aggregate.bounds import AnyBounds
-from reactor.components.aggregate.client import Aggregate, Order, ReadCtx, SumValue, WriteCtx, entry
+from reactor.components.aggregate.client import Aggregate, Order, SumValue, entry
 from reactor.components.aggregate.operations import Entry, Operation, Place, is_same_place
+from reactor.components.contexts import ReadCtx, WriteCtx
 
 Document = Mapping[str, Any]
 Trigger = Callable[[MutationCtx, Change], Awaitable[None]]

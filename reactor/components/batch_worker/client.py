@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from reactor.components.contexts import ReadCtx, WriteCtx
+
 MAIN: Final = "main"
 
 
@@ -35,7 +37,7 @@ class BatchWorker:
         if monitor_lag_ms is not None:
             self._config["monitorLagMs"] = monitor_lag_ms
 
-    async def ping(self, ctx: Any, *, at: float | None = None) -> None:
+    async def ping(self, ctx: WriteCtx, *, at: float | None = None) -> None:
         """Have the worker called soon, or at the time `at` (milliseconds) at the latest.
 
         Call it in the mutation that adds to the queue. A loop that runs already is left alone.
@@ -47,15 +49,15 @@ class BatchWorker:
             args["at"] = at
         await ctx.run_mutation(self.component.loops.ping, args)
 
-    async def stop(self, ctx: Any) -> None:
+    async def stop(self, ctx: WriteCtx) -> None:
         """Have the worker called no more, whoever pings, until `start`."""
         await ctx.run_mutation(self.component.loops.stop, {"name": self.name})
 
-    async def start(self, ctx: Any) -> None:
+    async def start(self, ctx: WriteCtx) -> None:
         """Go on after `stop`, with a look at the queue. A loop that was not stopped is left alone."""
         await ctx.run_mutation(self.component.loops.start, {"name": self.name})
 
-    async def status(self, ctx: Any) -> dict[str, Any] | None:
+    async def status(self, ctx: ReadCtx) -> dict[str, Any] | None:
         """Return `{"kind": "idle" | "running" | "waiting" | "stopped", ...}`, or None before the first ping.
 
         `until` says how long it waits; `error` what the last run of the worker failed with.

@@ -1,6 +1,8 @@
 """Crons that are registered while the application runs: by its users, say, each for their own.
 
 What is known when the project is written belongs into `functions/crons.py`, with `reactor.cron_jobs`.
+
+See `docs/components/crons.md`.
 """
 
 from reactor import define_component

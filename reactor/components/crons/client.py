@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-from reactor import ActionCtx, MutationCtx, QueryCtx
+from reactor.components.contexts import ReadCtx, WriteCtx
 
 Schedule = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ class Crons:
 
     async def register(
         self,
-        ctx: MutationCtx | ActionCtx,
+        ctx: WriteCtx,
         schedule: Schedule,
         function: Any,
         args: Mapping[str, Any] | None = None,
@@ -75,13 +75,11 @@ class Crons:
             given["name"] = name
         return cast(str, await ctx.run_mutation(self.component.registry.register, given))
 
-    async def list(self, ctx: QueryCtx | ActionCtx, /) -> "list[CronInfo]":
+    async def list(self, ctx: ReadCtx, /) -> "list[CronInfo]":
         """Return all crons, the oldest first."""
         return cast("list[CronInfo]", await ctx.run_query(self.component.registry.list))
 
-    async def get(
-        self, ctx: QueryCtx | ActionCtx, /, *, id: str | None = None, name: str | None = None
-    ) -> CronInfo | None:
+    async def get(self, ctx: ReadCtx, /, *, id: str | None = None, name: str | None = None) -> CronInfo | None:
         """Return the cron with this id or name, or None.
 
         Raises:
@@ -91,7 +89,7 @@ class Crons:
             "CronInfo | None", await ctx.run_query(self.component.registry.get, {"identifier": _identifier(id, name)})
         )
 
-    async def delete(self, ctx: MutationCtx | ActionCtx, /, *, id: str | None = None, name: str | None = None) -> None:
+    async def delete(self, ctx: WriteCtx, /, *, id: str | None = None, name: str | None = None) -> None:
         """Unregister a cron. What it has begun goes on; what waits does not begin.
 
         Raises:

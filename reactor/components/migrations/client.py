@@ -9,7 +9,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
-from reactor import ActionCtx, MutationCtx, QueryCtx, ReactorError, internal_mutation, undefined, v
+from reactor import ActionCtx, MutationCtx, ReactorError, internal_mutation, undefined, v
+from reactor.components.contexts import ReadCtx, WriteCtx
 from reactor.components.migrations.definition import Batches, CustomRange, MigrateOne
 
 DEFAULT_BATCH_SIZE: Final = 100
@@ -124,7 +125,7 @@ class Migrations:
 
     async def run_one(
         self,
-        ctx: MutationCtx | ActionCtx,
+        ctx: WriteCtx,
         migration: Any,
         /,
         *,
@@ -148,7 +149,7 @@ class Migrations:
         return await self._migrate(ctx, [migration], cursor=cursor, batch_size=batch_size, dry_run=dry_run, reset=reset)
 
     async def run_serially(
-        self, ctx: MutationCtx | ActionCtx, migrations: Sequence[Any], /, *, reset: bool = False
+        self, ctx: WriteCtx, migrations: Sequence[Any], /, *, reset: bool = False
     ) -> MigrationStatus:
         """Run several migrations, each when the one before is done; return the status of the first.
 
@@ -197,7 +198,7 @@ class Migrations:
 
     async def status(
         self,
-        ctx: QueryCtx | ActionCtx,
+        ctx: ReadCtx,
         /,
         *,
         migrations: Sequence[Any] | None = None,
@@ -211,7 +212,7 @@ class Migrations:
             args["limit"] = limit
         return cast(list[MigrationStatus], await ctx.run_query(self.component.runs.get_status, args))
 
-    async def cancel(self, ctx: MutationCtx | ActionCtx, migration: Any, /) -> MigrationStatus:
+    async def cancel(self, ctx: WriteCtx, migration: Any, /) -> MigrationStatus:
         """Stop a migration behind the batch that runs; return its status. Started again, it goes on there.
 
         Raises:
@@ -220,7 +221,7 @@ class Migrations:
         name = (await self._named(ctx, migration))["name"]
         return cast(MigrationStatus, await ctx.run_mutation(self.component.runs.cancel, name=name))
 
-    async def cancel_all(self, ctx: MutationCtx | ActionCtx, /) -> list[MigrationStatus]:
+    async def cancel_all(self, ctx: WriteCtx, /) -> list[MigrationStatus]:
         """Stop every migration that is under way; return their statuses."""
         return cast(list[MigrationStatus], await ctx.run_mutation(self.component.runs.cancel_all))
 
@@ -255,7 +256,7 @@ class Migrations:
 
     async def _migrate(
         self,
-        ctx: MutationCtx | ActionCtx,
+        ctx: WriteCtx,
         migrations: Sequence[Any],
         *,
         cursor: Any = undefined,
@@ -280,7 +281,7 @@ class Migrations:
                 raise
             return cast(MigrationStatus, data["status"])
 
-    async def _named(self, ctx: QueryCtx | ActionCtx, migration: Any) -> dict[str, str]:
+    async def _named(self, ctx: ReadCtx, migration: Any) -> dict[str, str]:
         """Return the handle of a migration, and the name it is remembered by: its path, however it was spelled."""
         if isinstance(migration, str) and ":" not in migration:
             migration = self._location_prefix + migration

@@ -1,7 +1,9 @@
-"""Presence: who is in which room at present, and when who has left was last there.
+"""Presence: who is in which room, and when who has left was last there.
 
 Browsers send heartbeats; when they stop, or say that they leave, the user goes offline. A user with several tabs is
 online until the last of them is gone. Works with the React hook of the npm package `@convex-dev/presence`.
+
+See `docs/components/presence.md`.
 """
 
 from reactor import define_component

@@ -1,6 +1,6 @@
 """Rate limits: how often something may be done, counted in the transaction that does it.
 
-A component. Applications mount it in `functions/app.py` (`app.use(rate_limiter)`), and ask it through `RateLimiter`.
+See `docs/components/rate-limiter.md`.
 """
 
 from reactor import define_component

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from reactor.components.contexts import ReadCtx, WriteCtx
 from reactor.components.rate_limiter.configs import ASYNCHRONOUSLY, Config, wire_of
 from reactor.components.rate_limiter.hooks import HookApi, Key, make_hook_api
 from reactor.components.rate_limiter.readings import Reading, reading_of
@@ -30,7 +31,7 @@ class RateLimiter:
 
     async def check(
         self,
-        ctx: Any,
+        ctx: ReadCtx,
         name: str,
         key: str | None = None,
         count: float = 1,
@@ -49,7 +50,7 @@ class RateLimiter:
 
     async def limit(
         self,
-        ctx: Any,
+        ctx: WriteCtx,
         name: str,
         key: str | None = None,
         count: float = 1,
@@ -79,7 +80,9 @@ class RateLimiter:
         request = self._request(name, key, count, reserve, throws, config)
         return status_of(await ctx.run_mutation(self._for(request).rate_limit, request))
 
-    async def check_all(self, ctx: Any, requests: Iterable[tuple[str, Options]], *, throws: bool = False) -> Statuses:
+    async def check_all(
+        self, ctx: ReadCtx, requests: Iterable[tuple[str, Options]], *, throws: bool = False
+    ) -> Statuses:
         """Return what `limit_all` would, and take nothing.
 
         Raises:
@@ -87,7 +90,9 @@ class RateLimiter:
         """
         return statuses_of(await ctx.run_query(self.component.limits.check_all, self._requests(requests, throws)))
 
-    async def limit_all(self, ctx: Any, requests: Iterable[tuple[str, Options]], *, throws: bool = False) -> Statuses:
+    async def limit_all(
+        self, ctx: WriteCtx, requests: Iterable[tuple[str, Options]], *, throws: bool = False
+    ) -> Statuses:
         """Take the tokens of all requests, or of none: `limit_all(ctx, [("user", {"key": user}), ("everybody", {})])`.
 
         Each request is the name of a limit and options of `limit`: `key`, `count`, `reserve`, `config`. All are decided
@@ -100,7 +105,7 @@ class RateLimiter:
         return statuses_of(await ctx.run_mutation(self.component.limits.limit_all, self._requests(requests, throws)))
 
     async def credit(
-        self, ctx: Any, name: str, key: str | None = None, count: float = 1, *, config: Config | None = None
+        self, ctx: WriteCtx, name: str, key: str | None = None, count: float = 1, *, config: Config | None = None
     ) -> None:
         """Give `count` tokens back, as far as they fit below the capacity.
 
@@ -112,7 +117,7 @@ class RateLimiter:
 
     async def settle(
         self,
-        ctx: Any,
+        ctx: WriteCtx,
         name: str,
         key: str | None = None,
         *,
@@ -131,7 +136,7 @@ class RateLimiter:
         request = {**self._account(name, key, config), "taken": taken, "used": used}
         return status_of(await ctx.run_mutation(self._for(request).settle, request))
 
-    async def sweep(self, ctx: Any, *, older_than: float = 0, forget_phases: bool = False) -> None:
+    async def sweep(self, ctx: WriteCtx, *, older_than: float = 0, forget_phases: bool = False) -> None:
         """Begin to delete the documents of keys that have all their tokens back: without one it is the same.
 
         They go in the background, page by page. It is for the limits that this object was given. Of fixed windows,
@@ -147,7 +152,7 @@ class RateLimiter:
         args: dict[str, Any] = {"limits": limits, "olderThan": older_than}
         await ctx.run_mutation(self.component.limits.sweep, {**args, "forgetPhases": True} if forget_phases else args)
 
-    async def clear_all(self, ctx: Any, *, before: float | None = None) -> None:
+    async def clear_all(self, ctx: WriteCtx, *, before: float | None = None) -> None:
         """Begin to forget everything that was taken, of every limit in the mounted component, in the background.
 
         Args:
@@ -179,7 +184,7 @@ class RateLimiter:
         """
         return make_hook_api(self, name, key, names, sample_shards, config)
 
-    async def reset(self, ctx: Any, name: str, key: str | None = None, *, config: Config | None = None) -> None:
+    async def reset(self, ctx: WriteCtx, name: str, key: str | None = None, *, config: Config | None = None) -> None:
         """Forget what was taken with this `key`. Without one, that is what was taken without one, not with all keys.
 
         Raises:
@@ -190,7 +195,7 @@ class RateLimiter:
 
     async def get_value(
         self,
-        ctx: Any,
+        ctx: ReadCtx,
         name: str,
         key: str | None = None,
         *,

@@ -25,20 +25,20 @@ class Ledger:
         """Return what is left in a shard, or None when nobody has taken anything from it."""
         if shard in self._states:
             return self._states[shard]
-        rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key, shard=shard)
-        row = rows.unique()
-        self._found[shard] = None if row is None else row["_id"]
-        state = self._states[shard] = None if row is None else State(row["value"], row["ts"])
+        documents = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key, shard=shard)
+        document = documents.unique()
+        self._found[shard] = None if document is None else document["_id"]
+        state = self._states[shard] = None if document is None else State(document["value"], document["ts"])
         return state
 
     def states(self) -> dict[int, State]:
         """Return what is left in every shard that somebody has taken from, also in those that are used no more."""
-        rows = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key)
-        for row in rows.collect():
-            shard = int(row["shard"])
+        documents = self._ctx.db.query("rateLimits").with_index("name", name=self._name, key=self._key)
+        for document in documents.collect():
+            shard = int(document["shard"])
             if shard not in self._states:
-                self._found[shard] = row["_id"]
-                self._states[shard] = State(row["value"], row["ts"])
+                self._found[shard] = document["_id"]
+                self._states[shard] = State(document["value"], document["ts"])
         return {shard: state for shard, state in self._states.items() if state is not None}
 
     def change(self, shard: int, state: State) -> None:
@@ -56,8 +56,8 @@ class Ledger:
                 self._ctx.db.patch(found, fields)
                 continue
             key = {} if self._key is undefined else {"key": self._key}
-            row = {"name": self._name, **key, "shard": shard, **fields}
-            self._found[shard] = self._ctx.db.insert("rateLimits", row)
+            document = {"name": self._name, **key, "shard": shard, **fields}
+            self._found[shard] = self._ctx.db.insert("rateLimits", document)
         self._changed.clear()
 
     def forget(self) -> None:

@@ -4,10 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from reactor import ActionCtx, MutationCtx, QueryCtx
-
-ReadCtx = QueryCtx | ActionCtx
-WriteCtx = MutationCtx | ActionCtx
+from reactor import ActionCtx, Change, MutationCtx
+from reactor.components.contexts import ReadCtx, WriteCtx
 
 DEFAULT_SHARDS: Final = 16
 
@@ -101,10 +99,10 @@ class ShardedCounter:
         """Return one counter, with the methods that are here but for the name."""
         return NamedCounter(self, name)
 
-    def trigger(self, name: str) -> Callable[[MutationCtx, Any], Awaitable[None]]:
+    def trigger(self, name: str) -> Callable[[MutationCtx, Change], Awaitable[None]]:
         """Return a trigger that counts the documents of a table."""
 
-        async def count_documents(ctx: MutationCtx, change: Any) -> None:
+        async def count_documents(ctx: MutationCtx, change: Change) -> None:
             if change.operation == "insert":
                 await self.inc(ctx, name)
             elif change.operation == "delete":

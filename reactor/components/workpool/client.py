@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reactor import ReactorError, undefined, v
+from reactor.components.contexts import ReadCtx, WriteCtx
 from reactor.components.workpool.schema import result
 from reactor.components.workpool.settings import CALL_BYTES, CANCEL_BATCH, DEFAULT_PARALLELISM, size_of
 
@@ -70,7 +71,7 @@ class Workpool:
 
     async def enqueue_action(
         self,
-        ctx: Any,
+        ctx: WriteCtx,
         function: Any,
         args: Args | None = None,
         *,
@@ -89,7 +90,7 @@ class Workpool:
         (work_id,) = await self.enqueue_action_batch(ctx, function, [args or {}], retry=retry, **options)
         return work_id
 
-    async def enqueue_mutation(self, ctx: Any, function: Any, args: Args | None = None, **options: Any) -> str:
+    async def enqueue_mutation(self, ctx: WriteCtx, function: Any, args: Args | None = None, **options: Any) -> str:
         """Have a mutation run, exactly once, when there is a place for it; return the id of the work.
 
         Args:
@@ -103,14 +104,14 @@ class Workpool:
         (work_id,) = await self.enqueue_mutation_batch(ctx, function, [args or {}], **options)
         return work_id
 
-    async def enqueue_query(self, ctx: Any, function: Any, args: Args | None = None, **options: Any) -> str:
+    async def enqueue_query(self, ctx: WriteCtx, function: Any, args: Args | None = None, **options: Any) -> str:
         """Have a query run whose result `on_complete` gets; otherwise like `enqueue_mutation`."""
         (work_id,) = await self.enqueue_query_batch(ctx, function, [args or {}], **options)
         return work_id
 
     async def enqueue_action_batch(
         self,
-        ctx: Any,
+        ctx: WriteCtx,
         function: Any,
         batch: Sequence[Args],
         *,
@@ -122,23 +123,27 @@ class Workpool:
         work = {} if behavior is None else {"retryBehavior": behavior.wire()}
         return await self._enqueue(ctx, "action", function, batch, work, **options)
 
-    async def enqueue_mutation_batch(self, ctx: Any, function: Any, batch: Sequence[Args], **options: Any) -> list[str]:
+    async def enqueue_mutation_batch(
+        self, ctx: WriteCtx, function: Any, batch: Sequence[Args], **options: Any
+    ) -> list[str]:
         """Have a mutation run once for each arguments of `batch`; return the ids in that order."""
         return await self._enqueue(ctx, "mutation", function, batch, {}, **options)
 
-    async def enqueue_query_batch(self, ctx: Any, function: Any, batch: Sequence[Args], **options: Any) -> list[str]:
+    async def enqueue_query_batch(
+        self, ctx: WriteCtx, function: Any, batch: Sequence[Args], **options: Any
+    ) -> list[str]:
         """Have a query run once for each arguments of `batch`; return the ids in that order."""
         return await self._enqueue(ctx, "query", function, batch, {}, **options)
 
-    async def cancel(self, ctx: Any, work_id: str) -> None:
+    async def cancel(self, ctx: WriteCtx, work_id: str) -> None:
         """Keep work from starting; its result is `canceled`. What runs goes on to its real result, without retries."""
         await ctx.run_mutation(self.component.work.cancel, {"workId": work_id})
 
-    async def cancel_all(self, ctx: Any, *, limit: int = CANCEL_BATCH) -> None:
+    async def cancel_all(self, ctx: WriteCtx, *, limit: int = CANCEL_BATCH) -> None:
         """Cancel what is enqueued at present, `limit` in one transaction; the rest follows by itself."""
         await ctx.run_mutation(self.component.work.cancel_all, {"limit": limit})
 
-    async def status(self, ctx: Any, work_id: str) -> dict[str, Any]:
+    async def status(self, ctx: ReadCtx, work_id: str) -> dict[str, Any]:
         """Return `{"state": "pending" | "running", "previousAttempts": n}`, or `{"state": "finished"}`.
 
         What has ended is forgotten, so an id that never was is `finished`, too.
@@ -146,12 +151,12 @@ class Workpool:
         status: dict[str, Any] = await ctx.run_query(self.component.work.status, {"id": work_id})
         return status
 
-    async def status_batch(self, ctx: Any, work_ids: Sequence[str]) -> list[dict[str, Any]]:
+    async def status_batch(self, ctx: ReadCtx, work_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return the `status` of each."""
         found: list[dict[str, Any]] = await ctx.run_query(self.component.work.status_batch, {"ids": list(work_ids)})
         return found
 
-    async def set_max_parallelism(self, ctx: Any, value: int) -> None:
+    async def set_max_parallelism(self, ctx: WriteCtx, value: int) -> None:
         """Change how many run at a time until the next enqueue says otherwise; what waits is looked at at once."""
         await ctx.run_mutation(self.component.config.update, {"maxParallelism": value})
 
@@ -163,7 +168,7 @@ class Workpool:
 
     async def _enqueue(
         self,
-        ctx: Any,
+        ctx: WriteCtx,
         kind: str,
         function: Any,
         batch: Sequence[Args],

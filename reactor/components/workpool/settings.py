@@ -1,10 +1,11 @@
 """The numbers of a pool, and the arithmetic of its times."""
 
-import random
 from typing import Any, Final
 
+from reactor.components.scheduled import DAY_MS
+
 MINUTE_MS: Final = 60_000.0
-YEAR_MS: Final = 365 * 86_400_000.0
+YEAR_MS: Final = 365 * DAY_MS
 
 DEFAULT_PARALLELISM: Final = 10
 MAX_PARALLELISM: Final = 200
@@ -39,12 +40,6 @@ def bounded_time(time: float, now: float) -> float:
     if time > now + 4 * YEAR_MS:
         return now + YEAR_MS
     return time
-
-
-def backoff_ms(behavior: dict[str, Any], attempts: int) -> float:
-    """Return how long to wait after so many attempts, from half of the nominal time to one and a half."""
-    nominal: float = behavior["initialBackoffMs"] * behavior["base"] ** (attempts - 1)
-    return nominal * (0.5 + random.random())
 
 
 def size_of(value: Any) -> int:

@@ -5,7 +5,8 @@ from typing import Any
 
 from reactor import MutationCtx, QueryCtx, components, internal
 from reactor.components.batch_worker import BatchWorker
-from reactor.components.workpool.settings import DEFAULT_PARALLELISM, INLINE_BYTES, PAYLOAD_BYTES, backoff_ms, size_of
+from reactor.components.scheduled import backoff_ms
+from reactor.components.workpool.settings import DEFAULT_PARALLELISM, INLINE_BYTES, PAYLOAD_BYTES, size_of
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ async def end_attempt(
     behavior = work.get("retryBehavior")
     can_retry = behavior is not None and work["attempts"] < behavior["maxAttempts"] and not work.get("canceled")
     if behavior is not None and can_retry and result["kind"] == "failed" and not is_final:
-        time = ctx.now() + backoff_ms(behavior, work["attempts"])
+        time = ctx.now() + backoff_ms(behavior["initialBackoffMs"], behavior["base"], work["attempts"] - 1)
         await ctx.db.patch(work["_id"], {"attempts": work["attempts"]})
         await wait(ctx, work, time)
     else:

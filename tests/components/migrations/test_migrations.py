@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from reactor import ReactorError
+from reactor import Error, ReactorError, components
+from reactor.components.migrations import Migrations
 from reactor.testing.deployment import MemoryDeployment
 
 USERS = 10
@@ -91,6 +92,14 @@ async def test_every_spelling_of_a_name_is_one_migration(deployment: MemoryDeplo
     begun = await begin(deployment, "migrations:forgetOld")
     assert begun["name"] == "migrations:forget_old"
     assert await start(deployment, "forget_old") == begun
+
+
+async def test_names_without_a_module_are_looked_for_where_the_application_says(deployment: MemoryDeployment) -> None:
+    elsewhere = Migrations(components.migrations, location_prefix="old/migrations:")
+    with pytest.raises(Error, match="old/migrations:count"):
+        await deployment.run(lambda ctx: elsewhere.run_one(ctx, "count"))
+    begun: Any = await deployment.run(lambda ctx: elsewhere.run_one(ctx, "migrations:count"))
+    assert begun["name"] == "migrations:count"
 
 
 async def test_only_what_is_returned_is_changed(deployment: MemoryDeployment) -> None:

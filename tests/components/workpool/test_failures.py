@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from reactor.components.workpool import RetryBehavior
-from reactor.components.workpool.settings import backoff_ms
+from reactor import components
+from reactor.components.scheduled import backoff_ms
+from reactor.components.workpool import RetryBehavior, Workpool
 from tests.components.workpool.pools import Pool
 
 THREE = {"max_attempts": 3, "initial_backoff_ms": 1000.0, "base": 10.0}
@@ -47,8 +48,8 @@ def test_the_waiting_times_are_those_of_the_original() -> None:
     behavior = RetryBehavior().wire()
     assert behavior == {"maxAttempts": 5, "initialBackoffMs": 250, "base": 2}
     random.seed(1)
-    for attempts, nominal in enumerate((250, 500, 1000, 2000), 1):
-        drawn = [backoff_ms(behavior, attempts) for _ in range(500)]
+    for failures, nominal in enumerate((250, 500, 1000, 2000)):
+        drawn = [backoff_ms(250, 2, failures) for _ in range(500)]
         assert nominal * 0.5 <= min(drawn) < nominal * 0.55
         assert nominal * 1.45 < max(drawn) < nominal * 1.5
 
@@ -65,6 +66,19 @@ async def test_the_default_is_five_attempts_if_any(pool: Pool, retry: bool | Non
     await pool.deployment.finish_all_scheduled_functions()
     assert len(await pool.effects()) == attempts
     assert len(await pool.ends()) == 1
+
+
+async def test_a_pool_may_say_that_actions_are_tried_again_and_how(pool: Pool) -> None:
+    behavior = RetryBehavior(max_attempts=2, initial_backoff_ms=0.0)
+    stubborn = Workpool(components.workpool, retry_actions_by_default=True, default_retry_behavior=behavior)
+
+    async def enqueue(ctx: Any) -> None:
+        await stubborn.enqueue_action(ctx, "jobs:fail", {"name": "by default"})
+        await stubborn.enqueue_action(ctx, "jobs:fail", {"name": "not this one"}, retry=False)
+
+    await pool.deployment.run(enqueue)
+    await pool.deployment.finish_all_scheduled_functions()
+    assert sorted(await pool.effects()) == ["by default", "by default", "not this one"]
 
 
 async def test_a_non_retryable_error_ends_it(pool: Pool) -> None:

@@ -21,6 +21,7 @@ from reactor.components.action_retrier.runs import (
     present_run,
 )
 from reactor.components.action_retrier.schema import result as result_validator
+from reactor.components.scheduled import is_under_way
 
 ATTEMPT = {"runId": v.string(), "attempt": v.integer()}
 
@@ -62,7 +63,7 @@ async def heartbeat(ctx: MutationCtx, run_id: str) -> None:
         return
     scheduled = await ctx.db.system.get(run["state"]["schedulerId"])
     kind = None if scheduled is None else scheduled["state"]["kind"]
-    if scheduled is not None and kind in ("pending", "inProgress"):
+    if scheduled is not None and is_under_way(scheduled):
         await beat(ctx, run_id, max(ctx.now(), scheduled["scheduledTime"]))
     elif kind == "canceled":
         await end_run(ctx, run, {"type": "canceled"})

@@ -3,8 +3,9 @@
 from typing import Final
 
 from reactor import MutationCtx, internal, internal_mutation
+from reactor.components.scheduled import DAY_MS
 
-WEEK_MS: Final = 7 * 86_400_000.0
+WEEK_MS: Final = 7 * DAY_MS
 PAGE: Final = 1024
 
 

@@ -29,7 +29,7 @@ async def enqueue(ctx: MutationCtx, operations: list[Operation]) -> None:
     """Have operations done soon, in order. One that fails then becomes a dead letter."""
     check(operations)
     for start in range(0, len(operations), OPERATIONS_PER_DOCUMENT):
-        row = {"operations": operations[start : start + OPERATIONS_PER_DOCUMENT]}
-        await ctx.db.insert("pendingOperations", row)
+        document = {"operations": operations[start : start + OPERATIONS_PER_DOCUMENT]}
+        await ctx.db.insert("pendingOperations", document)
     if operations:
         await drainer.ping(ctx)

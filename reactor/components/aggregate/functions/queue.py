@@ -16,9 +16,9 @@ def drain(ctx: MutationCtx, name: str, cursor: Any = None) -> dict[str, Any]:
     """Do what has waited longest."""
     trees = Trees(ctx.db, looks_past_queue=True)
     done = 0
-    rows: Any = ctx.db.query("pendingOperations")
-    for row in rows:
-        operations = row["operations"]
+    documents: Any = ctx.db.query("pendingOperations")
+    for document in documents:
+        operations = document["operations"]
         if done and done + len(operations) > OPERATIONS_PER_CYCLE:
             break
         for operation in operations:
@@ -26,7 +26,7 @@ def drain(ctx: MutationCtx, name: str, cursor: Any = None) -> dict[str, Any]:
                 apply(trees, operation)
             except ReactorError as error:
                 ctx.db.insert("deadLetterOperations", {"operation": operation, "error": error.data})
-        ctx.db.delete(row["_id"])
+        ctx.db.delete(document["_id"])
         done += len(operations)
     trees.flush()
     return work() if done else idle()

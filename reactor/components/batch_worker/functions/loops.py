@@ -3,7 +3,7 @@
 from typing import Any
 
 from reactor import MutationCtx, QueryCtx, mutation, query, v
-from reactor.components.batch_worker.functions.steps import disarm, loop_of, wake, worker_of
+from reactor.components.batch_worker.loops import disarm, loop_of, wake, worker_of
 from reactor.components.batch_worker.schema import config as config_validator
 
 

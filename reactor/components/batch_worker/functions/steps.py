@@ -7,13 +7,11 @@ distance while there is one.
 """
 
 import logging
-import math
-from typing import Any, Final
+from typing import Any
 
-from reactor import MutationCtx, QueryCtx, internal, internal_mutation, undefined, v
-
-MONITOR_LAG_MS: Final = 60_000.0
-FURTHEST_MS: Final = 365 * 86_400_000.0  # the scheduler takes five years; to wake up once a year costs nothing
+from reactor import MutationCtx, internal_mutation, undefined, v
+from reactor.components.batch_worker.loops import follow, lag_of, loop_of, schedule, worker_of
+from reactor.components.scheduled import find_under_way
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +43,9 @@ async def step(ctx: MutationCtx, name: str) -> None:
         await ctx.db.patch(loop["_id"], changes)
     elif answer["kind"] == "work":
         pause = answer.get("debounceMs", worker["config"].get("debounceMs", 0.0))
-        await _schedule(ctx, worker, loop, now + pause, changes, is_busy=True)
+        await schedule(ctx, worker, loop, now + pause, changes, is_busy=True)
     elif "timeoutMs" in answer:
-        await _schedule(ctx, worker, loop, now + answer["timeoutMs"], changes)
+        await schedule(ctx, worker, loop, now + answer["timeoutMs"], changes)
     else:
         await ctx.db.patch(worker["_id"], {"status": {"kind": "idle"}})
         if changes:
@@ -64,84 +62,13 @@ async def monitor(ctx: MutationCtx, name: str) -> None:
         await ctx.db.patch(loop["_id"], gone)
         return
     del loop["monitorId"], loop["monitorTime"]
-    scheduled = await ctx.db.system.get(loop["stepId"])
-    if scheduled is not None and scheduled["state"]["kind"] in ("pending", "inProgress"):
-        changes = await _follow(ctx, worker, loop, max(scheduled["scheduledTime"], ctx.now()))
+    scheduled = await find_under_way(ctx, loop["stepId"])
+    if scheduled is not None:
+        changes = await follow(ctx, worker, loop, max(scheduled["scheduledTime"], ctx.now()))
         await ctx.db.patch(loop["_id"], changes)
     else:
         log.error("batch worker %r has lost its next step, which is scheduled again", name)
-        await _schedule(ctx, worker, loop, ctx.now(), {})
-
-
-async def worker_of(ctx: QueryCtx, name: str) -> dict[str, Any] | None:
-    """Return the rarely changed document of a loop, if there is one."""
-    return await ctx.db.query("workers").with_index("by_name", name=name).unique()
-
-
-async def loop_of(ctx: QueryCtx, name: str) -> dict[str, Any]:
-    """Return the often changed document of a loop that exists."""
-    loop = await ctx.db.query("loops").with_index("by_name", name=name).unique()
-    assert loop is not None
-    return loop
-
-
-async def wake(ctx: MutationCtx, worker: dict[str, Any], time: float) -> None:
-    """Schedule the next step for `time` instead of the one that is scheduled."""
-    loop = await disarm(ctx, worker["name"])
-    await _schedule(ctx, worker, loop, max(time, ctx.now()), {})
-
-
-async def disarm(ctx: MutationCtx, name: str) -> dict[str, Any]:
-    """Cancel the next step, unless it is the one that runs now; return the loop."""
-    loop = await loop_of(ctx, name)
-    scheduled = await ctx.db.system.get(loop["stepId"]) if "stepId" in loop else None
-    if scheduled is not None and scheduled["state"]["kind"] == "pending":
-        await ctx.scheduler.cancel(loop["stepId"])
-    return loop
-
-
-async def _schedule(
-    ctx: MutationCtx,
-    worker: dict[str, Any],
-    loop: dict[str, Any],
-    time: float,
-    changes: dict[str, Any],
-    *,
-    is_busy: bool = False,
-) -> None:
-    """Schedule the next step, make other `changes` of the loop, and have the monitor follow.
-
-    Pings wake a loop early that waits, and leave one alone that is busy.
-    """
-    now = ctx.now()
-    # Clocks are coarser than numbers: a step that came a little early would find nothing to be due yet.
-    time = math.ceil(min(time, now + FURTHEST_MS)) if time > now else now
-    status: dict[str, Any] = {"kind": "running"} if is_busy or time <= now else {"kind": "waiting", "until": time}
-    if status != worker["status"]:
-        await ctx.db.patch(worker["_id"], {"status": status})
-    step_id = await ctx.scheduler.run_at(time, internal.steps.step, name=worker["name"])
-    changes = {**changes, "stepId": step_id, **await _follow(ctx, worker, loop, time)}
-    await ctx.db.patch(loop["_id"], changes)
-
-
-async def _follow(ctx: MutationCtx, worker: dict[str, Any], loop: dict[str, Any], time: float) -> dict[str, Any]:
-    """Have the monitor look when the step at `time` should be over, and return what changes of the loop.
-
-    One that comes earlier stays: it will look again later.
-    """
-    wanted = time + lag_of(worker)
-    if wanted >= loop.get("monitorTime", wanted + 1):
-        return {}
-    if "monitorId" in loop:
-        await ctx.scheduler.cancel(loop["monitorId"])
-    monitor_id = await ctx.scheduler.run_at(wanted, internal.steps.monitor, name=worker["name"])
-    return {"monitorId": monitor_id, "monitorTime": wanted}
-
-
-def lag_of(worker: dict[str, Any]) -> float:
-    """Return after how long a worker that failed is called again, in milliseconds."""
-    lag: float = worker["config"].get("monitorLagMs", MONITOR_LAG_MS)
-    return lag
+        await schedule(ctx, worker, loop, ctx.now(), {})
 
 
 def checked(answer: Any) -> dict[str, Any]:

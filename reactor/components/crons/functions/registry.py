@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from reactor import Error, MutationCtx, QueryCtx, internal, internal_mutation, mutation, query, v
 from reactor.components.crons.schedules import MISSED, SCHEDULE, Schedule, check_schedule, next_slot
+from reactor.components.scheduled import FURTHEST_MS, find_under_way
 
-FURTHEST_MS: Final = 365 * 86_400_000.0  # the scheduler reaches five years; whoever waits longer looks again meanwhile
 CATCH_UP_MS: Final = 1000.0  # until a missed slot looks again whether the run before it has ended
 CHECKED_AT_ONCE: Final = 100
-UNDER_WAY: Final = ("pending", "inProgress")  # states of a scheduled function
 
 IDENTIFIER: Final = v.union(v.object({"id": v.string()}), v.object({"name": v.string()}))
 CRON: Final = v.object(
@@ -53,12 +52,12 @@ async def register(
         ValueError: the name is taken, or the schedule has no slots.
     """
     check_schedule(schedule, ctx.now())
-    row = {"functionHandle": function_handle, "args": args, "schedule": schedule, "missed": missed}
+    document = {"functionHandle": function_handle, "args": args, "schedule": schedule, "missed": missed}
     if name is not None:
         if await _find(ctx, {"name": name}) is not None:
             raise ValueError(f'Cron with name "{name}" already exists')
-        row["name"] = name
-    cron_id = await ctx.db.insert("crons", row)
+        document["name"] = name
+    cron_id = await ctx.db.insert("crons", document)
     await _wait_for(ctx, cron_id, next_slot(schedule, ctx.now()))
     return cron_id
 
@@ -66,14 +65,14 @@ async def register(
 @query(args={}, returns=v.array(CRON))
 async def list(ctx: QueryCtx) -> Any:
     """Return all crons, the oldest first."""
-    return [_shown(row) async for row in ctx.db.query("crons")]
+    return [_shown(document) async for document in ctx.db.query("crons")]
 
 
 @query(args={"identifier": IDENTIFIER}, returns=v.nullable(CRON))
 async def get(ctx: QueryCtx, identifier: Document) -> Document | None:
     """Return a cron, or null."""
-    row = await _find(ctx, identifier)
-    return None if row is None else _shown(row)
+    document = await _find(ctx, identifier)
+    return None if document is None else _shown(document)
 
 
 @mutation(args={"identifier": IDENTIFIER}, returns=v.null())
@@ -83,12 +82,12 @@ async def delete(ctx: MutationCtx, identifier: Document) -> None:
     Raises:
         ValueError: there is none.
     """
-    row = await _find(ctx, identifier)
-    if row is None:
+    document = await _find(ctx, identifier)
+    if document is None:
         ((kind, value),) = identifier.items()
         raise ValueError(f'Cron with {kind} "{value}" not found')
-    await ctx.db.delete(row["_id"])
-    for job in (row.get("schedulerJobId"), row.get("executionJobId")):
+    await ctx.db.delete(document["_id"])
+    for job in (document.get("schedulerJobId"), document.get("executionJobId")):
         if job is not None:
             await _cancel(ctx, job)
 
@@ -96,21 +95,21 @@ async def delete(ctx: MutationCtx, identifier: Document) -> None:
 @internal_mutation(args={"id": v.string(), "slot": v.number()}, returns=v.null())
 async def rescheduler(ctx: MutationCtx, id: str, slot: float) -> None:
     """Run a cron whose slot has come, and wait for the next one."""
-    row = await ctx.db.get("crons", id)
-    if row is None:
+    document = await ctx.db.get("crons", id)
+    if document is None:
         return
-    schedule, now, missed = row["schedule"], ctx.now(), row.get("missed", "once")
+    schedule, now, missed = document["schedule"], ctx.now(), document.get("missed", "once")
     if slot > now:  # too far away to be scheduled in one go
         await _wait_for(ctx, id, slot)
         return
     following = next_slot(schedule, slot)
     is_behind = following <= now
-    is_running = await _is_under_way(ctx, row.get("executionJobId"))
+    is_running = await find_under_way(ctx, document.get("executionJobId")) is not None
     if is_behind and missed == "all" and is_running:
         await _wait_for(ctx, id, slot, until=now + CATCH_UP_MS)
         return
     if not is_running and not (is_behind and missed == "skip"):
-        run = await ctx.scheduler.run_after(0, row["functionHandle"], row["args"])
+        run = await ctx.scheduler.run_after(0, document["functionHandle"], document["args"])
         await ctx.db.patch(id, {"executionJobId": run})
     await _wait_for(ctx, id, following if missed == "all" else next_slot(schedule, slot, beyond=now))
 
@@ -118,13 +117,13 @@ async def rescheduler(ctx: MutationCtx, id: str, slot: float) -> None:
 @internal_mutation(args={"after": v.optional(v.number())}, returns=v.null())
 async def rearm(ctx: MutationCtx, after: float | None = None) -> None:
     """Find crons that wait for no slot, whatever has ended their waiting, and let them wait for the next future one."""
-    rows = ctx.db.query("crons")
+    documents = ctx.db.query("crons")
     if after is not None:
-        rows = rows.with_index("by_creation_time", lambda q: q.gt("_creationTime", after))
-    found = await rows.take(CHECKED_AT_ONCE)
-    for row in found:
-        if not await _is_under_way(ctx, row.get("schedulerJobId")):
-            await _wait_for(ctx, row["_id"], next_slot(row["schedule"], ctx.now()))
+        documents = documents.with_index("by_creation_time", lambda q: q.gt("_creationTime", after))
+    found = await documents.take(CHECKED_AT_ONCE)
+    for document in found:
+        if await find_under_way(ctx, document.get("schedulerJobId")) is None:
+            await _wait_for(ctx, document["_id"], next_slot(document["schedule"], ctx.now()))
     if len(found) == CHECKED_AT_ONCE:
         await ctx.scheduler.run_after(0, rearm, after=found[-1]["_creationTime"])
 
@@ -143,20 +142,15 @@ async def _wait_for(ctx: MutationCtx, cron_id: str, slot: float, until: float | 
     await ctx.db.patch(cron_id, {"schedulerJobId": job})
 
 
-async def _is_under_way(ctx: QueryCtx, job_id: str | None) -> bool:
-    job = None if job_id is None else await ctx.db.system.get(job_id)
-    return job is not None and job["state"]["kind"] in UNDER_WAY
-
-
 async def _cancel(ctx: MutationCtx, job_id: str) -> None:
-    if await _is_under_way(ctx, job_id):
+    if await find_under_way(ctx, job_id) is not None:
         try:
             await ctx.scheduler.cancel(job_id)
         except Error:
             pass  # it is the run that deletes its own cron, which can't be cancelled and ends anyway
 
 
-def _shown(row: Document) -> Document:
+def _shown(document: Document) -> Document:
     hidden = ("schedulerJobId", "executionJobId")
-    shown = {field: value for field, value in row.items() if field[0] != "_" and field not in hidden}
-    return {"id": row["_id"], **shown}
+    shown = {field: value for field, value in document.items() if field[0] != "_" and field not in hidden}
+    return {"id": document["_id"], **shown}

@@ -8,11 +8,11 @@ their names; applications use `Migrations`.
 from typing import Any, Final
 
 from reactor import MutationCtx, QueryCtx, ReactorError, internal, internal_mutation, mutation, query, undefined, v
+from reactor.components.scheduled import is_under_way
 
 HANDLE: Final = "function://"
 MAX_STATUSES: Final = 100
 DELETED_AT_ONCE: Final = 100
-UNDER_WAY: Final = ("pending", "inProgress")  # states of a scheduled function
 
 FUNCTION: Final = {"name": v.string(), "fnHandle": v.string()}
 STATUS: Final = v.object(
@@ -79,15 +79,15 @@ async def migrate(
             return status
     if reset and cursor is undefined:
         cursor = None
-    row = await _begun(ctx, name, cursor)
+    document = await _begun(ctx, name, cursor)
     worker = {"name": name, "fnHandle": fn_handle, "next": next or [], "reset": reset}
     if batch_size is not None:
         worker["batchSize"] = batch_size
-    if not row["isDone"]:
-        row = await _batch(ctx, row, fn_handle, batch_size, dry_run)
+    if not document["isDone"]:
+        document = await _batch(ctx, document, fn_handle, batch_size, dry_run)
     if not dry_run and not one_batch_only:
-        row = await _go_on(ctx, row, worker)
-    status = await _status(ctx, name, row)
+        document = await _go_on(ctx, document, worker)
+    status = await _status(ctx, name, document)
     if dry_run:
         raise ReactorError({"kind": "DRY RUN", "status": status})
     return status
@@ -111,14 +111,14 @@ async def step(
     batch_size: int | None = None,
 ) -> None:
     """Run the next batch of a migration that is under way. It does nothing when the migration was cleared."""
-    row = await _find(ctx, name)
-    if row is None:
+    document = await _find(ctx, name)
+    if document is None:
         return
-    row = await _batch(ctx, row, fn_handle, batch_size, dry_run=False)
+    document = await _batch(ctx, document, fn_handle, batch_size, dry_run=False)
     worker = {"name": name, "fnHandle": fn_handle, "next": next, "reset": reset}
     if batch_size is not None:
         worker["batchSize"] = batch_size
-    await _go_on(ctx, row, worker)
+    await _go_on(ctx, document, worker)
 
 
 @query(
@@ -129,8 +129,8 @@ async def get_status(ctx: QueryCtx, names: list[str] | None = None, limit: int =
     """Return the status of the migrations named, in that order, else of the latest ones, the newest first."""
     if names is not None:
         return [await _status(ctx, name, await _find(ctx, name)) for name in names]
-    rows = await ctx.db.query("migrations").order("desc").take(limit)
-    return [await _status(ctx, row["name"], row) for row in rows]
+    documents = await ctx.db.query("migrations").order("desc").take(limit)
+    return [await _status(ctx, document["name"], document) for document in documents]
 
 
 @mutation(args={"name": v.string()}, returns=STATUS)
@@ -140,31 +140,31 @@ async def cancel(ctx: MutationCtx, name: str) -> Document:
     Raises:
         ValueError: no migration of this name was ever started.
     """
-    row = await _find(ctx, name)
-    if row is None:
+    document = await _find(ctx, name)
+    if document is None:
         raise ValueError(f"Migration {name!r} not found: none of this name was ever started.")
-    return await _cancelled(ctx, row)
+    return await _cancelled(ctx, document)
 
 
 @mutation(args={}, returns=v.array(STATUS))
 async def cancel_all(ctx: MutationCtx) -> list[Document]:
     """Stop every migration that is under way; return their statuses."""
     stopped = []
-    async for row in ctx.db.query("migrations").with_index("by_is_done", isDone=False):
-        if (await _status(ctx, row["name"], row))["state"] == "inProgress":
-            stopped.append(await _cancelled(ctx, row))
+    async for document in ctx.db.query("migrations").with_index("by_is_done", isDone=False):
+        if (await _status(ctx, document["name"], document))["state"] == "inProgress":
+            stopped.append(await _cancelled(ctx, document))
     return stopped
 
 
 @mutation(args={"before": v.optional(v.number())}, returns=v.null())
 async def clear_all(ctx: MutationCtx, before: float | None = None) -> None:
     """Forget all migrations, or those first started before a time. Started again, they begin anew."""
-    rows = ctx.db.query("migrations")
+    documents = ctx.db.query("migrations")
     if before is not None:
-        rows = rows.with_index("by_creation_time", lambda q: q.lt("_creationTime", before))
-    found = await rows.take(DELETED_AT_ONCE)
-    for row in found:
-        await ctx.db.delete(row["_id"])
+        documents = documents.with_index("by_creation_time", lambda q: q.lt("_creationTime", before))
+    found = await documents.take(DELETED_AT_ONCE)
+    for document in found:
+        await ctx.db.delete(document["_id"])
     if len(found) == DELETED_AT_ONCE:
         await ctx.scheduler.run_after(0, clear_all, {} if before is None else {"before": before})
 
@@ -173,14 +173,14 @@ async def _find(ctx: QueryCtx, name: str) -> Document | None:
     return await ctx.db.query("migrations").with_index("by_name", name=name).unique()
 
 
-async def _job(ctx: QueryCtx, row: Document) -> Document | None:
+async def _job(ctx: QueryCtx, document: Document) -> Document | None:
     """Return the scheduled function that runs the next batch, or did; None when it is forgotten."""
-    worker = row.get("workerId")
+    worker = document.get("workerId")
     return None if worker is None else await ctx.db.system.get(worker)
 
 
-async def _status(ctx: QueryCtx, name: str, row: Document | None) -> Document:
-    if row is None:
+async def _status(ctx: QueryCtx, name: str, document: Document | None) -> Document:
+    if document is None:
         return {
             "name": name,
             "cursor": None,
@@ -189,17 +189,17 @@ async def _status(ctx: QueryCtx, name: str, row: Document | None) -> Document:
             "state": "unknown",
             "latestStart": 0.0,
         }
-    status = {field: value for field, value in row.items() if not field.startswith("_") and field != "workerId"}
+    status = {field: value for field, value in document.items() if not field.startswith("_") and field != "workerId"}
     status["state"] = "unknown"
-    if row["isDone"]:
+    if document["isDone"]:
         return {**status, "cursor": None, "state": "success"}
-    if "error" in row:
+    if "error" in document:
         return {**status, "state": "failed"}
-    job = await _job(ctx, row)
+    job = await _job(ctx, document)
     if job is not None:
         kind = job["state"]["kind"]
         (given,) = job["args"]
-        status["state"] = "inProgress" if kind in UNDER_WAY else "canceled" if kind == "canceled" else "failed"
+        status["state"] = "inProgress" if is_under_way(job) else "canceled" if kind == "canceled" else "failed"
         if kind == "failed":
             status["error"] = job["state"]["error"]
         if "batchSize" in given:
@@ -211,9 +211,9 @@ async def _status(ctx: QueryCtx, name: str, row: Document | None) -> Document:
 
 async def _begun(ctx: MutationCtx, name: str, cursor: Any) -> Document:
     """Return the document of a migration about to run a batch: from `cursor`, or from where it was."""
-    row = await _find(ctx, name)
-    if row is not None and cursor is undefined:
-        return row
+    document = await _find(ctx, name)
+    if document is not None and cursor is undefined:
+        return document
     beginning = {
         "name": name,
         "cursor": None if cursor is undefined else cursor,
@@ -221,19 +221,21 @@ async def _begun(ctx: MutationCtx, name: str, cursor: Any) -> Document:
         "processed": 0,
         "latestStart": ctx.now(),
     }
-    if row is None:
+    if document is None:
         return {**beginning, "_id": await ctx.db.insert("migrations", beginning)}
-    await ctx.db.replace(row["_id"], beginning)
-    return {**beginning, "_id": row["_id"]}
+    await ctx.db.replace(document["_id"], beginning)
+    return {**beginning, "_id": document["_id"]}
 
 
-async def _batch(ctx: MutationCtx, row: Document, fn_handle: str, batch_size: int | None, dry_run: bool) -> Document:
+async def _batch(
+    ctx: MutationCtx, document: Document, fn_handle: str, batch_size: int | None, dry_run: bool
+) -> Document:
     """Run one batch as a part of this transaction, and write down how far the migration is then.
 
     A batch that raises has changed nothing; why is written down, and the migration stops before it.
     """
-    name = row["name"]
-    args: Document = {"cursor": row["cursor"], "oneBatchOnly": True, "dryRun": dry_run}
+    name = document["name"]
+    args: Document = {"cursor": document["cursor"], "oneBatchOnly": True, "dryRun": dry_run}
     if batch_size is not None:
         args["batchSize"] = batch_size
     try:
@@ -246,25 +248,25 @@ async def _batch(ctx: MutationCtx, row: Document, fn_handle: str, batch_size: in
             result = data["result"]
         else:
             print(f"Migration {name!r} failed: {error}")
-            return await _saved(ctx, row, {"error": str(error), "workerId": undefined})
+            return await _saved(ctx, document, {"error": str(error), "workerId": undefined})
     changes = {
         "cursor": result["continueCursor"],
         "isDone": result["isDone"],
-        "processed": row["processed"] + int(result["processed"]),
+        "processed": document["processed"] + int(result["processed"]),
         "error": undefined,
         "workerId": undefined,
     }
     if result["isDone"]:
         changes["latestEnd"] = ctx.now()
-    return await _saved(ctx, row, changes)
+    return await _saved(ctx, document, changes)
 
 
-async def _go_on(ctx: MutationCtx, row: Document, worker: Document) -> Document:
+async def _go_on(ctx: MutationCtx, document: Document, worker: Document) -> Document:
     """Schedule the next batch, or what follows a migration that is done."""
-    if "error" in row:
-        return row
-    if not row["isDone"]:
-        return await _scheduled(ctx, row, worker)
+    if "error" in document:
+        return document
+    if not document["isDone"]:
+        return await _scheduled(ctx, document, worker)
     for position, following in enumerate(worker["next"]):
         name, reset = following["name"], worker["reset"]
         known = await _find(ctx, name)
@@ -274,20 +276,20 @@ async def _go_on(ctx: MutationCtx, row: Document, worker: Document) -> Document:
             begun = await _begun(ctx, name, None if reset else undefined)
             await _scheduled(ctx, begun, {**following, "next": worker["next"][position + 1 :], "reset": reset})
         break
-    return row
+    return document
 
 
-async def _scheduled(ctx: MutationCtx, row: Document, worker: Document) -> Document:
+async def _scheduled(ctx: MutationCtx, document: Document, worker: Document) -> Document:
     job = await ctx.scheduler.run_after(0, internal.runs.step, worker)
-    return await _saved(ctx, row, {"workerId": job, "error": undefined})
+    return await _saved(ctx, document, {"workerId": job, "error": undefined})
 
 
-async def _saved(ctx: MutationCtx, row: Document, changes: Document) -> Document:
-    await ctx.db.patch(row["_id"], changes)
-    return {field: value for field, value in {**row, **changes}.items() if value is not undefined}
+async def _saved(ctx: MutationCtx, document: Document, changes: Document) -> Document:
+    await ctx.db.patch(document["_id"], changes)
+    return {field: value for field, value in {**document, **changes}.items() if value is not undefined}
 
 
-async def _cancelled(ctx: MutationCtx, row: Document) -> Document:
-    if "workerId" in row:
-        await ctx.scheduler.cancel(row["workerId"])
-    return await _status(ctx, row["name"], row)
+async def _cancelled(ctx: MutationCtx, document: Document) -> Document:
+    if "workerId" in document:
+        await ctx.scheduler.cancel(document["workerId"])
+    return await _status(ctx, document["name"], document)

@@ -155,5 +155,5 @@ async def _token(ctx: MutationCtx, table: str, index: str, of: Document) -> str:
     return token
 
 
-def _shown(row: Document, who: str) -> Document:
-    return {field: row[field] for field in (who, "online", "lastDisconnected", "data") if field in row}
+def _shown(document: Document, who: str) -> Document:
+    return {field: document[field] for field in (who, "online", "lastDisconnected", "data") if field in document}

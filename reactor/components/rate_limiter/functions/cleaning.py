@@ -16,8 +16,8 @@ async def clear_page(ctx: MutationCtx, before: float) -> None:
     """Delete the newest documents made up to the time `before`, and go on with those before them."""
     made = ctx.db.query("rateLimits").with_index("by_creation_time", lambda q: q.lte("_creationTime", before))
     page = await made.order("desc").take(PAGE)
-    for row in page:
-        await ctx.db.delete(row["_id"])
+    for document in page:
+        await ctx.db.delete(document["_id"])
     if len(page) == PAGE:
         await ctx.scheduler.run_after(0, internal.cleaning.clear_page, before=before)
 
@@ -52,21 +52,21 @@ async def sweep_page(
     configs = {limit["name"]: config_of(limit["config"]) for limit in limits}
     # Stale: a page also has documents that are changed all the time. To delete one is to depend on it.
     page: list[dict[str, Any]] = await ctx.stale.run_query(page_after, after=after)
-    for row in page:
-        config = configs.get(row["name"])
-        if config is not None and _is_idle(row, config, before, ctx.now(), forget_phases):
-            await ctx.db.delete(row["_id"])
+    for document in page:
+        config = configs.get(document["name"])
+        if config is not None and _is_idle(document, config, before, ctx.now(), forget_phases):
+            await ctx.db.delete(document["_id"])
     if len(page) == PAGE:
         last = page[-1]["_creationTime"]
         args = {"limits": limits, "before": before, "after": last, "forgetPhases": forget_phases}
         await ctx.scheduler.run_after(0, internal.cleaning.sweep_page, args)
 
 
-def _is_idle(row: dict[str, Any], config: Config, before: float, now: float, forget_phases: bool) -> bool:
+def _is_idle(document: dict[str, Any], config: Config, before: float, now: float, forget_phases: bool) -> bool:
     # The document of a window without a start also says when it begins. Once a whole one has passed in which nothing
     # was taken, another phase lets nobody have more than two windows that meet.
     has_phase = isinstance(config, FixedWindow) and config.start is None
-    if row["ts"] > (before - 2 * config.period if has_phase else before) or (has_phase and not forget_phases):
+    if document["ts"] > (before - 2 * config.period if has_phase else before) or (has_phase and not forget_phases):
         return False
     share = share_of(config)
-    return project(State(row["value"], row["ts"]), share, now).value >= share.capacity
+    return project(State(document["value"], document["ts"]), share, now).value >= share.capacity

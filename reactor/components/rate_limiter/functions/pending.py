@@ -56,16 +56,16 @@ async def drain(ctx: MutationCtx, name: str) -> dict[str, Any]:
     """Apply a batch of updates: one write for each limit and key, however many updates there are."""
     batch: list[dict[str, Any]] = []
     characters, is_all = 0, True
-    async for row in ctx.db.query("pendingUpdates"):
+    async for document in ctx.db.query("pendingUpdates"):
         if len(batch) == BATCH or characters > BATCH_CHARACTERS:
             is_all = False
             break
-        batch.append(row)
-        characters += len(row["update"]["name"]) + len(row["update"].get("key", ""))
-    for account, updates in by_account(row["update"] for row in batch):
+        batch.append(document)
+        characters += len(document["update"]["name"]) + len(document["update"].get("key", ""))
+    for account, updates in by_account(document["update"] for document in batch):
         await ctx.run_mutation(apply, {**account, "updates": updates})
-    for row in batch:
-        await ctx.db.delete(row["_id"])
+    for document in batch:
+        await ctx.db.delete(document["_id"])
     if not is_all:
         return work()
     # While there is something now and then, the loop goes on: who pings it then writes nothing.

@@ -9,6 +9,7 @@ from typing import Any
 
 from reactor import MutationCtx, internal, internal_mutation, v
 from reactor.components.batch_worker import idle, work
+from reactor.components.scheduled import is_under_way
 from reactor.components.workpool.settings import BATCH, DUE_BATCH, RECOVERY_AGAIN_MS, RECOVERY_BATCH, RECOVERY_MS
 from reactor.components.workpool.work import end_attempt, find_work, parallelism
 
@@ -64,15 +65,13 @@ async def _recover(ctx: MutationCtx) -> None:
     old = ctx.db.query("running").with_index("by_check", lambda q: q.lte("checkTime", now))
     for running in await old.take(RECOVERY_BATCH):
         scheduled = await ctx.db.system.get(running["scheduledId"])
-        kind = None if scheduled is None else scheduled["state"]["kind"]
-        if kind in ("pending", "inProgress"):
+        if is_under_way(scheduled):
             await ctx.db.patch(running["_id"], {"checkTime": now + RECOVERY_AGAIN_MS})
             continue
         error = "Scheduled job not found"
         if scheduled is not None:
-            error = (
-                "Canceled via scheduler" if kind == "canceled" else scheduled["state"].get("error", "It said nothing")
-            )
+            state = scheduled["state"]
+            error = "Canceled via scheduler" if state["kind"] == "canceled" else state.get("error", "It said nothing")
         found = await find_work(ctx, running["workId"])
         assert found is not None, "what runs is work"
         log.error("job %s of %s has vanished: %s", running["workId"], found["fnName"], error)
