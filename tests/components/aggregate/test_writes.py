@@ -321,6 +321,20 @@ async def test_repair_brings_an_aggregate_in_line_with_its_table(deployment: Mem
     await deployment.run(compare)
 
 
+async def test_counted_are_those_that_stand_where_they_should(deployment: MemoryDeployment) -> None:
+    async def write(ctx: Any) -> None:
+        made = []
+        for number in range(40):
+            document_id = await ctx.db.insert("imported", score(number % 3, game=["", "chess", "go"][number % 3]))
+            made.append(await ctx.db.get(document_id))
+        told, moved = made[::2], {**made[0], "points": 77}
+        await imported.insert_many(ctx, told)
+        assert await imported.counted(ctx, [*made, moved]) == told
+        assert await imported.counted(ctx, []) == []
+
+    await deployment.run(write)
+
+
 # Later.
 
 
