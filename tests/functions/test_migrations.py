@@ -107,7 +107,9 @@ async def test_defect_42_logs_that_are_not_counted_yet_are_corrected_and_deleted
     """What the seed has written is in nobody's way before the migration has run, and the totals are right behind it."""
     admin = deployment.as_admin()
     await seed(deployment)
-    await deployment.mutation("ai/analytics:log_ai_requests", {"requests": [{**LOG, "latencyMs": 1, "timestamp": 1500}]})
+    await deployment.mutation(
+        "ai/analytics:log_ai_requests", {"requests": [{**LOG, "latencyMs": 1, "timestamp": 1500}]}
+    )
     oldest, *_, last = sorted(await rows(deployment, "aiRequestLogs"), key=lambda log: log["timestamp"])
     newest, other, _ = await rows(deployment, "embeddingRequests")
     assert last["timestamp"] == 1500
