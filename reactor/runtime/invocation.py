@@ -32,7 +32,8 @@ from reactor.schema.validator import TableNumbers
 from reactor.values.json import decode_args, encode_json
 from reactor.values.size import format_size
 from reactor.values.stepwise import is_long, normalise_in_steps
-from reactor.values.stored import normalise
+from reactor.values.stored import Normalised, normalise
+from reactor.values.types import Value
 
 RunKind = Literal["query", "mutation"]
 
@@ -120,8 +121,8 @@ def check_depth(depth: int) -> None:
         )
 
 
-def read_arguments(function: RegisteredFunction, data: bytes, tables: TableNumbers) -> dict[str, object]:
-    """Return the keyword arguments for a handler, fresh for each attempt.
+def read_arguments(function: RegisteredFunction, data: bytes | Normalised, tables: TableNumbers) -> dict[str, object]:
+    """Return the keyword arguments for a handler: from wire JSON fresh for each attempt, else to be used once.
 
     Raises:
         ArgumentsInvalid: they are no object, too large, or not what the function declares.
@@ -145,7 +146,8 @@ def encode_result(function: RegisteredFunction, result: object, tables: TableNum
     Raises:
         ReturnsInvalid: it is no value, too large, or not what the function declares.
     """
-    return run_to_end(encode_in_steps(function, result, tables))
+    normal = run_to_end(_result_in_steps(function, result, tables))
+    return encode_json(normal.value, normal.plain)
 
 
 def encode_in_steps(function: RegisteredFunction, result: object, tables: TableNumbers) -> Generator[None, None, bytes]:
@@ -154,6 +156,22 @@ def encode_in_steps(function: RegisteredFunction, result: object, tables: TableN
     Raises:
         ReturnsInvalid: it is no value, too large, or not what the function declares.
     """
+    normal = yield from _result_in_steps(function, result, tables)
+    return encode_json(normal.value, normal.plain)
+
+
+def read_result(function: RegisteredFunction, result: object, tables: TableNumbers) -> Value:
+    """Return what a handler returned as a value that shares nothing with it.
+
+    Raises:
+        ReturnsInvalid: it is no value, too large, or not what the function declares.
+    """
+    return run_to_end(_result_in_steps(function, result, tables)).value
+
+
+def _result_in_steps(
+    function: RegisteredFunction, result: object, tables: TableNumbers
+) -> Generator[None, None, Normalised]:
     result = function.binder.result(result)
     validator = function.binder.returns
     if validator is not None and validator.needs_coercion:
@@ -173,4 +191,4 @@ def encode_in_steps(function: RegisteredFunction, result: object, tables: TableN
         raise ReturnsInvalid(
             f"Function {function.shown} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
         )
-    return encode_json(normal.value, normal.plain)
+    return normal
