@@ -15,7 +15,7 @@ from functions.model.keys import FoundKey
 from functions.model.spans import Span
 from functions.model.texts import ERROR_LENGTH
 from reactor import Change, MutationCtx, QueryCtx, ReactorError, components, v
-from reactor.components.aggregate import Bound, Bounds, TableAggregate, Totals
+from reactor.components.aggregate import TableAggregate, Totals
 from reactor.components.sharded_counter import ShardedCounter
 
 TABLE: Final = "embeddingRequests"

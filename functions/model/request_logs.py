@@ -14,7 +14,7 @@ from functions.model.amounts import Contribution, contribution_of, require_finit
 from functions.model.spans import Span
 from functions.model.texts import ERROR_LENGTH, require_names
 from reactor import Change, MutationCtx, QueryCtx, components, v
-from reactor.components.aggregate import Bound, Bounds, TableAggregate
+from reactor.components.aggregate import TableAggregate
 
 TABLE: Final = "aiRequestLogs"
 
