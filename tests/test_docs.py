@@ -97,6 +97,23 @@ def test_every_part_of_the_function_platform_has_a_test_and_a_page() -> None:
     assert all("::" in tests and ".md" in pages for _, tests, pages in rows)
 
 
+def test_every_defect_of_the_seed_has_a_test() -> None:
+    """Of the 43 that the fact sheet about components counts, by their numbers in the names of tests."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "functions").rglob("test_*.py")]
+    numbers = [re.findall(r"^(?:async )?def test_defect_(\d\d)_", source, re.MULTILINE) for source in sources]
+    assert {int(number) for found in numbers for number in found} == set(range(1, 44))
+
+
+def test_every_component_has_a_page_with_an_example_and_a_row() -> None:
+    text = (ROOT / "docs" / "design" / "12-conformance.md").read_text(encoding="utf-8")
+    components = {path.parent.name for path in (ROOT / "reactor" / "components").glob("*/schema.py")}
+    pages = {path.stem.replace("-", "_"): path for path in (ROOT / "docs" / "components").glob("*.md")}
+    assert set(pages) == components
+    for name in components:
+        assert f"`tests/components/{name}/" in text, name
+        assert f"components.{name}" in pages[name].read_text(encoding="utf-8"), name
+
+
 def test_every_area_of_convex_test_is_asserted() -> None:
     """Each file of the folder is in the table."""
     text = (ROOT / "docs" / "design" / "12-conformance.md").read_text(encoding="utf-8")

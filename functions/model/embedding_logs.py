@@ -1,9 +1,9 @@
 """The log of requests for embeddings, and the totals that are kept of it.
 
 Owns what a log holds, and that totals follow every write of one, whoever makes it: `keep_totals` is a trigger of the
-table. Promises that the totals of a key, and of all, over any span equal the sum over the log exactly; a percentile of
-latency is known to within the error of its histogram. Used by `functions/embeddings/`
-and `functions/anomalies`.
+table. Promises that the totals of a key, and of all, over any span equal the sum over the log exactly, but for what the
+seed's application wrote and no migration has counted yet; a percentile of latency is known to within the error of its
+histogram. Used by `functions/embeddings/` and `functions/anomalies`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from functions.model.keys import FoundKey
 from functions.model.spans import Span
 from functions.model.texts import ERROR_LENGTH
 from reactor import Change, MutationCtx, QueryCtx, ReactorError, components, v
-from reactor.components.aggregate import Bound, Bounds, TableAggregate, Totals
+from reactor.components.aggregate import TableAggregate, Totals
 from reactor.components.sharded_counter import ShardedCounter
 
 TABLE: Final = "embeddingRequests"
@@ -104,8 +104,8 @@ async def insert_request(ctx: MutationCtx, key: FoundKey | None, request: dict[s
 
 async def is_counted(ctx: QueryCtx, request: Mapping[str, Any]) -> bool:
     """Tell whether the totals know a log: those that were written before there were totals have to be counted."""
-    itself = Bound(request["timestamp"], id=request["_id"])
-    return await _totals[0].count(ctx, namespace=ALL, bounds=Bounds(lower=itself, upper=itself)) > 0
+    _, overall = _totals
+    return bool(await overall.counted(ctx, [request]))
 
 
 async def count_request(ctx: MutationCtx, request: Mapping[str, Any]) -> None:
@@ -116,6 +116,8 @@ async def count_request(ctx: MutationCtx, request: Mapping[str, Any]) -> None:
 
 async def keep_totals(ctx: MutationCtx, change: Change) -> None:
     """Let the totals follow one write of a log. A trigger: see `schema.py`."""
+    if change.old is not None and not await is_counted(ctx, change.old):
+        return
     for count_change in _count_changes:
         await count_change(ctx, change)
 

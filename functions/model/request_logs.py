@@ -2,7 +2,8 @@
 
 Owns what a log holds, and that totals follow every write of one, whoever makes it: `keep_totals` is a trigger of the
 table. Only `insert_logs` and `delete_logs` go past it, to count many at once. Promises that totals over any span equal
-the sum over its logs exactly.
+the sum over its logs exactly, but for those that the seed's application wrote: until a migration has counted them, they
+are changed and deleted without the totals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from functions.model.amounts import Contribution, contribution_of, require_finit
 from functions.model.spans import Span
 from functions.model.texts import ERROR_LENGTH, require_names
 from reactor import Change, MutationCtx, QueryCtx, components, v
-from reactor.components.aggregate import Bound, Bounds, TableAggregate
+from reactor.components.aggregate import TableAggregate
 
 TABLE: Final = "aiRequestLogs"
 
@@ -53,6 +54,8 @@ _count_change: Final = totals.trigger()
 
 async def keep_totals(ctx: MutationCtx, change: Change) -> None:
     """Let the totals follow one write of a log. A trigger: see `schema.py`."""
+    if change.old is not None and not await is_counted(ctx, change.old):
+        return
     await _count_change(ctx, change)
     added, removed = ([] if log is None else [log] for log in (change.new, change.old))
     await request_minutes.count(ctx, added=added, removed=removed)
@@ -80,14 +83,14 @@ async def delete_logs(ctx: MutationCtx, logs: Sequence[Mapping[str, Any]]) -> No
     """Delete logs."""
     for log in logs:
         await ctx.db.without_triggers.delete(log["_id"])
-    await totals.delete_many(ctx, logs)
-    await request_minutes.count(ctx, removed=logs)
+    known = await totals.counted(ctx, logs)
+    await totals.delete_many(ctx, known)
+    await request_minutes.count(ctx, removed=known)
 
 
 async def is_counted(ctx: QueryCtx, log: Mapping[str, Any]) -> bool:
     """Tell whether the totals know a log: those that were written before there were totals have to be counted."""
-    itself = Bound(log["timestamp"], id=log["_id"])
-    return await totals.count(ctx, namespace=log["provider"], bounds=Bounds(lower=itself, upper=itself)) > 0
+    return bool(await totals.counted(ctx, [log]))
 
 
 async def count_log(ctx: MutationCtx, log: Mapping[str, Any]) -> None:

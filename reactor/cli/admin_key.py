@@ -23,12 +23,14 @@ def admin_key(
 ) -> None:
     """Print a new admin key for a project's data."""
     # Here, since the engine takes a moment to import and most commands don't need it.
+    from reactor.cli.database import data_below
     from reactor.cli.settings import find_project, read_settings
     from reactor.server.credentials import load_credentials
     from reactor.server.data import data_directory
     from reactor.server.system import SystemClock, SystemRng
 
     settings = read_settings(os.environ)
+    data = data_below(settings.folder, data)
     directory = data_directory(find_project(project) if data is None else project, data)
     if directory is None:
         raise InvalidArgument(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from reactor.cli.database import data_below, read_database
 from reactor.errors import InvalidArgument
 from reactor.limits import Limits, knobs
 from reactor.runtime.project import read_options
@@ -19,7 +20,6 @@ from reactor.server.app import Deployment
 
 CLOUD_ORIGIN: Final = "CONVEX_CLOUD_ORIGIN"
 SITE_ORIGIN: Final = "CONVEX_SITE_ORIGIN"
-_DATABASES: Final = ("DATABASE_URL", "POSTGRES_URL", "MYSQL_URL")
 _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"", "false", "0"})
 
 
@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True):
     redact_logs: bool
     cloud_origin: str | None
     site_origin: str | None
+    folder: Path | None  # of data, by DATABASE_URL
     has_sample: bool  # REACTOR_DETERMINISM_SAMPLE is set, which goes before the project's own
 
     def deployment(
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
             site_address: the same for its HTTP actions.
 
         Raises:
+            InvalidArgument: `data` and DATABASE_URL contradict each other.
             PushError: in development, when its pyproject.toml can't be used.
         """
         limits = self.limits
@@ -59,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True):
                 limits = msgspec.structs.replace(limits, determinism_sample=sample)
         return Deployment(
             project,
-            data=data,
+            data=data_below(self.folder, data),
             limits=limits,
             instance_name=self.instance_name,
             instance_secret=self.instance_secret,
@@ -79,12 +81,7 @@ def read_settings(environ: Mapping[str, str], *, needs_origins: bool = False) ->
     Raises:
         InvalidArgument: a variable is missing, malformed or asks for what this version can't do; it is named.
     """
-    for variable in _DATABASES:
-        if environ.get(variable):
-            raise InvalidArgument(
-                f"{variable} is set, but this version of reactor stores data in SQLite only (--data DIR). "
-                f"Unset {variable} to go on; nothing was opened."
-            )
+    folder = read_database(environ)
     for variable in (CLOUD_ORIGIN, SITE_ORIGIN):
         _check_origin(variable, environ.get(variable), is_required=needs_origins)
     return Settings(
@@ -94,6 +91,7 @@ def read_settings(environ: Mapping[str, str], *, needs_origins: bool = False) ->
         redact_logs=_flag(environ, "REDACT_LOGS_TO_CLIENT"),
         cloud_origin=environ.get(CLOUD_ORIGIN) or None,
         site_origin=environ.get(SITE_ORIGIN) or None,
+        folder=folder,
         has_sample=knobs()["determinism_sample"].env in environ,
     )
 

@@ -33,6 +33,7 @@ from reactor.values.json import decode_args, encode_json
 from reactor.values.size import format_size
 from reactor.values.stepwise import normalise_in_steps
 from reactor.values.stored import Normalised, normalise
+from reactor.values.types import Value
 
 RunKind = Literal["query", "mutation"]
 
@@ -120,8 +121,8 @@ def check_depth(depth: int) -> None:
         )
 
 
-def read_arguments(function: RegisteredFunction, data: bytes, tables: TableNumbers) -> dict[str, object]:
-    """Return the keyword arguments for a handler, fresh for each attempt.
+def read_arguments(function: RegisteredFunction, data: bytes | Normalised, tables: TableNumbers) -> dict[str, object]:
+    """Return the keyword arguments for a handler: from wire JSON fresh for each attempt, else to be used once.
 
     Raises:
         ArgumentsInvalid: they are no object, too large, or not what the function declares.
@@ -145,12 +146,8 @@ def encode_result(function: RegisteredFunction, result: object, tables: TableNum
     Raises:
         ReturnsInvalid: it is no value, too large, or not what the function declares.
     """
-    result = _coerced(function, result)
-    try:
-        normal = normalise(result)
-    except ValidationError as error:
-        raise _no_value(function, result, error) from None
-    return _encoded(function, normal, tables)
+    normal = _normal_result(function, result, tables)
+    return encode_json(normal.value, normal.plain)
 
 
 def encode_in_steps(function: RegisteredFunction, result: object, tables: TableNumbers) -> Generator[None, None, bytes]:
@@ -164,7 +161,27 @@ def encode_in_steps(function: RegisteredFunction, result: object, tables: TableN
         normal = yield from normalise_in_steps(result)
     except ValidationError as error:
         raise _no_value(function, result, error) from None
-    return _encoded(function, normal, tables)
+    _check_result(function, normal, tables)
+    return encode_json(normal.value, normal.plain)
+
+
+def read_result(function: RegisteredFunction, result: object, tables: TableNumbers) -> Value:
+    """Return what a handler returned as a value that shares nothing with it.
+
+    Raises:
+        ReturnsInvalid: as `encode_result`.
+    """
+    return _normal_result(function, result, tables).value
+
+
+def _normal_result(function: RegisteredFunction, result: object, tables: TableNumbers) -> Normalised:
+    result = _coerced(function, result)
+    try:
+        normal = normalise(result)
+    except ValidationError as error:
+        raise _no_value(function, result, error) from None
+    _check_result(function, normal, tables)
+    return normal
 
 
 def _coerced(function: RegisteredFunction, result: object) -> object:
@@ -179,7 +196,7 @@ def _no_value(function: RegisteredFunction, result: object, error: ValidationErr
     return ReturnsInvalid(f"Function {function.shown} return value invalid: {error}")
 
 
-def _encoded(function: RegisteredFunction, normal: Normalised, tables: TableNumbers) -> bytes:
+def _check_result(function: RegisteredFunction, normal: Normalised, tables: TableNumbers) -> None:
     validator = function.binder.returns
     if validator is not None and not validator.accepts(normal.value, tables):
         try:
@@ -190,4 +207,3 @@ def _encoded(function: RegisteredFunction, normal: Normalised, tables: TableNumb
         raise ReturnsInvalid(
             f"Function {function.shown} return value is too large (actual: {format_size(normal.size)}, limit: 16 MiB)"
         )
-    return encode_json(normal.value, normal.plain)

@@ -13,21 +13,20 @@ from reactor.auth.identity import ANONYMOUS
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import InvalidFunctionCall
-from reactor.runtime.arguments import encode_arguments
+from reactor.runtime.arguments import normalise_arguments
 from reactor.runtime.calls import Call
 from reactor.runtime.components.targets import find_target
 from reactor.runtime.context import make_context
 from reactor.runtime.decorators import KINDS
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import Execution
-from reactor.runtime.invocation import check_depth, encode_result, read_arguments, wrong_kind
+from reactor.runtime.invocation import check_depth, read_arguments, read_result, wrong_kind
 from reactor.runtime.logs import NestedLog
 from reactor.runtime.nestedexecutions import NestedExecution, identity_in
 from reactor.runtime.rules.access import Access
 from reactor.runtime.rules.ruled import RuledDocuments
 from reactor.runtime.stale import stale_transaction
 from reactor.runtime.versions import Version
-from reactor.values.json import decode_json
 
 
 class Outer(Protocol):
@@ -75,7 +74,7 @@ def call_nested(
         )
     if target.kind != kind:
         raise wrong_kind(target, kind)
-    data = encode_arguments(target, args, named)
+    given = normalise_arguments(target, args, named)
     surroundings = parent.ambient.child(target.function.kind)
     surroundings.log = NestedLog(parent.ambient.log, target.label)
     identity = identity_in(parent)
@@ -100,8 +99,8 @@ def call_nested(
     ctx = make_context(child, target.kind, is_async, identity, outer.look)
     savepoint = transaction.savepoint() if target.kind == "mutation" else None
     try:
-        result = yield from child.run(lambda: handler(ctx, **read_arguments(target, data, tables)), is_async)
-        value = decode_json(encode_result(target, result, tables))
+        result = yield from child.run(lambda: handler(ctx, **read_arguments(target, given, tables)), is_async)
+        value = read_result(target, result, tables)
     except BaseException:
         if savepoint is not None:
             transaction.roll_back(savepoint)

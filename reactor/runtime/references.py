@@ -151,7 +151,17 @@ class FunctionReference:
         return ".".join((self._root, *self._parts))
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
-        raise TypeError(f"{self!r} is a reference; call it with ctx.run_query, ctx.run_mutation or ctx.run_action")
+        raise TypeError(
+            f"{self!r} is a reference; call it with ctx.run_query, ctx.run_mutation or ctx.run_action"
+            f"{_how_to_import(self)}"
+        )
+
+
+def _how_to_import(reference: FunctionReference) -> str:
+    """Return what to tell whoever got a reference by `import reactor.components.name as name`, which can't work."""
+    if reference._root != "components" or not reference._parts:
+        return ""
+    return f". The package of a component is imported as `from reactor.components import {reference._parts[0]}`"
 
 
 PathOrReference = str | FunctionReference  # of a function about which type checkers know nothing

@@ -81,14 +81,14 @@ def value_from_json(parsed: object) -> Value:
     return normalise(parsed, _untag).value
 
 
-def decode_args(data: bytes | str | msgspec.Raw, path: str = "the function") -> dict[str, Value]:
-    """Decode the arguments of a call to `path`: one object.
+def decode_args(data: bytes | str | msgspec.Raw | Normalised, path: str = "the function") -> dict[str, Value]:
+    """Decode the arguments of a call to `path`: one object. What is normalised already is only checked.
 
     Raises:
         ValidationError: it is no JSON, no object, or too large or nested for arguments.
     """
     try:
-        args = read_json(data)
+        args = data if isinstance(data, Normalised) else read_json(data)
         if args.nesting >= MAX_VALUE_NESTING:  # arguments are held as an array of one
             too_nested(args.nesting + 1)
     except ValidationError as error:

@@ -6,7 +6,7 @@ from tests.servers import ROOT, copy_project, javascript, output, running, start
 
 
 def test_presence_from_javascript(tmp_path: Path) -> None:
-    app = copy_project(ROOT / "tests" / "components" / "presence" / "app", tmp_path / "app")
+    app = copy_project(ROOT / "tests" / "components" / "presence" / "project", tmp_path / "app")
     server = start_dev(app, "--data", ":memory:")
     with running(server):
         assert output(javascript("js_presence", server.url)) == [

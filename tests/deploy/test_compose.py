@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from docs.environment_file import FILE, environment_file
-from reactor.cli import settings
+from reactor.cli import database, settings
 from reactor.cli.settings import read_settings
 from reactor.limits import Limits, knobs
 from reactor.server.credentials import DEFAULT_NAME
@@ -77,7 +77,8 @@ def test_the_example_of_settings_is_current() -> None:
 def test_the_example_has_every_variable(compose: Any) -> None:
     named = [name for name, _ in SETTING.findall(FILE.read_text(encoding="utf-8"))]
     assert len(named) == len(set(named))
-    asked = re.findall(r'"([A-Z][A-Z0-9_]+)"', Path(settings.__file__).read_text(encoding="utf-8"))
+    code = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (settings, database))
+    asked = re.findall(r'"([A-Z][A-Z0-9_]+)"', code)
     limits = {knob.env for knob in knobs().values()}
     interpolated = re.findall(r"\$\{([A-Z_]+)", COMPOSE.read_text(encoding="utf-8"))
     application = application_variables()

@@ -55,8 +55,9 @@ class Container:
         self.port, self.site_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.site_url = f"http://127.0.0.1:{self.site_port}"
-        self.env = SETTINGS | {"CONVEX_CLOUD_ORIGIN": self.url, "CONVEX_SITE_ORIGIN": self.site_url}
         self.data = folder / "image" / "convex" / "data"
+        self.env = SETTINGS | {"DATABASE_URL": f"sqlite://{self.data}/seed.db"}
+        self.env |= {"CONVEX_CLOUD_ORIGIN": self.url, "CONVEX_SITE_ORIGIN": self.site_url}
 
     def command(self, *words: str) -> list[str | Path]:
         return [self.folder / "in-image", *words]

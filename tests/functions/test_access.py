@@ -8,7 +8,6 @@ import pytest
 from reactor import ReactorError
 from reactor.server.callers import Caller
 from reactor.testing.deployment import MemoryDeployment
-from tests.functions.usage import usage
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs" / "application" / "access.md").read_text(encoding="utf-8")
@@ -141,7 +140,7 @@ async def test_nobody_learns_which_keys_there_are(deployment: MemoryDeployment) 
         if scope is None:
             continue
         door = await door_of(deployment, path)
-        with usage() as runs:
+        with deployment.record_usage() as runs:
             answers = [await door(deployment, apiKey=key) for key in ("rk_unknown", revoked["key"], expired["key"])]
         assert {run.documents_read for run in runs if run.path == path} == {1}, path
         assert code_of(answers[0]) == "UNAUTHORIZED", path

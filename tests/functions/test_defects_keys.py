@@ -9,7 +9,6 @@ import pytest
 from reactor import ReactorError
 from reactor.server.callers import Caller
 from reactor.testing.deployment import MemoryDeployment
-from tests.functions.usage import usage
 
 SECOND, MINUTE, HOUR = 1000.0, 60_000.0, 3_600_000.0
 ALLOWED = {"allowed": True}
@@ -166,7 +165,7 @@ async def test_defect_20_a_decision_costs_the_same_with_any_number_of_requests(
     for round in range(3):
         for request in range(10):
             await log(admin, key, f"{round} {request}")
-        with usage() as runs:
+        with deployment.record_usage() as runs:
             await admit(admin, key)
             await shown(admin, key)
         costs.append([run.documents_read for run in runs])
@@ -194,7 +193,7 @@ async def test_defect_22_one_answer_for_unknown_inactive_and_expired_keys(
     await admin.mutation("embeddings/keys:revoke", {"id": revoked_id})
     await deployment.advance(days=1)
     for ask in (shown, admit):
-        with usage() as runs:
+        with deployment.record_usage() as runs:
             answers = [await ask(admin, key) for key in ("unknown", revoked, expired)]
         assert answers == [INVALID] * 3
         reads = [run.documents_read for run in runs if "rateLimiting" in run.path]
@@ -291,7 +290,7 @@ async def test_defect_27_nobody_forges_failures(deployment: MemoryDeployment) ->
 
 
 async def test_defect_28_admission_is_one_mutation(deployment: MemoryDeployment, admin: Caller) -> None:
-    with usage() as runs:
+    with deployment.record_usage() as runs:
         assert await check(admin, userId="ann", ip="192.0.2.1") == ALLOWED
     assert [run.path for run in runs] == ["ai/limits:checkRequestLimits"]
 

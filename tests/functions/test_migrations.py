@@ -101,3 +101,51 @@ async def test_defect_42_what_was_counted_is_forgotten_with_its_log(deployment: 
     await deployment.run(clear)
     stats, minutes, embeddings = await totals(deployment)
     assert (stats["totalRequests"], minutes, embeddings["totalRequests"]) == (0, [], 0)
+
+
+async def test_defect_42_logs_that_are_not_counted_yet_are_corrected_and_deleted(deployment: MemoryDeployment) -> None:
+    """What the seed has written is in nobody's way before the migration has run, and the totals are right behind it."""
+    admin = deployment.as_admin()
+    await seed(deployment)
+    await deployment.mutation(
+        "ai/analytics:log_ai_requests", {"requests": [{**LOG, "latencyMs": 1, "timestamp": 1500}]}
+    )
+    oldest, *_, last = sorted(await rows(deployment, "aiRequestLogs"), key=lambda log: log["timestamp"])
+    newest, other, _ = await rows(deployment, "embeddingRequests")
+    assert last["timestamp"] == 1500
+    await admin.mutation("ai/analytics:correctAIRequest", {"id": oldest["_id"], "latencyMs": 20, "cost": 0.5})
+
+    async def change_embeddings(ctx: Any) -> None:
+        await ctx.db.patch(newest["_id"], {"tokensUsed": 100})
+        await ctx.db.delete(other["_id"])
+
+    await deployment.run(change_embeddings)
+    before, _, embeddings = await totals(deployment)
+    assert (before["totalRequests"], before["averageLatency"], embeddings["totalRequests"]) == (1, 1, 0)
+    await deployment.mutation("migrations:v1_to_v2", {})
+    await deployment.finish_in_progress_scheduled_functions()
+    stats, _, embeddings = await totals(deployment)
+    assert stats["totalRequests"] == COUNT + 2
+    assert stats["totalCost"] == pytest.approx(COUNT * 0.1 + 0.5, abs=1e-9)
+    assert (embeddings["totalRequests"], embeddings["totalTokens"]) == (2, 103)
+
+
+@pytest.mark.parametrize("is_migrated", [False, True])
+async def test_defect_42_retention_deletes_what_is_counted_and_what_is_not(
+    deployment: MemoryDeployment, is_migrated: bool
+) -> None:
+    await seed(deployment)
+    if is_migrated:
+        await deployment.mutation("migrations:v1_to_v2", {})
+        await deployment.finish_in_progress_scheduled_functions()
+    now = deployment.clock.now_ms
+    both = [{**LOG, "latencyMs": 1, "timestamp": time} for time in (1000, now)]
+    await deployment.mutation("ai/analytics:log_ai_requests", {"requests": both})
+    for table in ("aiRequestLogs", "embeddingRequests"):
+        await deployment.run_cron(f"retention of {table}")
+    await deployment.finish_in_progress_scheduled_functions()
+    assert [log["timestamp"] for log in await rows(deployment, "aiRequestLogs")] == [now]
+    assert await rows(deployment, "embeddingRequests") == []
+    stats, minutes, embeddings = await totals(deployment)
+    assert (stats["totalRequests"], embeddings["totalRequests"]) == (1, 0)
+    assert [minute["totalRequests"] for minute in minutes] == [1]

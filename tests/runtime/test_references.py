@@ -1,12 +1,24 @@
 """Tests of function paths, folding and references."""
 
+from types import ModuleType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import InvalidArgument, NotSupported, ProtocolError
+from reactor.runtime.components.definitions import define_app
 from reactor.runtime.decorators import query
-from reactor.runtime.references import FunctionPath, api, components, fold, function_path, internal, parse_path
+from reactor.runtime.references import (
+    FunctionPath,
+    FunctionReference,
+    api,
+    components,
+    fold,
+    function_path,
+    internal,
+    parse_path,
+)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +137,19 @@ def test_references_are_not_mistaken_for_other_things() -> None:
     assert not hasattr(api.messages, "__len__")
     with pytest.raises(TypeError, match=r"ctx\.run_query"):
         api.messages.send({})
+
+
+def test_who_imports_a_component_the_wrong_way_is_told_the_right_one() -> None:
+    """`reactor.components` is the object with references, whatever Python has loaded under that name."""
+    import reactor.components.rate_limiter as wrong
+    from reactor.components import rate_limiter as right
+
+    assert isinstance(right, ModuleType)
+    assert isinstance(wrong, FunctionReference)
+    with pytest.raises(TypeError, match=r"`from reactor.components import rate_limiter`"):
+        wrong.TokenBucket(1, 1000)
+    with pytest.raises(InvalidArgument, match=r"`from reactor.components import name`"):
+        define_app().use(wrong)
+    with pytest.raises(TypeError) as plain:
+        api.messages.send()
+    assert "import" not in str(plain.value)

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from reactor import Change, MutationCtx, ReactorError, undefined
-from reactor.components.aggregate.bounds import AnyBounds
+from reactor.components.aggregate.bounds import AnyBounds, Bound, Bounds
 from reactor.components.aggregate.client import Aggregate, Order, SumValue, entry
 from reactor.components.aggregate.operations import Entry, Operation, Place, is_same_place
 from reactor.components.contexts import ReadCtx, WriteCtx
 
 Document = Mapping[str, Any]
+Some = TypeVar("Some", bound=Document)
 Trigger = Callable[[MutationCtx, Change], Awaitable[None]]
 
 _ITEMS: Final = "items"
@@ -176,6 +177,16 @@ class TableAggregate(Aggregate):
             bounds=bounds,
             stale=stale,
         )
+
+    async def counted(self, ctx: ReadCtx, documents: Sequence[Some], *, stale: bool = False) -> list[Some]:
+        """Return those of some documents that are counted as they are: not those that were never told."""
+        ranges = []
+        for document in documents:
+            place = self._place(document)
+            itself = Bound(place["key"], id=place["id"])
+            ranges.append((place["namespace"], Bounds(lower=itself, upper=itself)))
+        counts = await self.count_batch(ctx, ranges, stale=stale)
+        return [document for document, count in zip(documents, counts, strict=True) if count]
 
     # Repair.
 

@@ -279,7 +279,8 @@ def _definition_of(component: Any) -> ComponentDefinition:
     if not isinstance(component, ComponentDefinition):
         raise InvalidArgument(
             f"use() takes a component, or the package that exports one as `{EXPORTED}`, made with "
-            f"define_component(__name__), not {component!r}."
+            f"define_component(__name__), not {component!r}. The packages that come with reactor are imported as "
+            "`from reactor.components import name`."
         )
     return component
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reactor.testing.deployment import BlockingMemoryDeployment, MemoryDeployment
+from tests.sizes import size
 
 CALLS = st.sampled_from([{}, {"a": 1}, {"a": None}, {"text": "x" * 1000}])
 SPANS = st.none() | st.sampled_from([0.0, 1000.0, 20_000.0, 50_000.0])
@@ -33,7 +34,8 @@ class Model:
         return None if limits and min(limits) <= now else value
 
 
-@given(steps=st.lists(STEPS, max_size=15))
+@settings(max_examples=size(20, 1000))
+@given(steps=st.lists(STEPS, min_size=10, max_size=30))
 def test_it_is_a_dict_that_forgets(make_deployment: Callable[[], MemoryDeployment], steps: list[Any]) -> None:
     with make_deployment().blocking() as opened:
         check(opened, steps)

@@ -6,6 +6,7 @@ import pytest
 
 from reactor import ReactorError, components, undefined
 from reactor.components.aggregate import Bound, Bounds, DirectAggregate, TableAggregate
+from reactor.components.aggregate.trees import NODES_PER_DELETION
 from reactor.testing.deployment import MemoryDeployment
 
 direct = DirectAggregate(components.aggregate)
@@ -228,10 +229,13 @@ async def test_clear_empties_one_namespace_and_keeps_its_settings(deployment: Me
     async def prepare(ctx: Any) -> None:
         await direct.clear(ctx, namespace="a")  # nothing is there
         await direct.clear(ctx, namespace="a", max_node_size=4, root_lazy=False)
-        for namespace in ("a", "b"):
-            await direct.insert_many(ctx, [(float(key), f"{key}", 1, namespace) for key in range(3000)])
+        await direct.insert_many(ctx, [(float(key), f"{key}", 1, "b") for key in range(300)])
 
     await deployment.run(prepare)
+    for part in range(2):  # more nodes than go at a time
+        items = [(float(key), f"{key}", 1, "a") for key in range(part * 900, part * 900 + 900)]
+        await deployment.run(lambda ctx, items=items: direct.insert_many(ctx, items))
+    assert len(await nodes_of(deployment)) > NODES_PER_DELETION + 100  # those of "b" are far fewer
     for _ in range(2):
         await deployment.run(lambda ctx: direct.clear(ctx, namespace="a"))
     await deployment.finish_all_scheduled_functions()
@@ -240,7 +244,7 @@ async def test_clear_empties_one_namespace_and_keeps_its_settings(deployment: Me
         await direct.insert_many(ctx, [(float(key), f"{key}", 1, "a") for key in range(5)])
         return [(await direct.validate(ctx, namespace=name)).count for name in ("a", "b")]
 
-    assert await deployment.run(ask) == [5, 3000]
+    assert await deployment.run(ask) == [5, 300]
     roots: Any = await deployment.component("aggregate").run(lambda ctx: ctx.db.query("btree").collect())
     settings = {root["namespace"]: (root["maxNodeSize"], root["isRootLazy"]) for root in roots}
     assert settings == {"a": (4, False), "b": (16, True)}
@@ -319,6 +323,20 @@ async def test_repair_brings_an_aggregate_in_line_with_its_table(deployment: Mem
             await imported.repair(ctx, "imported", cursor="[1]")
 
     await deployment.run(compare)
+
+
+async def test_counted_are_those_that_stand_where_they_should(deployment: MemoryDeployment) -> None:
+    async def write(ctx: Any) -> None:
+        made = []
+        for number in range(40):
+            document_id = await ctx.db.insert("imported", score(number % 3, game=["", "chess", "go"][number % 3]))
+            made.append(await ctx.db.get(document_id))
+        told, moved = made[::2], {**made[0], "points": 77}
+        await imported.insert_many(ctx, told)
+        assert await imported.counted(ctx, [*made, moved]) == told
+        assert await imported.counted(ctx, []) == []
+
+    await deployment.run(write)
 
 
 # Later.

@@ -184,6 +184,7 @@ async def test_callers_that_run_at_a_time_are_no_conflict(deployment: Any) -> No
     """Each reads what all of them change, and none of them runs twice."""
     config = queued(deployment, TokenBucket, 10, MINUTE)
     await do(deployment, "limit", "a", config=config)
+    await deployment.finish_in_progress_scheduled_functions()  # the worker is in its pause, and no ping has to wake it
     async with deployment.hold("limits:take_queued", {"config": wire_of(config)}, at=2) as held:
         await do(deployment, "limit", "a", config=config)
         await drained(deployment)
