@@ -92,6 +92,7 @@ class HttpApp:
             call("/api/action", functions.action, "POST"),
             call("/api/function", functions.function, "POST"),
             call("/api/run/{path:path}", functions.run, "POST"),
+            call("/api/run_test_function", functions.inline_query, "POST"),
             call("/api/list_environment_variables", environment.list, "GET"),
             call("/api/v1/list_environment_variables", environment.list, "GET"),
             call("/api/update_environment_variables", environment.update, "POST"),
