@@ -12,9 +12,12 @@ import typer
 from reactor.cli.admin_key import admin_key
 from reactor.cli.codegen import codegen
 from reactor.cli.console import say, show
+from reactor.cli.data import data
 from reactor.cli.dev import dev
 from reactor.cli.env import env
+from reactor.cli.function_spec import function_spec
 from reactor.cli.init import init
+from reactor.cli.logs import logs
 from reactor.cli.migrations import migrations
 from reactor.cli.run import run
 from reactor.cli.serve import serve
@@ -50,6 +53,9 @@ app.command()(dev)
 app.command()(serve)
 app.command()(run)
 app.command()(codegen)
+app.command()(data)
+app.command()(logs)
+app.command("function-spec")(function_spec)
 app.command("admin-key")(admin_key)
 app.add_typer(env, name="env")
 app.add_typer(migrations, name="migrations")

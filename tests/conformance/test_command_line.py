@@ -178,7 +178,24 @@ def test_function_spec(official: Official, target: dict[str, Any]) -> None:
     }
 
 
-HTTP_COMMANDS = (("run", "messages:who"), ("env", "set", "A", "1"), ("env", "remove", "A"))
+def test_logs(official: Official) -> None:
+    """Lines and errors appear as they happen; each once."""
+    with official.running("logs", "--success") as follow:
+        follow.wait_for_line("Watching logs", "err")
+        entry = official("run", "messages:act")[0]
+        assert entry == ['"inside"']
+        follow.wait_for_line("[CONVEX A(messages:act)] Function executed in")
+        official("run", "messages:send", '{"body": "bad"}', code=1)
+        follow.wait_for_line("[CONVEX M(messages:send)] Uncaught ValueError: no such body")
+        said = [line.partition("[CONVEX ")[2] for line in follow.out]
+        assert said.count("A(messages:act)] [LOG] 'acting'") == 1
+        assert said.count("M(messages:send)] [LOG] 'sending bad'") == 1
+    with official.running("logs", "--history", "2", "--jsonl") as history:
+        history.wait_for(lambda program: len(program.out) >= 2, "two entries")
+        assert [json.loads(line)["identifier"] for line in history.out] == ["messages:act", "messages:send"]
+
+
+HTTP_COMMANDS = (("logs",), ("run", "messages:who"), ("env", "set", "A", "1"), ("env", "remove", "A"))
 SOCKET_COMMANDS = (
     ("run", "messages:bodies", "--watch"),
     ("data",),

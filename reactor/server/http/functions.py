@@ -174,6 +174,7 @@ class FunctionApi:
             request_id=self._request_id(request),
             internal=caller.kind == "admin",
             component=asked.component_path or "",
+            caller="HttpApi",
         )
         outcome = await outcome_of(submit, call)
         if isinstance(outcome, Refused):
