@@ -11,7 +11,6 @@ import typer
 
 from reactor.cli.admin_key import admin_key
 from reactor.cli.codegen import codegen
-from reactor.cli.console import say, show
 from reactor.cli.console import complain, say, show
 from reactor.cli.data import data
 from reactor.cli.dev import dev

@@ -62,7 +62,7 @@ FLAGS: Final[Mapping[str, str]] = {
     "--configure": NEW_PROJECT,
     "--deployment": BY_URL,
     "--deployment-name": BY_URL,
-    "--dry-run": "`reactor dev --once` checks a project against its data, reports and exits.",
+    "--dry-run": "`reactor dev --once` checks a project against its data; `reactor codegen --check` its types.",
     "--env-file": "Let the shell read it: `set -a; . FILE; set +a`, then the command.",
     "--force": "Leave it out: variables that are set already get the new value.",
     "--format": "`--jsonl` prints one line of JSON for each document.",
