@@ -1,13 +1,18 @@
-"""Writes the reference pages that follow from the code: limits and errors. Run by `make docs`; a test compares.
+"""Writes the reference pages that follow from the code: limits, errors, official commands.
+
+Run by `make docs`; a test compares.
 
 The sentences come from the docstrings and the descriptions beside the numbers, so that there is one place to edit.
 """
 
 import inspect
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from reactor import errors
+from reactor.cli.main import commands
+from reactor.cli.official import COMMANDS, FLAGS
 from reactor.limits import Limits, knobs
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -75,10 +80,52 @@ def plain_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
+def official_page() -> str:
+    """Return the page of every command and flag of the official command line, and what to do here instead."""
+    official = official_commands()
+    ours = commands()
+    lines = [
+        "# The official command line",
+        "",
+        "`npx convex` talks to a reactor server once `CONVEX_SELF_HOSTED_URL` and `CONVEX_SELF_HOSTED_ADMIN_KEY`",
+        "name it: `run`, `data`, `env`, `logs` and `function-spec` work as they are. `reactor` has commands of the",
+        "same names, and needs no Node. This page lists every official command and flag; `reactor` gives the same",
+        "answers to whoever types them. `CONVEX_DEPLOY_KEY`, a key of the Convex cloud, is ignored with a warning;",
+        "for `npx convex` unset it.",
+        "",
+        "## Commands",
+        "",
+        "| Official | Here |",
+        "|---|---|",
+    ]
+    for name in sorted(official):
+        lines.append(f"| `convex {name}` | {_here(name, ours)} |")
+    lines += ["", "## Flags", "", "Of commands that both have, where `reactor` has no such flag.", ""]
+    lines += ["| Official | Here |", "|---|---|"]
+    lines += [f"| `{flag}` | {text} |" for flag, text in FLAGS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _here(name: str, ours: Collection[str]) -> str:
+    if name in ours:
+        return f"`reactor {name}`"
+    if any(one.startswith(f"{name} ") for one in ours):
+        return f"`reactor {name} --help`"
+    words = name.split()
+    return next(COMMANDS[" ".join(words[:count])] for count in (3, 2, 1) if " ".join(words[:count]) in COMMANDS)
+
+
+def official_commands() -> dict[str, list[str]]:
+    """Return the flags of every official command, by its name, as `convex --help` of version 1.48 lists them."""
+    found: dict[str, list[str]] = json.loads((Path(__file__).parent / "official_commands.json").read_text("utf-8"))
+    return found
+
+
 def main() -> None:
     """Write the pages."""
     REFERENCE.mkdir(exist_ok=True)
     (REFERENCE / "limits.md").write_text(limits_page(), encoding="utf-8")
+    (REFERENCE / "official-cli.md").write_text(official_page(), encoding="utf-8")
     (REFERENCE / "errors.md").write_text(errors_page(), encoding="utf-8")
 
 

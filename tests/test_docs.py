@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from docs.generate import error_classes, errors_page, limits_page
+from docs.generate import error_classes, errors_page, limits_page, official_page
 from reactor.cli.main import app
 from reactor.limits import knobs
 from tests.servers import ROOT
@@ -33,7 +33,10 @@ def commands() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("page", "wanted"), [("limits.md", limits_page()), ("errors.md", errors_page())])
+GENERATED = [("limits.md", limits_page()), ("errors.md", errors_page()), ("official-cli.md", official_page())]
+
+
+@pytest.mark.parametrize(("page", "wanted"), GENERATED)
 def test_generated_pages_are_current(page: str, wanted: str) -> None:
     assert (REFERENCE / page).read_text(encoding="utf-8") == wanted, "run `make docs`"
 

@@ -34,13 +34,18 @@ def warn(text: str) -> None:
     _ERR.print(text, style="yellow")
 
 
+def complain(text: str) -> None:
+    """Print a message on standard error that says what was wrong."""
+    _ERR.print(Text("error: ", style="bold red").append(text, style="default"))
+
+
 def fail(text: str) -> NoReturn:
     """End the command with exit code 1 and one message.
 
     Raises:
         typer.Exit: always.
     """
-    _ERR.print(Text("error: ", style="bold red").append(text, style="default"))
+    complain(text)
     raise typer.Exit(1)
 
 

@@ -5,17 +5,21 @@ code 130.
 """
 
 import sys
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from reactor.cli.admin_key import admin_key
 from reactor.cli.codegen import codegen
-from reactor.cli.console import say, show
+from reactor.cli.console import complain, say, show
+from reactor.cli.data import data
 from reactor.cli.dev import dev
 from reactor.cli.env import env
+from reactor.cli.function_spec import function_spec
 from reactor.cli.init import init
+from reactor.cli.logs import logs
 from reactor.cli.migrations import migrations
+from reactor.cli.official import answer_to
 from reactor.cli.run import run
 from reactor.cli.serve import serve
 from reactor.errors import Error
@@ -50,13 +54,34 @@ app.command()(dev)
 app.command()(serve)
 app.command()(run)
 app.command()(codegen)
+app.command()(data)
+app.command()(logs)
+app.command("function-spec")(function_spec)
 app.command("admin-key")(admin_key)
 app.add_typer(env, name="env")
 app.add_typer(migrations, name="migrations")
 
 
+def commands() -> dict[str, frozenset[str]]:
+    """Return the options of each command, by its whole name."""
+    found: dict[str, frozenset[str]] = {}
+    below: list[tuple[str, Any]] = list(typer.main.get_command(app).commands.items())  # type: ignore[attr-defined]
+    while below:
+        name, command = below.pop()
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = frozenset(option for one in command.params for option in one.opts)
+        else:
+            below += [(f"{name} {part}", one) for part, one in inner.items()]
+    return found
+
+
 def main() -> None:
     """Run the command line."""
+    answer = answer_to(sys.argv[1:], commands())
+    if answer is not None:
+        complain(answer)
+        sys.exit(2)
     try:
         app()
     except Error as error:

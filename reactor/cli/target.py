@@ -13,11 +13,13 @@ from typing import Final
 
 import msgspec
 
+from reactor.cli.console import warn
 from reactor.client.address import sync_url
 from reactor.errors import InvalidArgument
 
 URL_VARIABLE: Final = "CONVEX_SELF_HOSTED_URL"
 KEY_VARIABLE: Final = "CONVEX_SELF_HOSTED_ADMIN_KEY"
+CLOUD_KEYS: Final = ("CONVEX_DEPLOY_KEY", "CONVEX_DEPLOYMENT_TOKEN")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/@-]*")
 _FRONTENDS: Final = {"vite": "VITE_CONVEX", "next": "NEXT_PUBLIC_CONVEX"}
 
@@ -38,6 +40,9 @@ def find_target(url: str | None, admin_key: str | None, environ: Mapping[str, st
         InvalidArgument: none of them names one, what they name is no URL, or `.reactor/dev.json` is damaged.
     """
     target = _named(url, admin_key, environ, project)
+    for name in CLOUD_KEYS:
+        if environ.get(name):
+            warn(f"{name} is ignored: it is a key of the Convex cloud, and {target.url} is a server of your own.")
     sync_url(target.url)  # refuses what is none, in words that hold for all commands
     return target
 

@@ -39,6 +39,12 @@ class RunRequest(msgspec.Struct, rename="camel", frozen=True):
     format: str | None = None
 
 
+class InlineQueryRequest(msgspec.Struct, rename="camel", frozen=True):
+    """Run a query that the request brings along, in JavaScript. The key comes in the body."""
+
+    admin_key: str
+
+
 class QueryBatchRequest(msgspec.Struct, rename="camel", frozen=True):
     """Run several queries at one timestamp."""
 
@@ -113,6 +119,7 @@ _DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _encoder: Final = msgspec.json.Encoder()
 _function_decoder: Final = msgspec.json.Decoder(FunctionRequest)
 _at_ts_decoder: Final = msgspec.json.Decoder(QueryAtTsRequest)
+_inline_decoder: Final = msgspec.json.Decoder(InlineQueryRequest)
 _run_decoder: Final = msgspec.json.Decoder(RunRequest)
 _batch_decoder: Final = msgspec.json.Decoder(QueryBatchRequest)
 _variables_decoder: Final = msgspec.json.Decoder(VariablesRequest)
@@ -151,6 +158,15 @@ def decode_run_request(body: bytes) -> RunRequest:
     """
     request = _decode(_run_decoder, body)
     return RunRequest(args=arguments_object(request.args), format=request.format)
+
+
+def decode_inline_query_request(body: bytes) -> InlineQueryRequest:
+    """Return the request in the body of `/api/run_test_function`.
+
+    Raises:
+        ProtocolError: rule `BadJsonBody`.
+    """
+    return _decode(_inline_decoder, body)
 
 
 def decode_query_batch_request(body: bytes) -> list[FunctionRequest]:

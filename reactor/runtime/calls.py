@@ -20,6 +20,7 @@ class Call(msgspec.Struct, frozen=True):
     few calls need it, so `request_id_of` makes it when one does. `journal` is where an earlier run of the same
     query ended its page. `component` is the path of the component instance that `path` is looked up in, empty for the
     application itself. `job` is the id of the scheduled function that this call is, or is a part of.
+    `caller` and `parent` are for the function log: which way it came, in the official words, and from which execution.
     """
 
     path: str
@@ -32,6 +33,8 @@ class Call(msgspec.Struct, frozen=True):
     journal: str | None = None
     component: str = ""
     job: str | None = None
+    caller: str = "SyncWorker"
+    parent: int = 0
 
 
 def request_id_of(call: Call) -> str:

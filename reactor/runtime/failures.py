@@ -69,6 +69,12 @@ def failure_of(
     return Failure(message=f"{head}\n{detail}", detail=detail, ts=ts, data=data, log_lines=log_lines, error=error)
 
 
+def told_of(error: BaseException, files: Collection[Path]) -> str:
+    """Return what is said of `error` to whoever may know everything. `files` are the project's, whose frames follow."""
+    text, _ = _described(error)
+    return text if isinstance(error, BEFORE_THE_FUNCTION) else text + _frames(error, files)
+
+
 def http_failure(error: BaseException, *, request_id: str, files: Collection[Path], redact: bool) -> bytes:
     """Return the JSON body that answers a request whose HTTP action raised `error`."""
     text, data = _described(error)

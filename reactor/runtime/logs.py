@@ -69,6 +69,9 @@ class LogBuffer:
         """Append a line of the system's own, also when the function has logged too much."""
         self._lines.append(f"[WARN] {text}")
 
+    def fall_silent(self) -> None:
+        """Tell nobody of lines any more: the execution has really ended."""
+
     @property
     def lines(self) -> tuple[str, ...]:
         return tuple(self._lines)
@@ -110,6 +113,39 @@ class NestedLog(LogBuffer):
     def relay(self, lines: Iterable[str], path: str) -> None:
         """Append the lines of another execution to the outer log; see `LogBuffer.relay`."""
         self._outer.relay(lines, f"[{self._path}] {path}")
+
+
+class ToldLog(LogBuffer):
+    """The log of an action, which may go on for long: each line of its own is told at once, on its thread.
+
+    Lines of other executions are not: these tell of themselves.
+    """
+
+    __slots__ = ("_tell",)
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def add(self, level: str, text: str, path: str = "") -> None:
+        """Append one line; see `LogBuffer.add`."""
+        count = len(self._lines)
+        super().add(level, text, path)
+        if count < MAX_LOG_LINES:
+            self._tell(f"[{level}] {path}{_bounded(text)}" if count < MAX_LOG_LINES - 1 else OVERFLOW)
+
+    def fall_silent(self) -> None:
+        """Tell nobody of lines any more."""
+        self._tell = _nobody
+
+    def warn(self, text: str) -> None:
+        """Append a line of the system's own."""
+        super().warn(text)
+        self._tell(f"[WARN] {text}")
+
+
+def _nobody(line: str) -> None:
+    """It came too late."""
 
 
 def _bounded(text: str) -> str:

@@ -171,6 +171,7 @@ class MutationAttempts(Run):
         if known is not None:  # the same request, sent twice, overtook itself while this one was suspended
             self._answer(Success(known.value, known.commit_ts, known.log_lines), known.commit_ts)
         elif error is None:
+            runner.log.ran(self, "mutation", len(value), None, commit_ts, log_lines)
             self._answer(Success(value, commit_ts, log_lines), commit_ts)
         elif isinstance(error, AttemptEnded):
             cause = error.__cause__
@@ -184,6 +185,7 @@ class MutationAttempts(Run):
             self._refuse(error if isinstance(error, Error) else Unavailable(f"Stopped: {type(error).__name__}"))
         else:
             failure = runner.failure(call, error, transaction.begin_ts, self.version, log_lines)
+            runner.log.ran(self, "mutation", 0, runner.text_of(failure), transaction.begin_ts, log_lines)
             self._answer(failure, transaction.begin_ts)
 
     def _not_loaded(self, error: Error) -> None:
@@ -204,6 +206,7 @@ class MutationAttempts(Run):
             runner.queue.request(self._next_attempt)
         elif self._is_expired or not runner.gate.seconds:
             log.warning("%s failed after %d attempts: %s", self.call.path, self._attempt, _Report(conflict))
+            runner.log.ran(self, "mutation", 0, str(conflict), self.transaction.begin_ts, ())
             report = conflict.report if self.met_rules and isinstance(conflict, WriteConflict) else None
             # What was read may be hidden from the caller, and so may the id of what was written.
             self._refuse(conflict if report is None else report.error(shows_document=False))

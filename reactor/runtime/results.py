@@ -232,6 +232,9 @@ class Results:
             self.stats.hits += 1
             if not query.users:
                 self._unused[query] = self._unused.pop(query)
+            self._executor.log.add(
+                call, "query", query.key.path, execution=self._executor.log.new_execution(), is_cached=True
+            )
             done(Success(result.value, at, result.log_lines))
             return
         if result is not None:  # of a live query that fails

@@ -32,8 +32,9 @@ from reactor.runtime.context import make_context
 from reactor.runtime.determinism import Ambient, Source
 from reactor.runtime.documents import Documents
 from reactor.runtime.executions import AttemptEnded, Execution, FileUrls
-from reactor.runtime.failures import failure_of
+from reactor.runtime.failures import failure_of, text_for_owner
 from reactor.runtime.files.store import Files
+from reactor.runtime.functionlog import FunctionLog
 from reactor.runtime.invocation import RunKind, encode_in_steps, encode_result, find_function, read_arguments
 from reactor.runtime.logs import LogBuffer
 from reactor.runtime.nested import call_nested, call_stale
@@ -97,6 +98,8 @@ class Runner:
         self.sample_at = sys.maxsize  # the next of them to be repeated
         self.take_sample: Callable[[Run], None] = no_sample
         self._clock = clock
+        self.log = FunctionLog(clock, lambda: database.durable_ts, redact=redact)
+        database.on_publish.append(self.log.published)
 
     def sample_after(self, runs: int, take: Callable[["Run"], None]) -> None:
         """Hand the last of the next so many runs to `take` when it begins."""
@@ -119,6 +122,10 @@ class Runner:
             files=version.project.files if version is not None else (),
             redact=self.redact,
         )
+
+    def text_of(self, failure: Failure) -> str:
+        """Return what a function has failed with, also where that is kept from clients."""
+        return text_for_owner(failure, self.versions)
 
     def not_loaded(self, call: Call, error: Error) -> Outcome:
         """Return the outcome of a call that touched a table which can't be loaded."""
@@ -354,10 +361,12 @@ class QueryAttempt(Run):
         log_lines = runner.lines(self)
         if error is None:
             outcome = Success(value, transaction.begin_ts, log_lines)
+            runner.log.ran(self, "query", len(value), None, 0, log_lines)
         elif isinstance(error, SnapshotTooOld | Unavailable | Overloaded | ProtocolError):
             outcome = Refused(error)
         elif isinstance(error, OF_THE_FUNCTION):
             outcome = runner.failure(self.call, error, transaction.begin_ts, self.version, log_lines)
+            runner.log.ran(self, "query", 0, runner.text_of(outcome), 0, log_lines)
         elif isinstance(error, AttemptEnded) and isinstance(error.__cause__, Error):
             outcome = Refused(error.__cause__)
         else:

@@ -11,6 +11,8 @@ from reactor.runtime.decorators import Function, internal_mutation, internal_que
 from reactor.runtime.documents import Documents
 from reactor.runtime.environment.documents import change_variables, read_variable, read_variables
 from reactor.runtime.registry import Registry
+from reactor.runtime.system.modules import MODULE_FUNCTIONS
+from reactor.runtime.system.tables import TABLE_FUNCTIONS
 from reactor.schema.validators import v
 
 CHANGE_VARIABLES: Final = "_system/environment:change"
@@ -57,5 +59,7 @@ SYSTEM_FUNCTIONS: Final = _registry(
         GET_VARIABLE: _get_variable,
         CHANGE_VARIABLES: _change_variables,
         "_system/frontend/listEnvironmentVariables:default": _list_variables,
+        **TABLE_FUNCTIONS,
+        **MODULE_FUNCTIONS,
     }
 )

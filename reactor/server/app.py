@@ -35,6 +35,7 @@ from reactor.server.http.actions import HttpActions
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
+from reactor.server.http.logs import LogApi
 from reactor.server.http.page import Page
 from reactor.server.http.push import PushApi
 from reactor.server.http.router import HttpApp
@@ -204,6 +205,7 @@ class Deployment(Caller):
             submit_handler=host.executor.submit_handler_as,
             rng=self._rng,
             files=host.files,
+            log=host.executor.log,
             before_push=lambda: None if host.has_version else host,
         )
 
@@ -215,6 +217,7 @@ class Deployment(Caller):
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.snapshots.close()
+            backend.log.close()
         acting = [self._host.actions.quiesce()] if self._host is not None else []
         await asyncio.gather(self.sockets.close(CLOSE_CODE, CLOSE_REASON), *acting)
         if self._authenticator is not None:
@@ -273,6 +276,7 @@ class Deployment(Caller):
             environment=EnvironmentApi(self.backend),
             files=FileApi(self.backend, self.limits),
             push=PushApi(self.backend, self.running, self.origins),
+            logs=LogApi(self.backend),
             sync=self.sockets,
             actions=self.http_actions,
             limits=self.limits,

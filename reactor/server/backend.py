@@ -15,6 +15,7 @@ from reactor.ports import Rng
 from reactor.runtime.calls import Call, Outcome
 from reactor.runtime.decorators import Kind
 from reactor.runtime.files.store import Files
+from reactor.runtime.functionlog import FunctionLog
 from reactor.runtime.http.mounts import HttpPlace
 from reactor.runtime.http.router import Route
 from reactor.runtime.http.runner import Channels, HttpEnd
@@ -80,6 +81,7 @@ class Backend(msgspec.Struct, frozen=True):
     submit_handler: Callable[[Kind, Handler, Call, Done], None]
     rng: Rng
     files: Files
+    log: FunctionLog
     before_push: Callable[[], Unpushed | None]  # None once functions can run
 
     def new_request_id(self) -> str:

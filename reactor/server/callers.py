@@ -183,6 +183,7 @@ class Caller:
             request_id=backend.new_request_id(),
             internal=True,
             component=self._component,
+            caller="Tester",
         )
         return unwrap(await outcome_of(partial(backend.submit_handler, kind, run_handler), call))
 
@@ -255,6 +256,7 @@ class Caller:
             request_id=backend.new_request_id(),
             internal=True,
             component=address.component,
+            caller="Tester",
         )
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any, Protocol, final
@@ -34,7 +35,7 @@ from reactor.runtime.calls import Call, Outcome, Refused
 from reactor.runtime.determinism import Ambient, AmbientKind, ambient
 from reactor.runtime.environment.mapping import SnapshotEnvironment
 from reactor.runtime.files.store import Files
-from reactor.runtime.logs import LogBuffer, NestedLog
+from reactor.runtime.logs import LogBuffer, NestedLog, ToldLog
 from reactor.runtime.versions import Version
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,12 @@ class Ended(msgspec.Struct, frozen=True):
     log_lines: tuple[str, ...]
 
 
+class Answered(msgspec.Struct):
+    """What an HTTP action has answered with, once it has."""
+
+    status: int = 0
+
+
 class Task(msgspec.Struct, frozen=True):
     """What is to be run as an action."""
 
@@ -60,6 +67,8 @@ class Task(msgspec.Struct, frozen=True):
     work: Work
     is_async: bool
     kind: AmbientKind = "action"
+    shown: str = ""  # in the function log
+    answered: Answered | None = None  # when it answers a request
 
 
 class Stage(Protocol):
@@ -74,6 +83,15 @@ class Stage(Protocol):
 
     def interrupt(self, run: "ActionRun") -> None:
         """Cancel a run that has begun on an event loop."""
+
+    def new_execution(self) -> int:
+        """Return a number for the function log."""
+
+    def take_down(self, run: "ActionRun", ended: Ended) -> None:
+        """Have the function log take down how a run has ended."""
+
+    def take_down_lines(self, run: "ActionRun", lines: tuple[str, ...]) -> None:
+        """Have the function log take down what a run has logged since the last time."""
 
     def forget(self, run: "ActionRun") -> None:
         """Give the place of a run, whose end was reported, to another."""
@@ -105,7 +123,10 @@ class ActionRun:
         self.call = task.call
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
-        self.log: LogBuffer = LogBuffer() if parent is None else NestedLog(parent.log, task.path)
+        self.execution = stage.new_execution()
+        self.began_ns = 0
+        self._lines: deque[str] = deque()  # logged, and not yet taken down
+        self.log: LogBuffer = ToldLog(self._told) if parent is None else NestedLog(parent.log, task.path)
         self.unawaited: set[ActionCall[Any]] = set()
         self.tasks: set[asyncio.Task[Any]] = set()  # that it has made; of its loop's thread
         self.timers: list[asyncio.TimerHandle] = []
@@ -164,6 +185,7 @@ class ActionRun:
         if not self.is_over:
             self._report(result, error)
         self._main = self._loop = None  # the task's context refers to the run
+        self.log.fall_silent()  # it refers to the run, too
         self.stage.left(self)
 
     def _report(self, result: Any, error: BaseException | None) -> None:
@@ -174,7 +196,18 @@ class ActionRun:
             crossing.fail(self.stopped or Unavailable("The action that made this call has ended."))
         self.stage.forget(self)
         done, self._done = self._done, _nothing
-        done(Ended(result, error, self.stopped, self.log.lines))
+        ended = Ended(result, error, self.stopped, self.log.lines)
+        self.take_down_lines()
+        self.stage.take_down(self, ended)
+        done(ended)
+
+    def take_down_lines(self) -> None:
+        """Have the function log take down what was logged since the last time."""
+        lines: list[str] = []
+        while self._lines:
+            lines.append(self._lines.popleft())
+        if lines:
+            self.stage.take_down_lines(self, tuple(lines))
 
     def _place(self) -> str:
         main = self._main
@@ -234,6 +267,11 @@ class ActionRun:
             names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", task.get_name()) for task in left))
             self.log.warn(f"{len(left)} task(s) still ran when the action ended, and were cancelled: {names}.")
         return error
+
+    def _told(self, line: str) -> None:
+        self._lines.append(line)
+        if len(self._lines) == 1:  # the engine has not been told to look yet
+            self.stage.post(self.take_down_lines)
 
     def _now(self) -> float:
         return self.stage.now_ns() / 1_000_000

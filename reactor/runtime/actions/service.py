@@ -33,8 +33,10 @@ from reactor.runtime.actions.runs import ActionRun, Ended, Task, Work
 from reactor.runtime.arguments import encode_arguments
 from reactor.runtime.calls import Call, Outcome, Refused, Success, request_id_of
 from reactor.runtime.components.targets import Address, address_of, find_outside, find_scope
+from reactor.runtime.decorators import Kind
 from reactor.runtime.environment.mapping import SnapshotEnvironment
 from reactor.runtime.executor import Executor
+from reactor.runtime.failures import told_of
 from reactor.runtime.files.store import Files
 from reactor.runtime.invocation import check_depth, encode_result, find_action, read_arguments
 from reactor.runtime.registry import RegisteredFunction
@@ -116,7 +118,9 @@ class Actions:
         except Error as error:
             done(executor.failure(call, error, database.durable_ts, version, ()))
             return None
-        task = Task(call, version, function.label, self._work(function, call), function.function.is_async)
+        task = Task(
+            call, version, function.label, self._work(function, call), function.function.is_async, shown=function.path
+        )
         return self.perform(task, partial(self._concluded, task, done), is_patient=is_patient, parent=parent)
 
     def perform(
@@ -157,6 +161,7 @@ class Actions:
     def begin(self, run: ActionRun) -> None:
         """Start `run`, which has a place now."""
         run.has_place = True
+        run.began_ns = self._clock.now_ns()
         scope = run.task.version.scopes[run.call.component]
         run.variables = SnapshotEnvironment(scope.environment(self._database.begin_query()).everything())
         for timer in run.timers:
@@ -203,6 +208,42 @@ class Actions:
         self._loops.leave(run)
         run.task.version.let_go()
 
+    # The function log.
+
+    def new_execution(self) -> int:
+        """Return a number for the function log."""
+        return self._executor.log.new_execution()
+
+    def take_down_lines(self, run: ActionRun, lines: tuple[str, ...]) -> None:
+        """Have the function log take down what a run has logged since the last time."""
+        task = run.task
+        self._executor.log.add(
+            run.call,
+            _kind_of(task),
+            task.shown,
+            execution=run.execution,
+            began_ns=run.began_ns,
+            lines=lines,
+            is_progress=True,
+        )
+
+    def take_down(self, run: ActionRun, ended: Ended) -> None:
+        """Have the function log take down how a run has ended, if it has begun."""
+        task, error = run.task, ended.error
+        if not run.has_place:
+            return
+        text = None if error is None else told_of(error, task.version.project.files)
+        self._executor.log.add(
+            run.call,
+            _kind_of(task),
+            task.shown,
+            execution=run.execution,
+            began_ns=run.began_ns,
+            error=text,
+            size=len(ended.result) if isinstance(ended.result, bytes) else 0,
+            status=0 if task.answered is None else task.answered.status,
+        )
+
     # Functions of the project.
 
     def _work(self, function: RegisteredFunction, call: Call) -> Work:
@@ -244,7 +285,7 @@ class Actions:
 
     def request_handler(self, run: ActionRun, kind: str, handler: Callable[[Any], Any]) -> Request:
         """Return the request to run a handler as an internal query or mutation."""
-        call = _part_of(run.call, run.call.path, b"{}")
+        call = _part_of(run, run.call.path, b"{}")
 
         async def run_handler(ctx: Any) -> Any:
             result = handler(ctx)
@@ -259,7 +300,7 @@ class Actions:
         """Return the request to run a function of the project, and what turns its result into the caller's."""
         address = address_of(run.call.component, function)
         target = self._find(run.task.version, address)
-        call = _part_of(run.call, target.path, encode_arguments(target, args, named))
+        call = _part_of(run, target.path, encode_arguments(target, args, named))
         if target.component != call.component:
             identity = call.identity if call.identity.kind == "admin" else ANONYMOUS
             call = msgspec.structs.replace(call, component=target.component, identity=identity)
@@ -292,8 +333,13 @@ class Actions:
             return find_outside(self._executor.versions.latest(), address)
 
 
-def _part_of(call: Call, path: str, args: bytes) -> Call:
-    """Return a call that code of `call` makes."""
+def _kind_of(task: Task) -> Kind:
+    return "action" if task.answered is None else "http_action"
+
+
+def _part_of(run: ActionRun, path: str, args: bytes) -> Call:
+    """Return a call that code of `run` makes."""
+    call = run.call
     return Call(
         path=path,
         args=args,
@@ -302,4 +348,6 @@ def _part_of(call: Call, path: str, args: bytes) -> Call:
         internal=True,
         component=call.component,
         job=call.job,
+        caller="Action",
+        parent=run.execution,
     )

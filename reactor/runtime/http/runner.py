@@ -20,7 +20,7 @@ from starlette.types import Message, Scope
 
 from reactor.auth.identity import ANONYMOUS, Identity
 from reactor.errors import Error, ReturnsInvalid, TooManyRequests, Unavailable
-from reactor.runtime.actions.runs import Ended, Task
+from reactor.runtime.actions.runs import Answered, Ended, Task
 from reactor.runtime.actions.service import Actions
 from reactor.runtime.calls import Call
 from reactor.runtime.components.definitions import child_path
@@ -102,14 +102,24 @@ class HttpRunner:
         handler = route.handler
         if component and identity.kind != "admin":
             identity = ANONYMOUS
-        call = Call(path=handler.path, args=NO_ARGS, identity=identity, request_id=request_id, component=component)
+        call = Call(
+            path=handler.path,
+            args=NO_ARGS,
+            identity=identity,
+            request_id=request_id,
+            component=component,
+            caller="HttpEndpoint",
+        )
+        answered = Answered()
         answer = _answer if handler.is_async else _answer_blocking
         task = Task(
             call,
             version,
             child_path(component, handler.path),
-            partial(answer, handler.handler, scope, channels),
+            partial(answer, handler.handler, scope, channels, answered),
             handler.is_async,
+            shown=f"{route.method} {route.path}{'*' if route.is_prefix else ''}",
+            answered=answered,
         )
         return self._actions.perform(task, partial(self._ended, task, done), is_admitted=True)
 
@@ -128,7 +138,9 @@ class HttpRunner:
 # On the thread of the action.
 
 
-async def _answer(handler: Callable[[Any, Request], Any], scope: Scope, channels: Channels, ctx: Any) -> None:
+async def _answer(
+    handler: Callable[[Any, Request], Any], scope: Scope, channels: Channels, answered: Answered, ctx: Any
+) -> None:
     channels.begin()
     request = Request(scope, channels.receive)
     try:
@@ -138,12 +150,15 @@ async def _answer(handler: Callable[[Any, Request], Any], scope: Scope, channels
             response = _response_of(error)
         if getattr(response, "body", None) is not None and getattr(response, "background", None) is None:
             ctx._port.check_awaited()  # a stream may still await what its handler began; its end tells
+        answered.status = getattr(response, "status_code", 0)
         await _send(response, scope, channels)
     finally:
         await request.close()
 
 
-def _answer_blocking(handler: Callable[[Any, Request], Any], scope: Scope, channels: Channels, ctx: Any) -> None:
+def _answer_blocking(
+    handler: Callable[[Any, Request], Any], scope: Scope, channels: Channels, answered: Answered, ctx: Any
+) -> None:
     # A loop of its own: it runs while the handler reads, and while the response is sent.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(_begin(channels))
@@ -153,6 +168,7 @@ def _answer_blocking(handler: Callable[[Any, Request], Any], scope: Scope, chann
                 response = handler(ctx, request)
             except HTTPException as error:
                 response = _response_of(error)
+            answered.status = getattr(response, "status_code", 0)
             runner.run(_send(response, scope, channels))
         finally:
             request.close()

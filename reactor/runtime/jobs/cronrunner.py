@@ -83,7 +83,7 @@ class CronRunner:
             self._end(run, TRANSIENT)  # of a process that has died
             return
         component = cron.get("component", "")
-        call = Call(cron["path"], cron["args"], internal=True, component=component)
+        call = Call(cron["path"], cron["args"], internal=True, component=component, caller="Cron")
         scope = self._executor.versions.latest().scopes.get(component)
         function = None if scope is None else scope.registry.functions.get(cron["path"])
         if function is not None and function.kind == "action":

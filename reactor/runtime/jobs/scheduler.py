@@ -102,7 +102,8 @@ class Scheduler:
         except Unavailable:
             self.due.finished(job_id)  # it is closing
             return
-        call = Call(job["name"], job["args"], internal=True, component=job.get("component", ""), job=job_id)
+        component = job.get("component", "")
+        call = Call(job["name"], job["args"], internal=True, component=component, job=job_id, caller="Scheduler")
         if job["state"]["kind"] == "inProgress":
             self._fail(job_id, TRANSIENT)  # of a process that has died
         elif function is None:

@@ -25,6 +25,7 @@ from reactor.protocol.http import (
     UdfSuccess,
     arguments_object,
     decode_function_request,
+    decode_inline_query_request,
     decode_query_at_ts_request,
     decode_query_batch_request,
     decode_run_request,
@@ -37,12 +38,16 @@ from reactor.server.backend import Backend, OpenBackend, Submit, outcome_of
 from reactor.server.http.bodies import json_response, read_json
 from reactor.server.http.client_version import client_version
 from reactor.server.http.errors import HttpError
-from reactor.server.http.identity import admin_of, caller_of
+from reactor.server.http.identity import admin_of, caller_of, check_admin_key
 from reactor.server.permissions import Rights
 from reactor.server.text import printable
 from reactor.values.json import Format, decode_json, encode_format, parse_format
 
 ENCODED: Final = "convex_encoded_json"
+NO_INLINE_QUERIES: Final = (
+    "Queries given as text are not supported: functions of this deployment are written in Python. Put the query into "
+    "functions/ as an internal_query and run it by name, as in `convex run messages:recent`."
+)
 
 _REQUEST_ID: Final = re.compile(r"[0-9a-zA-Z-]{1,64}")
 
@@ -142,6 +147,12 @@ class FunctionApi:
         caller = await caller_of(request, backend)
         return await self._answer(request, backend, asked, _any(backend, caller), writes=False)
 
+    async def inline_query(self, request: Request) -> Response:
+        """POST `/api/run_test_function`: a query in JavaScript, which nothing here can run; the answer says so."""
+        asked = decode_inline_query_request(await read_json(request))
+        check_admin_key(asked.admin_key, self._backend())
+        return _encoded(UdfFailure(error_message=NO_INLINE_QUERIES, log_lines=()))
+
     async def _answer(
         self, request: Request, backend: Backend, asked: FunctionRequest, submit: Submit, *, writes: bool
     ) -> Response:
@@ -163,6 +174,7 @@ class FunctionApi:
             request_id=self._request_id(request),
             internal=caller.kind == "admin",
             component=asked.component_path or "",
+            caller="HttpApi",
         )
         outcome = await outcome_of(submit, call)
         if isinstance(outcome, Refused):

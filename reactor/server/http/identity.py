@@ -42,6 +42,16 @@ async def admin_of(request: Request, backend: Backend, *, writes: bool = False) 
     return caller
 
 
+def check_admin_key(key: str, backend: Backend) -> Identity:
+    """Return the administrator whose key came in the body of a request.
+
+    Raises:
+        Forbidden: `BadDeployKey`.
+        HttpError: 400, a garbled identity after the key.
+    """
+    return _admin(key, backend.check_admin)
+
+
 async def identity(
     authorization: str | None, admin_key: str | None, check_admin: CheckAdmin, identify: Identify
 ) -> Identity:

@@ -24,6 +24,7 @@ from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.errors import INTERNAL, HttpError, error_response, status_of
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
+from reactor.server.http.logs import LogApi
 from reactor.server.http.paths import below, collapsed, route_path
 from reactor.server.http.push import PushApi
 
@@ -48,6 +49,7 @@ class HttpApp:
         environment: EnvironmentApi,
         files: FileApi,
         push: PushApi,
+        logs: LogApi,
         sync: ASGIApp,
         actions: ASGIApp,
         limits: Limits,
@@ -92,6 +94,7 @@ class HttpApp:
             call("/api/action", functions.action, "POST"),
             call("/api/function", functions.function, "POST"),
             call("/api/run/{path:path}", functions.run, "POST"),
+            call("/api/run_test_function", functions.inline_query, "POST"),
             call("/api/list_environment_variables", environment.list, "GET"),
             call("/api/v1/list_environment_variables", environment.list, "GET"),
             call("/api/update_environment_variables", environment.update, "POST"),
@@ -104,6 +107,10 @@ class HttpApp:
             call("/api/deploy2/finish_push", push.refuse, "POST"),
             Route("/api/storage/upload", files.upload, methods=["POST"]),
             Route("/api/storage/{uuid}", files.download, methods=["GET"]),
+            Route("/api/stream_function_logs", logs.stream, methods=["GET"]),
+            Route("/api/app_metrics/stream_function_logs", logs.stream, methods=["GET"]),
+            Route("/api/stream_udf_execution", logs.completions, methods=["GET"]),
+            Route("/api/app_metrics/stream_udf_execution", logs.completions, methods=["GET"]),
             Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),

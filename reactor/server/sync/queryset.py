@@ -7,6 +7,7 @@ when to look.
 """
 
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -26,10 +27,11 @@ from reactor.runtime.calls import Call, Failure
 from reactor.runtime.references import parse_path
 from reactor.runtime.results import QueryResult
 from reactor.runtime.rounds import LiveHandle, Observer
-from reactor.server.permissions import Rights
+from reactor.server.permissions import NO_PERMISSION, Rights
 from reactor.server.sync.ports import Live
 
 MAX_REMEMBERED_PATH = 256  # characters; longer names are checked each time
+CLI_FUNCTIONS: Final = "_system/cli/"
 
 
 class Fixed:
@@ -127,7 +129,7 @@ class QuerySet:
         modifications: list[StateModification] = []
         for query, result in changes:
             query.sent = result
-            modifications.append(_modification(query.id, result))
+            modifications.append(_modification(query, result))
         for query_id in self.removed:
             if query_id not in self._queries:
                 modifications.append(QueryRemoved(query_id=query_id))
@@ -236,8 +238,8 @@ def _same(one: QueryResult, other: QueryResult) -> bool:
     )
 
 
-def _modification(query_id: int, result: QueryResult) -> StateModification:
-    error = result.error
+def _modification(query: Query, result: QueryResult) -> StateModification:
+    error, query_id = result.error, query.id
     if error is None:
         assert result.value is not None
         return QueryUpdated(
@@ -245,11 +247,19 @@ def _modification(query_id: int, result: QueryResult) -> StateModification:
         )
     return QueryFailed(
         query_id=query_id,
-        error_message=error.message,
+        error_message=_readable(error) if query.path.startswith(CLI_FUNCTIONS) else error.message,
         log_lines=error.log_lines,
         journal=result.journal,
         error_data=msgspec.UNSET if error.data is None else msgspec.Raw(error.data),
     )
+
+
+def _readable(error: Failure) -> str:
+    """Return a failure as the official command line can show it: any text without this sentence makes it crash."""
+    if NO_PERMISSION.rstrip(".") in error.message:
+        return error.message
+    head, _, told = error.message.partition("\n")
+    return f"{head}\n{NO_PERMISSION.rstrip('.')}: {told or head}"
 
 
 def _query_id(modification: StateModification) -> int:
