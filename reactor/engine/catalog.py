@@ -31,6 +31,8 @@ CRON_JOBS: Final = "_cron_jobs"
 CRON_JOB_LOGS: Final = "_cron_job_logs"
 FUNCTION_HANDLES: Final = "_function_handles"
 COMPONENTS: Final = "_components"
+EXPORTS: Final = "_exports"
+IMPORTS: Final = "_snapshot_imports"
 SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
 STORED_FILES: Final = "_storage"
 VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
@@ -43,6 +45,8 @@ SYSTEM_TABLES: Final = {
     CRON_JOB_LOGS: 518,
     FUNCTION_HANDLES: 519,
     COMPONENTS: 520,
+    EXPORTS: 530,
+    IMPORTS: 531,
     **VISIBLE_SYSTEM_TABLES,
 }
 BY_NEXT_TIME: Final = ("nextTime", "_creationTime")  # what is due at one time keeps the order it was made in
@@ -238,8 +242,9 @@ class Catalog:
             index.valid_from, index.before = ts, old
 
     def move_tablet(self, table: Table, tablet: int) -> None:
-        """Let `table`, which is not loaded, have the documents that storage keeps under `tablet`."""
-        del self.by_tablet[table.tablet]
+        """Let storage keep the documents of `table`, which holds none in memory, under `tablet`."""
+        if self.by_tablet.get(table.tablet) is table:
+            del self.by_tablet[table.tablet]
         table.tablet = tablet
         self.by_tablet[tablet] = table
 

@@ -28,7 +28,7 @@ from reactor.ports import Clock, Rng, Spawn
 from reactor.storage.interface import DocumentWrite, Persistence, Record
 from reactor.values.ids import IdGenerator
 from reactor.values.stored import decode_object
-from reactor.values.types import Value
+from reactor.values.types import Int64, Value
 
 PublishHook = Callable[[int, Sequence[LogEntry]], None]
 
@@ -167,11 +167,16 @@ class Database:
         """
         number = self.catalog.free_number()
         transaction = self.begin_mutation()
-        row = insert_system(self, transaction, self.catalog.by_name[TABLES], {"name": name, "number": float(number)})
+        fields: dict[str, Value] = {"name": name, "number": float(number)}
+        tablet = number
+        if number in self.catalog.by_tablet or number in self.tablets.leaving:
+            tablet = self.commit_clock.next()  # the number was that of a table whose documents are still there
+            fields["tablet"] = Int64(tablet)
+        row = insert_system(self, transaction, self.catalog.by_name[TABLES], fields)
         commit_ts = self.committer.commit(transaction, source="")
         if asked_by is not None:
             asked_by.own_commits += (commit_ts,)
-        table = self.catalog.add_table(number, name)
+        table = self.catalog.add_table(number, name, tablet)
         table.row_key = id_key(row)
         return table
 

@@ -120,10 +120,11 @@ def _adopt_table(catalog: Catalog, data: bytes, strays: Strays) -> None:
     elif table.number != number:
         catalog.renumber(table, int(number))
     if table.tablet != tablet:
-        assert table.unloaded is not None, "only tables of the application are replaced"
-        strays.setdefault(table.tablet, {}).update(table.unloaded.writes)
+        if table.unloaded is not None:
+            strays.setdefault(table.tablet, {}).update(table.unloaded.writes)
+            table.unloaded.writes = {}
+        assert table.unloaded is not None or not table.documents, "no system table is replaced while it holds anything"
         catalog.move_tablet(table, tablet)
-        table.unloaded.writes = {}
     if table.unloaded is not None:
         table.unloaded.writes.update(strays.pop(tablet, {}))
     table.row_key = id_key(row_id)

@@ -116,7 +116,7 @@ class Tablets:
         self._spawn = spawn
         self._is_closing = False
         self._closing = asyncio.Event()
-        self._running = 0
+        self.leaving: set[int] = set()  # tablets that are being removed
         self._at_rest = asyncio.Event()
         self._at_rest.set()
 
@@ -145,19 +145,19 @@ class Tablets:
         await self._at_rest.wait()
 
     def _begin(self, tablet: int, removal: Coroutine[Any, Any, None]) -> None:
-        self._running += 1
+        self.leaving.add(tablet)
         self._at_rest.clear()
-        self._spawn(self._run(removal), name=f"remove tablet {tablet}")
+        self._spawn(self._run(tablet, removal), name=f"remove tablet {tablet}")
 
-    async def _run(self, removal: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, tablet: int, removal: Coroutine[Any, Any, None]) -> None:
         try:
             await removal
         except Error as error:
             if not self._is_closing:
                 log.warning("documents that were replaced or never imported are left until the next start: %s", error)
         finally:
-            self._running -= 1
-            if not self._running:
+            self.leaving.discard(tablet)
+            if not self.leaving:
                 self._at_rest.set()
 
     async def _remove_stored(self, tablet: int, ids: set[str]) -> None:

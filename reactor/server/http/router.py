@@ -26,6 +26,7 @@ from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
 from reactor.server.http.paths import below, collapsed, route_path
 from reactor.server.http.push import PushApi
+from reactor.server.http.transfers import TransferApi
 
 logger = logging.getLogger("reactor.http")
 
@@ -48,6 +49,7 @@ class HttpApp:
         environment: EnvironmentApi,
         files: FileApi,
         push: PushApi,
+        transfers: TransferApi,
         sync: ASGIApp,
         actions: ASGIApp,
         limits: Limits,
@@ -104,6 +106,16 @@ class HttpApp:
             call("/api/deploy2/finish_push", push.refuse, "POST"),
             Route("/api/storage/upload", files.upload, methods=["POST"]),
             Route("/api/storage/{uuid}", files.download, methods=["GET"]),
+            call("/api/import/start_upload", transfers.start_upload, "POST"),
+            Route("/api/import/upload_part", transfers.upload_part, methods=["POST"]),
+            call("/api/import/finish_upload", transfers.finish_upload, "POST"),
+            Route("/api/import", transfers.import_now, methods=["POST"]),
+            call("/api/perform_import", transfers.perform_import, "POST"),
+            call("/api/cancel_import", transfers.cancel_import, "POST"),
+            call("/api/export/request/zip", transfers.request_zip, "POST"),
+            Route("/api/export/zip/{key}", transfers.download, methods=["GET"]),
+            call("/api/export/set_expiration/{id}", transfers.set_expiration, "POST"),
+            call("/api/export/cancel/{id}", transfers.cancel_export, "POST"),
             Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),
