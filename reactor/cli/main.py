@@ -14,6 +14,8 @@ from reactor.cli.codegen import codegen
 from reactor.cli.console import say, show
 from reactor.cli.dev import dev
 from reactor.cli.env import env
+from reactor.cli.export import export
+from reactor.cli.import_ import import_
 from reactor.cli.init import init
 from reactor.cli.migrations import migrations
 from reactor.cli.run import run
@@ -50,6 +52,8 @@ app.command()(dev)
 app.command()(serve)
 app.command()(run)
 app.command()(codegen)
+app.command("import")(import_)
+app.command()(export)
 app.command("admin-key")(admin_key)
 app.add_typer(env, name="env")
 app.add_typer(migrations, name="migrations")

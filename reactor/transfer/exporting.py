@@ -7,6 +7,7 @@ written meanwhile, and bounded memory: rows leave in slices, files in parts. Use
 import mimetypes
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -125,7 +126,7 @@ class Export:
         self, archive: zipfile.ZipFile, name: str, table: Table, encode: Callable[[Any], bytes]
     ) -> None:
         """Write the documents of a table, one per line, in the order of their creation."""
-        entry = await self._files.in_thread(archive.open, _info(name), "w", force_zip64=True)  # type: ignore[call-arg]
+        entry = await self._files.in_thread(partial(archive.open, _info(name), "w", force_zip64=True))
         part = bytearray()
         try:
             for chunk in self._chunks(table):

@@ -251,8 +251,6 @@ class Import:
 
     def _changed(self, staged: _Staged) -> list[bytes]:
         """Return the documents that were written to a table since it was copied."""
-        if not staged.since:
-            return []
         entries = self._database.write_log.since(staged.since)
         table = staged.target.table
         return list(dict.fromkeys(change.key for entry in entries for change in entry.changes if change.table is table))
@@ -375,7 +373,8 @@ class Import:
                         raise _clash(target)
                     _put(transaction, target.table, key, data)
                 continue
-            self._stage_changes(transaction, staged, self._changed(staged))
+            if staged.since:
+                self._stage_changes(transaction, staged, self._changed(staged))
             fields = {"number": float(target.number), "tablet": Int64(staged.content.tablet)}
             row = rows.get(target.full_name)
             tables = catalog.by_name[TABLES]

@@ -114,21 +114,25 @@ def _number(
     for target in targets:
         number = None if target.rows is None else target.rows.number
         table = target.table
-        if number is not None and table is not None and number != table.number and mode == "append" and len(table):
+        if number is None:
+            waiting.append(target)
+            continue
+        if table is not None and number != table.number and mode == "append" and len(table):
             raise TransferRefused(
                 "TableNumberConflict",
                 f"Table {target.name} has number {table.number}, but the ids of the import have {number}. "
                 "Replace the table, or leave out `_id`.",
             )
-        if number is None and table is not None:
-            number = table.number
-        if number is None:
-            waiting.append(target)
-            continue
         if number < FIRST_USER_TABLE:
             raise TransferRefused("InvalidImport", f"The ids for table {target.name} are those of a system table.")
         _take(taking, number, target.full_name)
         target.number = number
+    for target in list(waiting):
+        table = target.table
+        if table is not None and (table.number not in taking or (mode == "append" and len(table))):
+            _take(taking, table.number, target.full_name)
+            target.number = table.number
+            waiting.remove(target)
     moving: list[Table] = []
     for files in bundle.files:
         _take_storage(catalog, files.component, files.documents.number, taking, moving)

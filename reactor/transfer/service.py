@@ -109,6 +109,7 @@ class Transfers:
                     if table == EXPORTS:
                         state = {"state": "failed", "failed_ts": Int64(self._clock.now_ns())}
                     change_transfer(self._database, row["_id"], state=state)
+        await self._settled()
         if self._parent is not None:
             kept = {f"{row['_id']}.zip" for row in self._rows(EXPORTS) if row["state"]["state"] == "completed"}
             await asyncio.to_thread(_clean, self._parent / "transfer", kept)
@@ -160,7 +161,9 @@ class Transfers:
             raise TransferRefused("InvalidImport", "A part of the upload is missing: start again.")
         path = await self._new_path()
         await self._files.in_thread(_join, [upload[part] for part in part_tokens], path)
-        return self._begin(request, path, is_confirmed=False)
+        import_id = self._begin(request, path, is_confirmed=False)
+        await self._settled()
+        return import_id
 
     async def import_now(self, parts: AsyncIterable[bytes], request: ImportRequest) -> int:
         """Import a body without asking back; return how many rows were written.
@@ -247,7 +250,7 @@ class Transfers:
         }
         change_transfer(self._database, import_id, state=state, checkpoints=_checkpoints(plan, request.mode))
 
-    def perform(self, import_id: str) -> None:
+    async def perform(self, import_id: str) -> None:
         """Do an import that waits for confirmation.
 
         Raises:
@@ -262,18 +265,20 @@ class Transfers:
             self._perform(import_id, *waiting),
             lambda reason: {"state": "failed", "error_message": reason},
         )
+        await self._settled()
 
-    def cancel_import(self, import_id: str) -> None:
+    async def cancel_import(self, import_id: str) -> None:
         """End an import. Nothing of it is left."""
         waiting = self._waiting.pop(import_id, None)
         if waiting is not None:
             waiting[2].close()
-            waiting[1].unlink(missing_ok=True)
+            await self._remove(waiting[1])
             change_transfer(
                 self._database, import_id, state={"state": "failed", "error_message": "The import was cancelled."}
             )
         elif import_id in self._tasks:
             self._tasks[import_id].cancel()
+        await self._settled()
 
     async def _perform(self, import_id: str, request: ImportRequest, path: Path, bundle: Bundle) -> None:
         messages: list[str] = []
@@ -309,7 +314,7 @@ class Transfers:
 
     # Exports.
 
-    def request_export(self, *, include_storage: bool, component: str) -> str:
+    async def request_export(self, *, include_storage: bool, component: str) -> str:
         """Begin an export of a component instance and those below it; return its id.
 
         Raises:
@@ -339,6 +344,7 @@ class Transfers:
             self._export(export_id, form, components),
             lambda reason: {"state": "failed", "failed_ts": Int64(self._clock.now_ns()), "error_message": reason},
         )
+        await self._settled()
         return export_id
 
     async def _export(self, export_id: str, form: Mapping[str, Any], components: Sequence[str]) -> None:
@@ -394,7 +400,7 @@ class Transfers:
                     return path, f"snapshot_{self._name}_{int(state['start_ts'])}.zip"
         raise TransferRefused("ExportNotFound", f"There is no finished export {key!r}, or not any more.")
 
-    def set_expiration(self, export_id: str, when_ns: int) -> None:
+    async def set_expiration(self, export_id: str, when_ns: int) -> None:
         """Keep an archive until a time.
 
         Raises:
@@ -405,6 +411,7 @@ class Transfers:
             raise TransferRefused("ExportNotFound", f"There is no finished export {export_id!r}.")
         state = {**row["state"], "expiration_ts": Int64(when_ns)}
         change_transfer(self._database, export_id, state=state, expiration_ts=Int64(when_ns))
+        await self._settled()
 
     def cancel_export(self, export_id: str) -> None:
         """End an export; nothing of it is left. One that is done stays."""
@@ -457,6 +464,10 @@ class Transfers:
         transaction = self._database.begin_mutation()
         table = self._database.catalog.by_name[name]
         return newest(transaction, table, len(table) + 1)
+
+    async def _settled(self) -> None:
+        """Wait until what was said of a transfer is durable: whoever asks next shall see it."""
+        await self._database.durable(self._database.applied_ts)
 
     async def _home(self) -> Path:
         if self._folder is None:

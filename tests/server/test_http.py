@@ -122,6 +122,7 @@ class Site:
             submit_handler=lambda kind, handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here
+            transfers=None,  # type: ignore[arg-type]  # nor for these
             before_push=lambda: None,
         )
 

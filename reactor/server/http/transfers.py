@@ -81,13 +81,13 @@ class TransferApi:
     async def perform_import(self, request: Request) -> Response:
         """POST `/api/perform_import`: do what waits for confirmation."""
         await admin_of(request, self._backend(), writes=True)
-        self._backend().transfers.perform((await _read(request, _Perform)).import_id)
+        await self._backend().transfers.perform((await _read(request, _Perform)).import_id)
         return Response()
 
     async def cancel_import(self, request: Request) -> Response:
         """POST `/api/cancel_import`."""
         await admin_of(request, self._backend(), writes=True)
-        self._backend().transfers.cancel_import((await _read(request, _Perform)).import_id)
+        await self._backend().transfers.cancel_import((await _read(request, _Perform)).import_id)
         return Response()
 
     async def import_now(self, request: Request) -> Response:
@@ -110,7 +110,7 @@ class TransferApi:
         await admin_of(request, self._backend(), writes=True)
         include = request.query_params.get("includeStorage", "false") == "true"
         component = request.query_params.get("component", "")
-        self._backend().transfers.request_export(include_storage=include, component=component)
+        await self._backend().transfers.request_export(include_storage=include, component=component)
         return Response()
 
     async def download(self, request: Request) -> Response:
@@ -131,7 +131,7 @@ class TransferApi:
         """POST `/api/export/set_expiration/{id}`."""
         await admin_of(request, self._backend(), writes=True)
         when_ns = (await _read(request, _Expiration)).expiration_ts_ns
-        self._backend().transfers.set_expiration(request.path_params["id"], when_ns)
+        await self._backend().transfers.set_expiration(request.path_params["id"], when_ns)
         return Response()
 
     async def cancel_export(self, request: Request) -> Response:
