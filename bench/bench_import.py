@@ -134,7 +134,9 @@ def _import(target: Target, process: int, rows: int) -> dict[str, Any]:
     began = time.perf_counter()
     import_id = target.post("/api/import/finish_upload", body)["importId"]
     messages: set[str] = set()
-    question = json.dumps({"path": "_system/cli/queryImport", "args": {"importId": import_id}, "format": "json"}).encode()
+    question = json.dumps(
+        {"path": "_system/cli/queryImport", "args": {"importId": import_id}, "format": "json"}
+    ).encode()
     while True:
         state = target.post("/api/query", question)["value"]["state"]
         largest = max(largest, resident(process))

@@ -12,7 +12,7 @@ import typer
 
 from reactor.cli.console import fail, say, warn
 from reactor.cli.remote import download, send
-from reactor.cli.transfers import AdminKey, Component, Project, Url, ask_system, states, target_of
+from reactor.cli.transfers import AdminKey, Component, Project, Url, looks, target_of
 from reactor.transfer.columnar import LAYOUTS, Layout, check_layout, write_table
 
 
@@ -39,21 +39,17 @@ def export(
     query = urlencode({"includeStorage": str(include_file_storage).lower(), "component": component})
     send(target, f"/api/export/request/zip?{query}", b"")
     last = ""
-    for state in states(target, "_system/cli/exports:getLatest", {}):
-        if state["state"] == "completed":
+    for row in looks(target, "_system/cli/exports:getLatest", {}):
+        if row["state"] == "completed":
             break
-        if state["state"] in ("failed", "canceled"):
-            fail(state.get("error_message", "The export was cancelled."))
-        if state.get("progress_message", last) != last:
-            last = state["progress_message"]
+        if row["state"] in ("failed", "canceled"):
+            fail(row.get("error_message", "The export was cancelled."))
+        if row.get("progress_message", last) != last:
+            last = row["progress_message"]
             warn(last)
-    start = state["start_ts"]
-    place = f"/api/export/zip/{start}"
+    place = f"/api/export/zip/{row['start_ts']}"
     if table is None:
-        file = path
-        if path.is_dir():
-            row = ask_system(target, "_system/cli/exports:getLatest", {})
-            file = path / f"snapshot_{row['state']['start_ts']}.zip"
+        file = path / f"snapshot_{row['start_ts']}.zip" if path.is_dir() else path
         download(target, place, file)
         say(f"Wrote {file}.")
         return

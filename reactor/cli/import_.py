@@ -12,7 +12,7 @@ import typer
 
 from reactor.cli.console import fail, say, warn
 from reactor.cli.remote import ask, send
-from reactor.cli.transfers import AdminKey, Component, Project, Url, states, target_of
+from reactor.cli.transfers import AdminKey, Component, Project, Url, looks, target_of
 
 PART_BYTES: Final = 5 << 20
 _FORMATS: Final = {".jsonl": "jsonLines", ".json": "jsonArray", ".csv": "csv", ".zip": "zip"}
@@ -74,7 +74,8 @@ def import_(
     import_id = ask(target, "/api/import/finish_upload", _imports, body).import_id
     shown = 0
     last = ""
-    for state in states(target, "_system/cli/queryImport", {"importId": import_id}):
+    for row in looks(target, "_system/cli/queryImport", {"importId": import_id}):
+        state = row["state"]
         match state["state"]:
             case "waiting_for_confirmation":
                 if state["require_manual_confirmation"] and not yes:

@@ -43,11 +43,11 @@ def ask_system(target: Target, path: str, args: dict[str, Any]) -> Any:
     return answer["value"]
 
 
-def states(target: Target, path: str, args: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the state of a transfer again and again, until nobody asks any more."""
+def looks(target: Target, path: str, args: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the document of a transfer again and again, until nobody asks any more."""
     while True:
         row = ask_system(target, path, args)
         if row is None:
             fail("The server knows nothing of it any more.")
-        yield row["state"]
+        yield row
         time.sleep(POLL_SECONDS)

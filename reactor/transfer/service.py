@@ -102,16 +102,16 @@ class Transfers:
 
     async def start(self) -> None:
         """Take up what an earlier process has left."""
-        for table in (EXPORTS, IMPORTS):
-            for row in self._rows(table):
-                if row["state"]["state"] not in _ENDED:
-                    state: dict[str, Any] = {"state": "failed", "error_message": RESTARTED}
-                    if table == EXPORTS:
-                        state = {"state": "failed", "failed_ts": Int64(self._clock.now_ns())}
-                    change_transfer(self._database, row["_id"], state=state)
+        for row in self._rows(IMPORTS):
+            if row["state"]["state"] not in _ENDED:
+                state = {"state": "failed", "error_message": RESTARTED}
+                change_transfer(self._database, row["_id"], state=state)
+        for row in self._rows(EXPORTS):
+            if row["state"] not in _ENDED:
+                change_transfer(self._database, row["_id"], **self._failed_export(RESTARTED))
         await self._settled()
         if self._parent is not None:
-            kept = {f"{row['_id']}.zip" for row in self._rows(EXPORTS) if row["state"]["state"] == "completed"}
+            kept = {f"{row['_id']}.zip" for row in self._rows(EXPORTS) if row["state"] == "completed"}
             await asyncio.to_thread(_clean, self._parent / "transfer", kept)
 
     async def stop(self) -> None:
@@ -222,7 +222,7 @@ class Transfers:
             },
         )
         work = self._prepare(import_id, request, path, is_confirmed)
-        self._run(import_id, work, lambda reason: {"state": "failed", "error_message": reason})
+        self._run(import_id, work, _failed_import)
         return import_id
 
     async def _prepare(self, import_id: str, request: ImportRequest, path: Path, is_confirmed: bool) -> None:
@@ -263,7 +263,7 @@ class Transfers:
         self._run(
             import_id,
             self._perform(import_id, *waiting),
-            lambda reason: {"state": "failed", "error_message": reason},
+            _failed_import,
         )
         await self._settled()
 
@@ -320,7 +320,7 @@ class Transfers:
         Raises:
             TransferRefused: one is under way, or there is no such instance.
         """
-        if any(row["state"]["state"] not in _ENDED for row in self._rows(EXPORTS)):
+        if any(row["state"] not in _ENDED for row in self._rows(EXPORTS)):
             raise TransferRefused("ExportInProgress", "There is already an export requested or in progress.")
         if not self._host.has_version:
             raise TransferRefused("InvalidExport", "No project is deployed yet, so there are no tables to export.")
@@ -332,7 +332,7 @@ class Transfers:
             self._database,
             EXPORTS,
             {
-                "state": {"state": "requested"},
+                "state": "requested",
                 "format": form,
                 "component": component or None,
                 "requestor": "snapshotExport",
@@ -342,7 +342,7 @@ class Transfers:
         self._run(
             export_id,
             self._export(export_id, form, components),
-            lambda reason: {"state": "failed", "failed_ts": Int64(self._clock.now_ns()), "error_message": reason},
+            self._failed_export,
         )
         await self._settled()
         return export_id
@@ -351,10 +351,9 @@ class Transfers:
         await self._expire()
         folder = await self._home()
         path = folder / f"{export_id}.zip"
-        start: dict[str, Any] = {}
 
         def progress(text: str) -> None:
-            change_transfer(self._database, export_id, state={**start, "progress_message": text})
+            change_transfer(self._database, export_id, progress_message=text)
 
         export = Export(
             self._database,
@@ -364,25 +363,18 @@ class Transfers:
             progress,
             include_storage=bool(form["include_storage"]),
         )
-        start.update(state="in_progress", start_ts=Int64(export.ts))
-        change_transfer(self._database, export_id, state=start)
+        change_transfer(self._database, export_id, state="in_progress", start_ts=Int64(export.ts))
         try:
             await export.run(path)
         except BaseException:
             await self._remove(path)
             raise
-        row = read_transfer(self._database.begin_mutation(), export_id)
         change_transfer(
             self._database,
             export_id,
-            state={
-                "state": "completed",
-                "start_ts": Int64(export.ts),
-                "complete_ts": Int64(self._clock.now_ns()),
-                "expiration_ts": Int64(0) if row is None else row["expiration_ts"],
-                "zip_object_key": path.name,
-                "format": dict(form),
-            },
+            state="completed",
+            complete_ts=Int64(self._clock.now_ns()),
+            zip_object_key=path.name,
         )
 
     async def exported(self, key: str) -> tuple[Path, str]:
@@ -393,11 +385,10 @@ class Transfers:
         """
         await self._expire()
         for row in self._rows(EXPORTS):
-            state = row["state"]
-            if state["state"] == "completed" and key in (row["_id"], str(int(state["start_ts"]))):
-                path = await self._home() / str(state["zip_object_key"])
-                if path.exists():
-                    return path, f"snapshot_{self._name}_{int(state['start_ts'])}.zip"
+            if row["state"] == "completed" and key in (row["_id"], str(int(row["start_ts"]))):
+                path = await self._home() / str(row["zip_object_key"])
+                if await self._files.in_thread(path.exists):
+                    return path, f"snapshot_{self._name}_{int(row['start_ts'])}.zip"
         raise TransferRefused("ExportNotFound", f"There is no finished export {key!r}, or not any more.")
 
     async def set_expiration(self, export_id: str, when_ns: int) -> None:
@@ -407,10 +398,9 @@ class Transfers:
             TransferRefused: there is none.
         """
         row = read_transfer(self._database.begin_mutation(), export_id)
-        if row is None or row["state"]["state"] != "completed":
+        if row is None or row["state"] != "completed":
             raise TransferRefused("ExportNotFound", f"There is no finished export {export_id!r}.")
-        state = {**row["state"], "expiration_ts": Int64(when_ns)}
-        change_transfer(self._database, export_id, state=state, expiration_ts=Int64(when_ns))
+        change_transfer(self._database, export_id, expiration_ts=Int64(when_ns))
         await self._settled()
 
     def cancel_export(self, export_id: str) -> None:
@@ -423,16 +413,12 @@ class Transfers:
         """Remove archives whose time is over, and their documents."""
         now_ns = self._clock.now_ns()
         for row in self._rows(EXPORTS):
-            state = row["state"]
-            if state["state"] == "completed" and int(state["expiration_ts"]) <= now_ns:
-                path = await self._home() / str(state["zip_object_key"])
-                await self._remove(path)
-                gone = {
-                    "state": "failed",
-                    "failed_ts": state["expiration_ts"],
-                    "error_message": "The export has expired.",
-                }
-                change_transfer(self._database, row["_id"], state=gone)
+            if row["state"] == "completed" and int(row["expiration_ts"]) <= now_ns:
+                await self._remove(await self._home() / str(row["zip_object_key"]))
+                change_transfer(self._database, row["_id"], **self._failed_export("The export has expired."))
+
+    def _failed_export(self, reason: str) -> dict[str, Any]:
+        return {"state": "failed", "failed_ts": Int64(self._clock.now_ns()), "error_message": reason}
 
     # Inside.
 
@@ -458,7 +444,7 @@ class Transfers:
         else:
             return
         with contextlib.suppress(Error):  # the next start says so
-            change_transfer(self._database, transfer_id, state=failed(reason))
+            change_transfer(self._database, transfer_id, **failed(reason))
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         transaction = self._database.begin_mutation()
@@ -487,6 +473,10 @@ class Transfers:
 
 def _in_progress(text: str, messages: Sequence[str]) -> dict[str, Any]:
     return {"state": "in_progress", "progress_message": text, "checkpoint_messages": list(messages)}
+
+
+def _failed_import(reason: str) -> dict[str, Any]:
+    return {"state": {"state": "failed", "error_message": reason}}
 
 
 def _is_below(path: str, component: str) -> bool:

@@ -119,11 +119,11 @@ class Site:
         assert asked.status_code == 200, asked.text
         while True:
             row = await self.query("_system/cli/exports:getLatest", {})
-            if row["state"]["state"] in ("completed", "failed"):
+            if row["state"] in ("completed", "failed"):
                 break
             await asyncio.sleep(0.005)
-        assert row["state"]["state"] == "completed", row
-        answer = await self.client.get(f"/api/export/zip/{row['state']['start_ts']}")
+        assert row["state"] == "completed", row
+        answer = await self.client.get(f"/api/export/zip/{row['start_ts']}")
         assert answer.status_code == 200, answer.text
         return answer.content
 
