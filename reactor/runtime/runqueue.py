@@ -46,8 +46,11 @@ class RunQueue:
         self._background.append(step)
         self._schedule()
 
-    async def run(self, steps: Iterable[Any]) -> None:
+    async def run(self, steps: Iterable[Any], part: float = 1.0) -> None:
         """Go through `steps` behind requests, a slice at a time, and return when they end.
+
+        A request takes several turns, and waits for a slice of this in each: work that goes on for minutes should take
+        only a `part` of a slice.
 
         Raises:
             Exception: whatever they raise.
@@ -58,9 +61,10 @@ class RunQueue:
         def slice_() -> None:
             if done.done():  # cancelled
                 return
+            end = self.now() + self._slice * part
             try:
                 for _ in going:
-                    if self.is_due():
+                    if self.now() >= end or self.is_due():
                         self.background(slice_)
                         return
             except Exception as error:

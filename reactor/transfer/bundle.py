@@ -18,6 +18,7 @@ from reactor.transfer.rows import Format, Row, batches
 Mode: TypeAlias = Literal["requireEmpty", "append", "replace", "replaceAll"]
 Open: TypeAlias = Callable[[], AbstractContextManager[IO[bytes]]]
 
+_COUNT_BYTES: Final = 256 * 1024
 MODES: Final[tuple[Mode, ...]] = ("requireEmpty", "append", "replace", "replaceAll")
 FORMATS: Final = ("csv", "jsonLines", "jsonArray", "zip")
 
@@ -48,9 +49,19 @@ class TableRows(msgspec.Struct):
             TransferRefused: the file is broken.
         """
         self.count = 0
+        if self.number is None:
+            first = next(self.batches(), None)
+            self.number = None if first is None else _number(first[0])
+        if self.format == "jsonLines":
+            # A look at a part at a time: to cut a million lines would keep the engine's thread from the interpreter.
+            with self.open() as stream:
+                last = b"\n"
+                while part := stream.read(_COUNT_BYTES):
+                    self.count += part.count(b"\n")
+                    last = part[-1:]
+                self.count += last != b"\n"
+            return
         for batch in self.batches():
-            if not self.count and self.number is None:
-                self.number = _number(batch[0])
             self.count += len(batch)
 
 

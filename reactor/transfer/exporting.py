@@ -36,7 +36,8 @@ Everything in this archive is as of one moment. One folder for each table:
 for, and `_components` the same for each mounted component. `reactor import` and `npx convex import` read it.
 """
 _PART_BYTES: Final = 256 * KIB
-_ROWS: Final = 128
+_ROWS: Final = 64
+POLITE: Final = 0.25  # of a slice, for each turn
 _UNIFORM: Final = b'"uniform"\n'
 
 Progress = Callable[[str], None]
@@ -130,7 +131,7 @@ class Export:
         part = bytearray()
         try:
             for chunk in self._chunks(table):
-                await self._queue.run(_encoded(chunk, encode, part))
+                await self._queue.run(_encoded(chunk, encode, part), POLITE)
                 if len(part) >= _PART_BYTES:
                     await self._files.in_thread(entry.write, bytes(part))
                     part.clear()

@@ -37,6 +37,7 @@ from reactor.values.stored import decode_object, encode_stored, normalise
 from reactor.values.types import Int64
 
 SMALL_APPEND: Final = 500  # rows that are appended by the commit itself; more go in with a copy of the table
+POLITE: Final = 0.25  # of a slice, for each turn
 SETTLED: Final = 100  # documents written meanwhile that the last step itself may copy
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -157,7 +158,7 @@ class Import:
         batches = rows.batches()
         try:
             while batch := await self._files.in_thread(next, batches, None):
-                await self._queue.run(self._take(staged, batch))
+                await self._queue.run(self._take(staged, batch), POLITE)
                 if staged.unseen.is_due:
                     await staged.unseen.settle()
                 staged.imported = len(staged.unseen)

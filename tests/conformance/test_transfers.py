@@ -92,7 +92,7 @@ def test_the_official_export(official: Any, project: Path) -> None:
 @pytest.mark.parametrize("command", [("import", "--table", "users", "users.csv"), ("export", "--path", "x.zip")])
 def test_the_official_command_line_refused_and_alone(official: Any, command: tuple[str, ...]) -> None:
     wrong = official(*command, code=1, CONVEX_SELF_HOSTED_ADMIN_KEY="reactor|0000")
-    assert "admin key" in wrong, wrong
+    assert "deploy key is invalid" in wrong, wrong
     away = official(*command, code=1, CONVEX_SELF_HOSTED_URL=f"http://127.0.0.1:{free_port()}")
     assert "fetch failed" in away, away
 

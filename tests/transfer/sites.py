@@ -25,6 +25,7 @@ schema = define_schema({
     "users": define_table({"name": v.string()}).index("by_name", ["name"]),
 })
 """
+MOST_LOOKS = 10_000
 FUNCTIONS = """
 from reactor import mutation, query
 
@@ -97,9 +98,16 @@ class Site:
         if answer.status_code != 200:
             return {"state": "refused", **answer.json()}
         import_id = answer.json()["importId"]
-        while (state := await self.state(import_id))["state"] == "uploaded":
+        return {"id": import_id, **await self.after(import_id, "uploaded")}
+
+    async def after(self, import_id: str, *passing: str) -> dict[str, Any]:
+        """Return the first state of an import that is none of these."""
+        for _ in range(MOST_LOOKS):
+            state = await self.state(import_id)
+            if state["state"] not in passing:
+                return state
             await asyncio.sleep(0.005)
-        return {"id": import_id, **state}
+        raise AssertionError(f"still {state}")
 
     async def bring(
         self, content: bytes, format: str = "zip", mode: str = "requireEmpty", **more: str
@@ -109,15 +117,13 @@ class Site:
         if state["state"] != "waiting_for_confirmation":
             return state
         assert (await self.client.post("/api/perform_import", json={"importId": state["id"]})).status_code == 200
-        while (last := await self.state(state["id"]))["state"] == "in_progress":
-            await asyncio.sleep(0.005)
-        return last
+        return await self.after(state["id"], "in_progress")
 
     async def take(self, include_storage: bool = True) -> bytes:
         """Export, and return the archive."""
         asked = await self.client.post(f"/api/export/request/zip?includeStorage={str(include_storage).lower()}")
         assert asked.status_code == 200, asked.text
-        while True:
+        for _ in range(MOST_LOOKS):
             row = await self.query("_system/cli/exports:getLatest", {})
             if row["state"] in ("completed", "failed"):
                 break
