@@ -14,8 +14,6 @@ from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from reactor.engine.catalog import EXPORTS, IMPORTS
 from reactor.errors import Error, TransferRefused
 from reactor.limits import MIB
@@ -23,11 +21,10 @@ from reactor.ports import Clock, Rng
 from reactor.runtime.host import Host
 from reactor.runtime.transfers import change_transfer, make_transfer, newest, read_transfer
 from reactor.schema.definition import Schema
-from reactor.transfer.bundle import FORMATS, MODES, Bundle, Mode, open_bundle
+from reactor.transfer.bundle import Bundle, Mode, open_bundle
 from reactor.transfer.exporting import Export
 from reactor.transfer.importing import Import
-from reactor.transfer.plan import Plan
-from reactor.values.names import check_identifier
+from reactor.transfer.requests import ImportRequest, checkpoints, summary
 from reactor.values.types import Int64
 
 log = logging.getLogger(__name__)
@@ -36,49 +33,8 @@ EXPORT_DAYS: Final = 14
 PROGRESS_SECONDS: Final = 1.0  # between two reports of one transfer
 _DAY_NS: Final = 86_400 * 10**9
 _WRITE_BYTES: Final = 1 * MIB
-_STORED_MODES: Final = {
-    "requireEmpty": "RequireEmpty",
-    "append": "Append",
-    "replace": "Replace",
-    "replaceAll": "ReplaceAll",
-}
-_STORED_FORMATS: Final = {"csv": "csv", "jsonLines": "jsonl", "jsonArray": "json_array", "zip": "zip"}
 _ENDED: Final = frozenset({"completed", "failed", "canceled"})
 RESTARTED: Final = "The server was restarted. Nothing was imported; try again."
-
-
-class ImportRequest(msgspec.Struct, frozen=True):
-    """What shall be imported, and how."""
-
-    format: str
-    mode: str = "requireEmpty"
-    table: str | None = None
-    component: str = ""
-
-    def check(self) -> None:
-        """Check that it makes sense.
-
-        Raises:
-            TransferRefused: it does not.
-        """
-        if self.format not in FORMATS:
-            raise TransferRefused("InvalidImport", f"There is no format {self.format!r}, only {', '.join(FORMATS)}.")
-        if self.mode not in MODES:
-            raise TransferRefused("InvalidImport", f"There is no mode {self.mode!r}, only {', '.join(MODES)}.")
-        if (self.format == "zip") == (self.table is not None):
-            reason = (
-                "A zip names its tables itself" if self.format == "zip" else f"Which table is this {self.format} for"
-            )
-            raise TransferRefused("InvalidName", f"{reason}: give a table name with every format but zip.")
-        if self.mode == "replaceAll" and self.format != "zip":
-            raise TransferRefused("InvalidImport", "Only a zip can replace all tables.")
-        if self.table is not None:
-            try:
-                check_identifier(self.table)
-            except Error as error:
-                raise TransferRefused("ImportInvalidName", f"{self.table!r} can't name a table: {error}") from None
-            if self.table.startswith("_"):
-                raise TransferRefused("ImportInvalidName", f"{self.table!r} is a system table.")
 
 
 class Transfers:
@@ -205,22 +161,7 @@ class Transfers:
         if not self._host.has_version:
             path.unlink(missing_ok=True)
             raise TransferRefused("ImportFailed", "No project is deployed yet, so there are no tables to import into.")
-        stored: dict[str, Any] = {"format": _STORED_FORMATS[request.format]}
-        if request.table is not None:
-            stored["table"] = request.table
-        import_id = make_transfer(
-            self._database,
-            IMPORTS,
-            {
-                "state": {"state": "uploaded"},
-                "format": stored,
-                "mode": _STORED_MODES[request.mode],
-                "component_path": request.component,
-                "member_id": None,
-                "checkpoints": [],
-                "requestor": {"type": "snapshotImport"},
-            },
-        )
+        import_id = make_transfer(self._database, IMPORTS, {"state": {"state": "uploaded"}, **request.fields()})
         work = self._prepare(import_id, request, path, is_confirmed)
         self._run(import_id, work, _failed_import)
         return import_id
@@ -238,7 +179,7 @@ class Transfers:
             bundle.close()
             await self._remove(path)
             raise
-        message, deletes = _summary(plan, request, bundle)
+        message, deletes = summary(plan, request, bundle)
         if is_confirmed:
             await self._perform(import_id, request, path, bundle)
             return
@@ -248,7 +189,7 @@ class Transfers:
             "message_to_confirm": message,
             "require_manual_confirmation": deletes,
         }
-        change_transfer(self._database, import_id, state=state, checkpoints=_checkpoints(plan, request.mode))
+        change_transfer(self._database, import_id, state=state, checkpoints=checkpoints(plan, request.mode))
 
     async def perform(self, import_id: str) -> None:
         """Do an import that waits for confirmation.
@@ -481,37 +422,6 @@ def _failed_import(reason: str) -> dict[str, Any]:
 
 def _is_below(path: str, component: str) -> bool:
     return not component or path.startswith(f"{component}/")
-
-
-def _checkpoints(plan: Plan, mode: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "component_path": target.component,
-            "display_table_name": target.name,
-            "total_num_rows_to_write": Int64(0 if target.rows is None else target.rows.count),
-            "num_rows_written": Int64(0),
-            "existing_rows_in_table": Int64(target.standing),
-            "existing_rows_to_delete": Int64(0 if mode == "append" else target.standing),
-            "is_missing_id_field": False,
-        }
-        for target in plan.targets
-    ]
-
-
-def _summary(plan: Plan, request: ImportRequest, bundle: Bundle) -> tuple[str, bool]:
-    """Return what an import would change, for people, and whether it would delete anything."""
-    rows = [("table", "create", "delete")]
-    deletes = False
-    for target in plan.targets:
-        deleted = 0 if request.mode == "append" else target.standing
-        deletes = deletes or deleted > 0
-        made = 0 if target.rows is None else target.rows.count
-        rows.append((target.full_name, str(made), f"{deleted} of {target.standing}"))
-    rows += [(f"{files.component}/_storage".strip("/"), str(files.documents.count), "") for files in bundle.files]
-    widths = [max(len(row[at]) for row in rows) for at in range(3)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    note = "Once it has begun, it goes on in the background, also when this command ends."
-    return "\n".join(["Import change summary:", *lines, note]), deletes
 
 
 def _join(parts: Sequence[Path], path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from reactor.limits import MIB
 from reactor.runtime.runqueue import RunQueue
-from reactor.transfer.service import PROGRESS_SECONDS, ImportRequest
+from reactor.transfer.requests import ImportRequest
+from reactor.transfer.service import PROGRESS_SECONDS
 from tests.sizes import size
 from tests.transfer.sites import site, write_project
 

@@ -16,7 +16,7 @@ from reactor.server.backend import OpenBackend
 from reactor.server.http.bodies import json_response, read_body
 from reactor.server.http.errors import HttpError
 from reactor.server.http.identity import admin_of
-from reactor.transfer.service import ImportRequest
+from reactor.transfer.requests import ImportRequest
 
 T = TypeVar("T")
 
