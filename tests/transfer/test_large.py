@@ -39,7 +39,7 @@ async def test_memory_and_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             importing = asyncio.create_task(transfers.import_now(_upload(), ImportRequest("jsonLines", table="notes")))
             messages = set()
             while not importing.done():
-                await asyncio.wait([importing], timeout=0.05)
+                await asyncio.wait([importing], timeout=0.25)
                 for row in await target.query("_system/cli/queryImport:list", {}):
                     messages.add(row["state"].get("progress_message"))
                 # What others do is answered meanwhile.
@@ -52,7 +52,7 @@ async def test_memory_and_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert len(target.catalog.by_name["notes"]) == ROWS
         assert after > ROWS * ROW_BYTES
         assert peak - after < ABOVE
-        assert len(messages) > 3, messages
+        assert len(messages) > 2, messages
 
 
 async def test_a_part_of_a_slice() -> None:
