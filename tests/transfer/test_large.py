@@ -16,8 +16,8 @@ from tests.sizes import size
 from tests.transfer.sites import site, write_project
 
 pytestmark = pytest.mark.asyncio
-ROWS = size(20_000, 1_000_000)
-ROW_BYTES = 700
+ROWS = size(8_000, 1_000_000)
+ROW_BYTES = size(1_800, 200)
 ABOVE = size(6 * MIB, 300 * MIB)  # the rows are 14 MB, so at the reduced size a copy of them would show
 
 
