@@ -167,7 +167,7 @@ def _import(target: Target, process: int, rows: int) -> dict[str, Any]:
             "during": p99(busy),
             "worst": round(busy[-1] * 1000, 1),
         },
-        "times_idle": round(p99(busy) / max(p99(idle), p99(idle_after)), 2),
+        "times_idle": round(p99(busy) / p99(idle), 2),
         "mutations_during": len(busy),
     }
 
