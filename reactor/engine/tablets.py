@@ -3,7 +3,7 @@
 Storage keeps the documents of a table under a tablet, at first its number. To replace a table as a whole, the new
 documents go into the log under a tablet that no table has (`Unseen`), so that nobody sees them; then one commit of
 `_tables` says which tablet the table has. What no row of `_tables` names is garbage by that alone, whether it was
-replaced or never came to be seen, also after a crash. Owns its removal. Used by imports (`design/23-import.md`).
+replaced or never came to be seen, also after a crash. Owns its removal. Used by imports (`design/24-import.md`).
 """
 
 import asyncio

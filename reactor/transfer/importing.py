@@ -3,7 +3,7 @@
 Owns the order of steps: rows go into tablets that no table has and contents into blobs that no document names, a slice
 at a time behind everything else; then one commit lets the tables have the one and `_storage` name the other. Promises
 that nobody sees a part of it, that whatever fails leaves nothing but garbage, which is removed, and that memory beyond
-the rows themselves is bounded. Triggers do not run, and row rules are not asked. See `design/23-import.md`.
+the rows themselves is bounded. Triggers do not run, and row rules are not asked. See `design/24-import.md`.
 """
 
 import re
