@@ -35,6 +35,7 @@
     ├── Unavailable             the deployment is not open, or shutting down
     ├── OutcomeUnknown          a commit may or may not have become durable
     ├── PushError               a project could not be loaded; carries the user's file and line
+    ├── TransferRefused         an import or export that can't be done; nothing was changed
     ├── StorageError            the data directory or database cannot be used
     ├── ProtocolError           a client sent something the protocol does not allow
     ├── Forbidden               the identity may not do this
@@ -379,6 +380,16 @@ class PushError(Error):
     def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
         self.file, self.line = file, line
         super().__init__(message)
+
+
+class TransferRefused(WithRule, Error):
+    """An import or export can't be done, and has changed nothing. `rule` is the official code, such as `ImportFailed`.
+
+    The message says what is wrong, and where in the file.
+    """
+
+    code = "TransferRefused"
+    status = 400
 
 
 class StorageError(Error):

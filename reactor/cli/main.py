@@ -15,7 +15,9 @@ from reactor.cli.console import complain, say, show
 from reactor.cli.data import data
 from reactor.cli.dev import dev
 from reactor.cli.env import env
+from reactor.cli.export import export
 from reactor.cli.function_spec import function_spec
+from reactor.cli.import_ import import_
 from reactor.cli.init import init
 from reactor.cli.logs import logs
 from reactor.cli.migrations import migrations
@@ -57,6 +59,8 @@ app.command()(codegen)
 app.command()(data)
 app.command()(logs)
 app.command("function-spec")(function_spec)
+app.command("import")(import_)
+app.command()(export)
 app.command("admin-key")(admin_key)
 app.add_typer(env, name="env")
 app.add_typer(migrations, name="migrations")

@@ -5,9 +5,14 @@ not. Used by the remote commands.
 """
 
 import base64
+import http.client
 import json
+import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,6 +24,7 @@ from reactor.protocol.http import ErrorBody
 
 T = TypeVar("T")
 
+PART_BYTES: Final = 1 << 20
 TIMEOUT_SECONDS: Final = 600.0  # of a silent server; an action may run for long
 
 
@@ -47,6 +53,31 @@ def send(target: Target, place: str, body: bytes | None = None, acting_as: dict[
     Raises:
         typer.Exit: it was refused, or there was no answer.
     """
+    with _answered(target, place, body, acting_as) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def download(target: Target, place: str, file: Path) -> None:
+    """Write the answer to a request to `place` into a file, in parts; it is there whole or not at all.
+
+    Raises:
+        typer.Exit: it was refused, there was no answer, or it broke off.
+    """
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        with _answered(target, place, None, None) as answer, open(partial, "wb") as stream:
+            shutil.copyfileobj(answer, stream, PART_BYTES)
+            expected = answer.headers.get("Content-Length")
+            if expected is not None and stream.tell() != int(expected):
+                fail(f"The answer from {target.url} broke off. Try again.")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _answered(target: Target, place: str, body: bytes | None, acting_as: dict[str, Any] | None) -> Iterator[Any]:
     headers = {"Content-Type": "application/json", "Convex-Client": client_name()}
     if target.admin_key is not None:
         suffix = "" if acting_as is None else ":" + base64.b64encode(json.dumps(acting_as).encode()).decode()
@@ -56,12 +87,11 @@ def send(target: Target, place: str, body: bytes | None = None, acting_as: dict[
     handlers = [urllib.request.ProxyHandler({})] if is_loopback(target.url) else []
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            content: bytes = answer.read()
-            return content
+            yield answer
     except urllib.error.HTTPError as error:
         with error:
             fail(_refusal(error.code, error.read()))
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         fail(_silent(target, error))
 
 

@@ -8,7 +8,7 @@ those named `a/b/…`, with numbers of the one number space; code sees its own t
 Used by the database; nothing else writes here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from reactor.engine.history import History, Moves
@@ -31,6 +31,8 @@ CRON_JOBS: Final = "_cron_jobs"
 CRON_JOB_LOGS: Final = "_cron_job_logs"
 FUNCTION_HANDLES: Final = "_function_handles"
 COMPONENTS: Final = "_components"
+EXPORTS: Final = "_exports"
+IMPORTS: Final = "_snapshot_imports"
 SCHEDULED_FUNCTIONS: Final = "_scheduled_functions"
 STORED_FILES: Final = "_storage"
 VISIBLE_SYSTEM_TABLES: Final = {SCHEDULED_FUNCTIONS: 539, STORED_FILES: 540}  # to applications, through `db.system`
@@ -43,6 +45,8 @@ SYSTEM_TABLES: Final = {
     CRON_JOB_LOGS: 518,
     FUNCTION_HANDLES: 519,
     COMPONENTS: 520,
+    EXPORTS: 530,
+    IMPORTS: 531,
     **VISIBLE_SYSTEM_TABLES,
 }
 BY_NEXT_TIME: Final = ("nextTime", "_creationTime")  # what is due at one time keeps the order it was made in
@@ -64,7 +68,7 @@ DOCUMENT_BYTES: Final = 96  # of memory that a document takes beside its own: ob
 class Index:
     """The order of a table's documents by some fields: their keys, and which of these came and went recently."""
 
-    __slots__ = ("encoder", "fields", "id", "keys", "moves", "table", "top_fields", "valid_from")
+    __slots__ = ("before", "encoder", "fields", "id", "keys", "moves", "table", "top_fields", "valid_from")
 
     def __init__(self, index_id: IndexId, table: "Table", fields: tuple[str, ...]) -> None:
         self.id = index_id
@@ -75,6 +79,7 @@ class Index:
         self.keys = SortedKeys()
         self.moves = Moves()
         self.valid_from = 0  # snapshots older than this would see documents that were not there yet
+        self.before: Index | None = None  # where these snapshots find what stood here, if it was replaced as a whole
 
 
 class Table:
@@ -92,11 +97,13 @@ class Table:
         "number",
         "order",
         "row_key",
+        "tablet",
         "unloaded",
     )
 
     def __init__(self, number: int, name: str, by_id: IndexId, by_creation_time: IndexId) -> None:
         self.number = number
+        self.tablet = number  # under which storage has the documents; another one once they were replaced as a whole
         self.name = name
         self.component, _, self.local_name = name.rpartition("/")  # what the code of the component calls it
         self.is_system = self.local_name.startswith("_")
@@ -166,6 +173,7 @@ class Catalog:
         self.bytes = 0  # of memory that all documents and index keys take
         self.by_name: dict[str, Table] = {}
         self.by_number: dict[int, Table] = {}
+        self.by_tablet: dict[int, Table] = {}
         self.namespaces: dict[str, Namespace] = {}  # by path of the component instance; "" is the application
         self._next_index = 0
         for name, number in SYSTEM_TABLES.items():
@@ -191,11 +199,14 @@ class Catalog:
             number += 1
         return number
 
-    def add_table(self, number: int, name: str) -> Table:
+    def add_table(self, number: int, name: str, tablet: int | None = None) -> Table:
         """Make the empty table `name`, with its two automatic indexes, and those of a system table."""
         table = Table(number, name, self._new_id(), self._new_id())
         self.by_name[name] = table
         self.by_number[number] = table
+        if tablet is not None:
+            table.tablet = tablet
+        self.by_tablet[table.tablet] = table
         namespace = self.namespace(table.component)
         namespace.by_name[table.local_name] = table
         namespace.by_number[number] = table
@@ -203,10 +214,53 @@ class Catalog:
             self.add_index(table, fields)
         return table
 
+    def new_content(self, name: str, tablet: int, fields: Iterable[tuple[str, ...]]) -> Table:
+        """Return an empty table for `replace_content`, with indexes over `fields`, which nobody finds."""
+        table = Table(0, name, self._new_id(), self._new_id())
+        table.tablet = tablet
+        for each in fields:
+            if each not in table.indexes:
+                table.indexes[each] = Index(self._new_id(), table, each)
+        table.order = tuple(table.indexes.values())
+        return table
+
+    def replace_content(self, table: Table, content: Table, ts: int) -> None:
+        """Let `table` hold the documents of `content` from `ts` on, and the other way round, in no time.
+
+        Both have the same indexes and are in memory. Snapshots before `ts` find the old documents through `before`.
+        """
+        table.documents, content.documents = content.documents, table.documents
+        table.history, content.history = content.history, table.history
+        del self.by_tablet[table.tablet]
+        table.tablet, content.tablet = content.tablet, table.tablet
+        self.by_tablet[table.tablet] = table
+        for fields, index in table.indexes.items():
+            old = content.indexes[fields]
+            index.keys, old.keys = old.keys, index.keys
+            index.moves, old.moves = old.moves, index.moves
+            old.valid_from, old.before = index.valid_from, index.before
+            index.valid_from, index.before = ts, old
+
+    def move_tablet(self, table: Table, tablet: int) -> None:
+        """Let storage keep the documents of `table`, which holds none in memory, under `tablet`."""
+        if self.by_tablet.get(table.tablet) is table:
+            del self.by_tablet[table.tablet]
+        table.tablet = tablet
+        self.by_tablet[tablet] = table
+
+    def renumber(self, table: Table, number: int) -> None:
+        """Give `table` another number; its documents, if it has any, have ids of that number."""
+        namespace = self.namespaces[table.component]
+        for tables in (self.by_number, namespace.by_number):
+            if tables.get(table.number) is table:
+                del tables[table.number]
+            tables[number] = table
+        table.number = number
+
     def drop_table(self, number: int) -> None:
         """Forget a table and its documents."""
         table = self.by_number.pop(number)
-        del self.by_name[table.name]
+        del self.by_name[table.name], self.by_tablet[table.tablet]
         namespace = self.namespaces[table.component]
         del namespace.by_name[table.local_name], namespace.by_number[number]
         if table.unloaded is None:

@@ -124,7 +124,7 @@ class Committer:
             if before is None and after is None:
                 continue
             table, key = pending.table, pending.key
-            writes.append(DocumentWrite(table.number, pending.id, after))
+            writes.append(DocumentWrite(table.tablet, pending.id, after))
             changes.append(DocumentChange(table, key, before, after))
             history = table.history
             history.record(key, commit_ts, before)

@@ -17,6 +17,7 @@ from reactor.engine.recovery import recover
 from reactor.engine.retention import Retention
 from reactor.engine.sessions import SessionResult, SessionResults
 from reactor.engine.systemdocs import insert_system
+from reactor.engine.tablets import Tablets
 from reactor.engine.timestamps import CommitClock, CreationClock, covering_ts
 from reactor.engine.transaction import Transaction
 from reactor.engine.undo import stage_undo
@@ -24,10 +25,10 @@ from reactor.engine.writelog import LogEntry, WriteLog
 from reactor.errors import OutcomeUnknown, StorageError, Unavailable
 from reactor.limits import Limits
 from reactor.ports import Clock, Rng, Spawn
-from reactor.storage.interface import Persistence, Record
+from reactor.storage.interface import DocumentWrite, Persistence, Record
 from reactor.values.ids import IdGenerator
 from reactor.values.stored import decode_object
-from reactor.values.types import Value
+from reactor.values.types import Int64, Value
 
 PublishHook = Callable[[int, Sequence[LogEntry]], None]
 
@@ -63,6 +64,7 @@ class Database:
         self.retention = Retention(self.write_log, lambda: publisher.durable_ts, end, limits.history_bytes)
         self.committer = Committer(catalog, self.commit_clock, self.write_log, sessions, self._enqueue)
         self.loading = Loading(persistence, catalog, limits, spawn, clock)
+        self.tablets = Tablets(self, spawn)
         self.on_publish: list[PublishHook] = []  # told of each durable batch: its last timestamp, and its commits
         self.after_publish: list[Callable[[], None]] = []  # told of each durable batch, when all else is done
         self._folding = folding
@@ -87,7 +89,7 @@ class Database:
         try:
             catalog, sessions = Catalog(limits.data_bytes), SessionResults(limits)
             folding = Folding(persistence, limits, spawn)
-            await recover(persistence, state, catalog, sessions, folding)
+            strays = await recover(persistence, state, catalog, sessions, folding)
             database = cls(
                 persistence, catalog, sessions, folding, state.end, clock=clock, rng=rng, limits=limits, spawn=spawn
             )
@@ -100,6 +102,7 @@ class Database:
         except BaseException:
             await persistence.close()
             raise
+        database.tablets.sweep(strays)
         return database
 
     # Watermarks and snapshots.
@@ -164,13 +167,29 @@ class Database:
         """
         number = self.catalog.free_number()
         transaction = self.begin_mutation()
-        row = insert_system(self, transaction, self.catalog.by_name[TABLES], {"name": name, "number": float(number)})
+        fields: dict[str, Value] = {"name": name, "number": float(number)}
+        tablet = number
+        if number in self.catalog.by_tablet or number in self.tablets.leaving:
+            tablet = self.commit_clock.next()  # the number was that of a table whose documents are still there
+            fields["tablet"] = Int64(tablet)
+        row = insert_system(self, transaction, self.catalog.by_name[TABLES], fields)
         commit_ts = self.committer.commit(transaction, source="")
         if asked_by is not None:
             asked_by.own_commits += (commit_ts,)
-        table = self.catalog.add_table(number, name)
+        table = self.catalog.add_table(number, name, tablet)
         table.row_key = id_key(row)
         return table
+
+    def append_unseen(self, writes: Sequence[DocumentWrite]) -> int:
+        """Put documents into the log under a tablet that no table has, so that nobody sees them; return their time.
+
+        That they are durable is for the caller to wait for: what is lost with the disk is not undone.
+        """
+        self.check_open()
+        ts = self.commit_clock.next()
+        self.write_log.append(LogEntry(ts, (), ""))
+        self._enqueue(Record(ts=ts, kind="commit", writes=tuple(writes)), [])
+        return ts
 
     def user_tables(self) -> list[Table]:
         """Return every table that a schema can declare, those of components included."""
@@ -207,6 +226,7 @@ class Database:
             return
         self._is_open = False
         try:
+            await self.tablets.close()
             await self.publisher.drain()
         finally:
             self.publisher.stop()

@@ -18,6 +18,7 @@ from reactor.limits import Limits
 from reactor.ports import Clock, Spawn
 from reactor.storage.interface import Persistence
 from reactor.values.stored import decode_object
+from reactor.values.types import Value
 
 SLICE_DOCUMENTS: Final = 64  # decoded before the load looks at the clock
 
@@ -52,11 +53,11 @@ class Loading:
         if table.unloaded is None:
             _soon(loaded)
             return
-        waiters = self._waiters.get(table.number)
+        waiters = self._waiters.get(table.tablet)
         if waiters is not None:
             waiters.append(Waiter(loaded, failed))
             return
-        self._waiters[table.number] = [Waiter(loaded, failed)]
+        self._waiters[table.tablet] = [Waiter(loaded, failed)]
         self._at_rest.clear()
         self.loads += 1
         self._spawn(self._run(table), name=f"load {table.name}")
@@ -79,14 +80,14 @@ class Loading:
 
     async def settled(self, table: Table) -> None:
         """Return when `table` is not being loaded: it is in memory, or nobody has asked for it, or its load failed."""
-        while table.number in self._waiters:
+        while table.tablet in self._waiters:
             settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def settle(_: Error | None = None, settled: asyncio.Future[None] = settled) -> None:
                 if not settled.done():
                     settled.set_result(None)
 
-            self._waiters[table.number].append(Waiter(settle, settle))
+            self._waiters[table.tablet].append(Waiter(settle, settle))
             await settled
 
     async def close(self) -> None:
@@ -103,7 +104,7 @@ class Loading:
         except (StorageError, DataBytesExceeded) as error:
             failure = type(error)(f'Table "{table.name}" can\'t be loaded. {error}')
         finally:
-            waiters = self._waiters.pop(table.number)
+            waiters = self._waiters.pop(table.tablet)
             if not self._waiters:
                 self._at_rest.set()
             for waiter in waiters:
@@ -116,9 +117,9 @@ class Loading:
         unloaded = table.unloaded
         assert unloaded is not None
         writes = unloaded.writes
-        building = _Building(table)
+        building = Building(table)
         due = self._monotonic()
-        async for chunk in self._persistence.load(table.number):
+        async for chunk in self._persistence.load(table.tablet):
             for start in range(0, len(chunk), SLICE_DOCUMENTS):
                 for stored in chunk[start : start + SLICE_DOCUMENTS]:
                     if stored.id not in writes:
@@ -132,7 +133,7 @@ class Loading:
             due = await self._slice(building, due)
         building.install(self._catalog)
 
-    async def _slice(self, building: "_Building", due: float) -> float:
+    async def _slice(self, building: "Building", due: float) -> float:
         """Let others go on when the slice is used up; return when the next one ends."""
         if self._is_closing:
             raise Unavailable("The deployment is closed.")
@@ -143,13 +144,13 @@ class Loading:
         return self._monotonic() + self._limits.slice_ms / 1000
 
 
-class _Building:
+class Building:
     """A table on its way into memory; nobody sees it before `install`."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.bytes = 0  # so far
-        self._documents: dict[bytes, bytes] = {}
+        self.documents: dict[bytes, bytes] = {}
         # An index may be dropped while the table loads, but none comes: who adds one waits for `settled`.
         self._indexes = table.order[1:]
         self._keys: list[list[bytes]] = [[] for _ in self._indexes]
@@ -165,8 +166,11 @@ class _Building:
             document = decode_object(data)
         except ValidationError as error:
             raise StorageError(f'document "{document_id}" is damaged: {error}') from error
-        key = id_key(document_id)
-        self._documents[key] = data
+        self.add(id_key(document_id), data, document)
+
+    def add(self, key: bytes, data: bytes, document: dict[str, Value]) -> None:
+        """`place`, for who has the document that `data` is the stored form of, and its `id_key`."""
+        self.documents[key] = data
         size = DOCUMENT_BYTES + len(data) + KEY_BYTES + len(key)
         for index, keys in zip(self._indexes, self._keys, strict=True):
             key = index.encoder(document)
@@ -176,7 +180,7 @@ class _Building:
 
     def sort(self) -> Generator[None, None, None]:
         """Bring the keys into order, in steps."""
-        for keys in (self._documents, *self._keys):  # the table and the index by id share their keys
+        for keys in (self.documents, *self._keys):  # the table and the index by id share their keys
             self._sorted.append((yield from SortedKeys.built(keys)))
 
     def install(self, catalog: Catalog) -> None:
@@ -184,7 +188,7 @@ class _Building:
         table = self.table
         for index, keys in zip((table.by_id, *self._indexes), self._sorted, strict=True):
             index.keys = keys
-        table.documents = self._documents
+        table.documents = self.documents
         table.unloaded = None
         catalog.bytes += self.bytes - sum(index.keys.bytes for index in self._indexes if index not in table.order)
 

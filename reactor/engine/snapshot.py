@@ -29,7 +29,14 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 def read_at(table: Table, key: bytes, ts: int) -> bytes | None:
-    """Return the document with the id of `key` as of `ts`, or None."""
+    """Return the document with the id of `key` as of `ts`, or None.
+
+    Raises:
+        SnapshotTooOld: the documents were replaced as a whole after `ts`, and what stood there is forgotten.
+    """
+    by_id = table.by_id
+    if ts < by_id.valid_from:
+        return read_at(_before(by_id, ts).table, key, ts)
     if table.history.versions:
         value = table.history.at(key, ts)
         if not isinstance(value, Latest):
@@ -39,6 +46,8 @@ def read_at(table: Table, key: bytes, ts: int) -> bytes | None:
 
 def stands_at(index: Index, key: bytes, ts: int) -> bool:
     """Return whether the index had an entry at `key` as of `ts`."""
+    if ts < index.valid_from:
+        return stands_at(_before(index, ts), key, ts)
     stood = index.moves.at(key, ts)
     return key in index.keys if isinstance(stood, Latest) else stood
 
@@ -50,7 +59,7 @@ def scan_at(index: Index, start: bytes, end: bytes | None, limit: int, reverse: 
         SnapshotTooOld: the index was built after `ts`.
     """
     if ts < index.valid_from:
-        raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
+        return scan_at(_before(index, ts), start, end, limit, reverse, ts)
     keys = index.keys.chunk(start, end, limit, reverse)
     last = keys[-1] if len(keys) == limit else None
     moves = index.moves
@@ -91,13 +100,20 @@ def count_at(index: Index, start: bytes, end: bytes | None, ts: int) -> int:
         SnapshotTooOld: the index was built after `ts`.
     """
     if ts < index.valid_from:
-        raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
+        return count_at(_before(index, ts), start, end, ts)
     moves = index.moves
     count = index.keys.count(start, end)
     if moves.versions and ts < moves.newest:
         count -= sum(moves.at(key, ts) is False for key in _each(moves.added, start, end))
         count += sum(moves.at(key, ts) is True for key in _each(moves.removed, start, end))
     return count
+
+
+def _before(index: Index, ts: int) -> Index:
+    """Return the index that holds what stood there at `ts`, before the documents were replaced as a whole."""
+    if index.before is None:
+        raise SnapshotTooOld(f"index {index.fields} exists since {index.valid_from}, read at {ts}")
+    return index.before
 
 
 def _each(keys: SortedKeys, start: bytes, end: bytes | None) -> Iterator[bytes]:

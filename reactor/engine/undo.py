@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from reactor.engine.catalog import COMPONENTS, DEPLOYMENT, FUNCTION_HANDLES, MODULES, TABLES, id_key
-from reactor.engine.snapshot import read_at
+from reactor.engine.history import LATEST, Latest
 from reactor.engine.transaction import PendingWrite, Transaction
 from reactor.storage.interface import Record
 from reactor.values.stored import decode_object
@@ -25,12 +25,14 @@ def stage_undo(transaction: Transaction, lost: Iterable[Record], end: int) -> No
     """
     for record in lost:
         for write in record.writes:
-            table = transaction.catalog.by_number.get(write.table)
+            table = transaction.catalog.by_tablet.get(write.table)
             if table is None or write.id in transaction.writes:
                 continue
             key = id_key(write.id)
             standing = table.documents.get(key)
-            wanted = standing if table.name in _STAYING else read_at(table, key, end)
+            # Not `read_at`: documents that were replaced as a whole since `end` stay replaced, since `_tables` stays.
+            stood = LATEST if table.name in _STAYING else table.history.at(key, end)
+            wanted = standing if isinstance(stood, Latest) else stood
             pending = PendingWrite(table, write.id, key, standing, decode_object(standing) if standing else None)
             pending.after = wanted
             pending.new = decode_object(wanted) if wanted else None

@@ -110,6 +110,7 @@ class Host:
         self.http = HttpRunner(self.actions, self.executor)
         self._built_in = built_in_variables(origins)
         self._pusher = Pusher(database, self.versions, self.queue, built_in=self._built_in, stages=(self.crons.stage,))
+        self.changing = self._pusher.lock  # held while tables or the schema change
         self._tasks = tasks
         collector = Collector(database, self.files, alarms, clock, limits, tasks.spawn)
         self.services: list[Service] = [  # stopped in the opposite order

@@ -10,7 +10,7 @@ run again on the new code (`design.md` §4, 14). Used by the host.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -97,7 +97,7 @@ class Pusher:
         self._queue = queue
         self._built_in = built_in
         self._stages = stages
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()  # held by a push, and by an import: neither expects the schema or tables to change
 
     async def push(self, project: Project) -> PushReport:
         """Deploy `project`; returns when the switch is durable.
@@ -105,7 +105,7 @@ class Pusher:
         Raises:
             PushError: existing documents do not match the new schema, or a write during the push broke it.
         """
-        async with self._lock:
+        async with self.lock:
             database = self._database
             parts = self._parts(project)
             created = self._create_tables(parts)
@@ -172,7 +172,7 @@ class Pusher:
                         built[f"{table.name}.{declared.name}"] = index
                         if table.unloaded is None:  # otherwise the load fills it
                             chunk = database.limits.scan_check_entries
-                            await self._in_background(fill_index(database.catalog, index, chunk))
+                            await self._queue.run(fill_index(database.catalog, index, chunk))
 
     def _drop_unused(self, indexes: Iterable[Index]) -> None:
         """Forget what a push that failed has built: it may be half filled, and no version names it."""
@@ -195,7 +195,7 @@ class Pusher:
                     table = part.namespace.by_name[name]
                     await database.loading.load(table)
                     check = _DocumentCheck(parts, database, since)
-                    await self._in_background(walk_table(table, check, database.limits.scan_check_entries))
+                    await self._queue.run(walk_table(table, check, database.limits.scan_check_entries))
                     checked += check.count
             while len(entries := database.write_log.since(since)) > SETTLED:
                 newest = entries[-1].commit_ts
@@ -335,27 +335,6 @@ class Pusher:
             named = {index.stored_fields for index in definition.indexes} if definition is not None else set()
             for fields in [fields for fields in table.indexes if len(fields) > 1 and fields not in named]:
                 self._database.catalog.drop_index(table, fields)
-
-    async def _in_background(self, steps: Generator[Any, None, None]) -> None:
-        """Run `steps` from the run queue, behind requests, a slice at a time."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._queue
-
-        def slice_() -> None:
-            if done.done():  # the push was cancelled
-                return
-            try:
-                for _ in steps:
-                    if queue.is_due():
-                        queue.background(slice_)
-                        return
-            except Exception as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        queue.background(slice_)
-        await done
 
 
 class _DocumentCheck:

@@ -10,8 +10,9 @@ every second turn of the event loop, so that none starves another. Used by the e
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
+from typing import Any
 
 Step = Callable[[], None]
 
@@ -44,6 +45,35 @@ class RunQueue:
         """Queue work nobody waits for in person: a rerun, a part of a backfill."""
         self._background.append(step)
         self._schedule()
+
+    async def run(self, steps: Iterable[Any], part: float = 1.0) -> None:
+        """Go through `steps` behind requests, a slice at a time, and return when they end.
+
+        A request takes several turns, and waits for a slice of this in each: work that goes on for minutes should take
+        only a `part` of a slice.
+
+        Raises:
+            Exception: whatever they raise.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        going = iter(steps)
+
+        def slice_() -> None:
+            if done.done():  # cancelled
+                return
+            end = self.now() + self._slice * part
+            try:
+                for _ in going:
+                    if self.now() >= end or self.is_due():
+                        self.background(slice_)
+                        return
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self.background(slice_)
+        await done
 
     def now(self) -> float:
         """Return the monotonic time in seconds that slices are measured by."""

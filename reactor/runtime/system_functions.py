@@ -13,6 +13,7 @@ from reactor.runtime.environment.documents import change_variables, read_variabl
 from reactor.runtime.registry import Registry
 from reactor.runtime.system.modules import MODULE_FUNCTIONS
 from reactor.runtime.system.tables import TABLE_FUNCTIONS
+from reactor.runtime.transfers import read_latest_export, read_transfer, recent_imports
 from reactor.schema.validators import v
 
 CHANGE_VARIABLES: Final = "_system/environment:change"
@@ -45,6 +46,21 @@ def _change_variables(ctx: Any, changes: list[Mapping[str, Any]]) -> Any:
     change_variables(documents.database, documents.transaction, wanted)
 
 
+@internal_query(args={"importId": v.string()})
+def _get_import(ctx: Any, importId: str) -> Any:
+    return read_transfer(_documents(ctx).transaction, importId)
+
+
+@internal_query(args={})
+def _list_imports(ctx: Any) -> Any:
+    return recent_imports(_documents(ctx).transaction)
+
+
+@internal_query(args={})
+def _latest_export(ctx: Any) -> Any:
+    return read_latest_export(_documents(ctx).transaction)
+
+
 def _registry(functions: Mapping[str, Function[..., Any]]) -> Registry:
     registry = Registry()
     for path, function in functions.items():
@@ -58,6 +74,9 @@ SYSTEM_FUNCTIONS: Final = _registry(
         LIST_VARIABLES: _list_variables,
         GET_VARIABLE: _get_variable,
         CHANGE_VARIABLES: _change_variables,
+        "_system/cli/queryImport:default": _get_import,
+        "_system/cli/queryImport:list": _list_imports,
+        "_system/cli/exports:getLatest": _latest_export,
         "_system/frontend/listEnvironmentVariables:default": _list_variables,
         **TABLE_FUNCTIONS,
         **MODULE_FUNCTIONS,

@@ -39,6 +39,7 @@ from reactor.server.http.logs import LogApi
 from reactor.server.http.page import Page
 from reactor.server.http.push import PushApi
 from reactor.server.http.router import HttpApp
+from reactor.server.http.transfers import TransferApi
 from reactor.server.lifespan import WithLifespan
 from reactor.server.ownership import Owner
 from reactor.server.snapshots import Snapshots
@@ -48,6 +49,7 @@ from reactor.server.sync.session import Session
 from reactor.server.system import SystemAlarms, SystemClock, SystemRng
 from reactor.server.version import version
 from reactor.storage.interface import BlobStore, Persistence
+from reactor.transfer.service import Transfers
 
 NOT_OPEN: Final = (
     "This deployment is not open. Open it with its host application, as in FastAPI(lifespan=deployment.lifespan), "
@@ -108,6 +110,7 @@ class Deployment(Caller):
         self._loading = asyncio.Lock()
         self._host: Host | None = None
         self._backend: Backend | None = None
+        self._transfers: Transfers | None = None
         self._credentials: Credentials | None = None
         self._authenticator: Authenticator | None = None
         self._admin_key: str | None = None
@@ -166,6 +169,8 @@ class Deployment(Caller):
             host.seal_with(credentials.name, bytes.fromhex(credentials.secret))
             if project is not None:
                 await host.push(project)
+            transfers = Transfers(host, directory, credentials.name, self.clock, self._rng)
+            await transfers.start()
         except BaseException:
             await host.close()
             raise
@@ -173,7 +178,8 @@ class Deployment(Caller):
         self._host = host
         self._owner = Owner()
         self._authenticator = self._new_authenticator(host)
-        self._backend = self._new_backend(host, credentials, self._authenticator)
+        self._transfers = transfers
+        self._backend = self._new_backend(host, credentials, self._authenticator, transfers)
 
     def _new_authenticator(self, host: Host) -> Authenticator:
         return Authenticator(
@@ -185,7 +191,9 @@ class Deployment(Caller):
             redact=self._redact_logs,
         )
 
-    def _new_backend(self, host: Host, credentials: Credentials, authenticator: Authenticator) -> Backend:
+    def _new_backend(
+        self, host: Host, credentials: Credentials, authenticator: Authenticator, transfers: Transfers
+    ) -> Backend:
         return Backend(
             functions=host.executor,
             live=host.live,
@@ -206,6 +214,7 @@ class Deployment(Caller):
             rng=self._rng,
             files=host.files,
             log=host.executor.log,
+            transfers=transfers,
             before_push=lambda: None if host.has_version else host,
         )
 
@@ -235,6 +244,8 @@ class Deployment(Caller):
         try:
             for feed in list(self._live_feeds):
                 feed.end()
+            if self._transfers is not None:
+                await self._transfers.stop()
         finally:
             await host.close()
             self._owner = None
@@ -277,6 +288,7 @@ class Deployment(Caller):
             files=FileApi(self.backend, self.limits),
             push=PushApi(self.backend, self.running, self.origins),
             logs=LogApi(self.backend),
+            transfers=TransferApi(self.backend),
             sync=self.sockets,
             actions=self.http_actions,
             limits=self.limits,

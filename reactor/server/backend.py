@@ -22,6 +22,7 @@ from reactor.runtime.http.runner import Channels, HttpEnd
 from reactor.runtime.versions import Version
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, CheckToken, Live
+from reactor.transfer.service import Transfers
 
 Done = Callable[[Outcome], None]
 Handler = Callable[[Any], Awaitable[Any]]
@@ -82,6 +83,7 @@ class Backend(msgspec.Struct, frozen=True):
     rng: Rng
     files: Files
     log: FunctionLog
+    transfers: Transfers
     before_push: Callable[[], Unpushed | None]  # None once functions can run
 
     def new_request_id(self) -> str:

@@ -27,6 +27,7 @@ from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
 from reactor.server.http.push import PushApi
 from reactor.server.http.router import HttpApp
+from reactor.server.http.transfers import TransferApi
 from reactor.server.snapshots import Snapshots
 from tests.server.fakes import (
     ADMIN_KEY,
@@ -122,6 +123,7 @@ class Site:
             submit_handler=lambda kind, handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here
+            transfers=None,  # type: ignore[arg-type]  # nor for these
             before_push=lambda: None,
         )
 
@@ -138,6 +140,7 @@ class Site:
             environment=EnvironmentApi(opened),
             files=FileApi(opened, Limits()),
             push=PushApi(opened, lambda: None, Origins.of(None, None)),  # type: ignore[arg-type, return-value]
+            transfers=TransferApi(opened),
             sync=no_sockets,
             actions=seen_path,
             limits=Limits(**limits),

@@ -27,6 +27,7 @@ from reactor.server.http.functions import FunctionApi
 from reactor.server.http.logs import LogApi
 from reactor.server.http.paths import below, collapsed, route_path
 from reactor.server.http.push import PushApi
+from reactor.server.http.transfers import TransferApi
 
 logger = logging.getLogger("reactor.http")
 
@@ -50,6 +51,7 @@ class HttpApp:
         files: FileApi,
         push: PushApi,
         logs: LogApi,
+        transfers: TransferApi,
         sync: ASGIApp,
         actions: ASGIApp,
         limits: Limits,
@@ -111,6 +113,16 @@ class HttpApp:
             Route("/api/app_metrics/stream_function_logs", logs.stream, methods=["GET"]),
             Route("/api/stream_udf_execution", logs.completions, methods=["GET"]),
             Route("/api/app_metrics/stream_udf_execution", logs.completions, methods=["GET"]),
+            call("/api/import/start_upload", transfers.start_upload, "POST"),
+            Route("/api/import/upload_part", transfers.upload_part, methods=["POST"]),
+            call("/api/import/finish_upload", transfers.finish_upload, "POST"),
+            Route("/api/import", transfers.import_now, methods=["POST"]),
+            call("/api/perform_import", transfers.perform_import, "POST"),
+            call("/api/cancel_import", transfers.cancel_import, "POST"),
+            call("/api/export/request/zip", transfers.request_zip, "POST"),
+            Route("/api/export/zip/{key}", transfers.download, methods=["GET"]),
+            call("/api/export/set_expiration/{id}", transfers.set_expiration, "POST"),
+            call("/api/export/cancel/{id}", transfers.cancel_export, "POST"),
             Route("/api/debug_event", _noted, methods=["POST"]),
             Route("/version", say_version),
             Route("/instance_version", say_version),

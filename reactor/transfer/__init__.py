@@ -1,0 +1,1 @@
+"""Import and export: all data of a deployment, or single tables, as files."""
