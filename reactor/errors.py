@@ -35,6 +35,7 @@
     ├── Unavailable             the deployment is not open, or shutting down
     ├── OutcomeUnknown          a commit may or may not have become durable
     ├── PushError               a project could not be loaded; carries the user's file and line
+    ├── DeployRefused           a deploy that is not made: `ProjectIsLocal`, `SchemaValidationFailed` …
     ├── StorageError            the data directory or database cannot be used
     ├── ProtocolError           a client sent something the protocol does not allow
     ├── Forbidden               the identity may not do this
@@ -379,6 +380,23 @@ class PushError(Error):
     def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
         self.file, self.line = file, line
         super().__init__(message)
+
+
+class DeployRefused(WithRule, Error):
+    """A deploy was not made, and what ran before goes on. `rule` says why:
+
+    - `ProjectIsLocal`: the server runs a project of its own folder.
+    - `DeployInProgress`: another deploy is under way.
+    - `InvalidArchive`: the upload is no archive of a project, or one that would write outside of it.
+    - `DeployTooLarge`: the project has more bytes or files than may be deployed.
+    - `SchemaValidationFailed`: there are documents that do not match the new schema.
+    - `DeployNeedsConfirmation`: documents would be out of reach of all functions.
+    - `DependencyMissing`: the project imports what is not installed on the server.
+    - `NoSuchDeploy`: what to roll back to is not kept, or there is nothing to roll back to.
+    """
+
+    code = "DeployRefused"
+    status = 409
 
 
 class StorageError(Error):

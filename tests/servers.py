@@ -166,7 +166,7 @@ def start_serve(
 ) -> Server:
     """Start `reactor serve` for `project`, on a free port unless told, and return once it serves."""
     origins = {"CONVEX_CLOUD_ORIGIN": "http://127.0.0.1:3210", "CONVEX_SITE_ORIGIN": "http://127.0.0.1:3211"}
-    command = [*program, "serve", "--port", str(port), *options]
+    command = [*program, "serve", "--project", ".", "--port", str(port), *options]
     server = Server(command, cwd=project, env=origins | dict(env or {}), kill_after=kill_after)
     try:
         return server.wait_until_ready()

@@ -12,6 +12,7 @@ import typer
 from reactor.cli.admin_key import admin_key
 from reactor.cli.codegen import codegen
 from reactor.cli.console import say, show
+from reactor.cli.deploy import deploy
 from reactor.cli.dev import dev
 from reactor.cli.env import env
 from reactor.cli.init import init
@@ -48,6 +49,7 @@ def _options(
 app.command()(init)
 app.command()(dev)
 app.command()(serve)
+app.command()(deploy)
 app.command()(run)
 app.command()(codegen)
 app.command("admin-key")(admin_key)

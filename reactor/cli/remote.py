@@ -5,9 +5,11 @@ not. Used by the remote commands.
 """
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -47,7 +49,35 @@ def send(target: Target, place: str, body: bytes | None = None, acting_as: dict[
     Raises:
         typer.Exit: it was refused, or there was no answer.
     """
-    headers = {"Content-Type": "application/json", "Convex-Client": client_name()}
+    with _answer(target, place, body, acting_as) as answer:
+        try:
+            content: bytes = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            fail(_silent(target, error))
+        return content
+
+
+def follow(target: Target, place: str, body: bytes, content_type: str) -> Iterator[bytes]:
+    """POST to `place`, and yield the lines of the answer as they come.
+
+    Raises:
+        typer.Exit: it was refused, or there was no answer, or not all of it.
+    """
+    with _answer(target, place, body, None, content_type) as answer:
+        try:
+            yield from answer
+        except (OSError, http.client.HTTPException) as error:
+            fail(_silent(target, error))
+
+
+def _answer(
+    target: Target,
+    place: str,
+    body: bytes | None,
+    acting_as: dict[str, Any] | None,
+    content_type: str = "application/json",
+) -> http.client.HTTPResponse:
+    headers = {"Content-Type": content_type, "Convex-Client": client_name()}
     if target.admin_key is not None:
         suffix = "" if acting_as is None else ":" + base64.b64encode(json.dumps(acting_as).encode()).decode()
         headers["Authorization"] = f"Convex {target.admin_key}{suffix}"
@@ -55,9 +85,8 @@ def send(target: Target, place: str, body: bytes | None = None, acting_as: dict[
     # A proxy for the outside world would not reach this machine's own loopback.
     handlers = [urllib.request.ProxyHandler({})] if is_loopback(target.url) else []
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            content: bytes = answer.read()
-            return content
+        answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS)
+        return answer
     except urllib.error.HTTPError as error:
         with error:
             fail(_refusal(error.code, error.read()))

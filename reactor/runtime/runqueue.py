@@ -10,8 +10,9 @@ every second turn of the event loop, so that none starves another. Used by the e
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
+from typing import Any
 
 Step = Callable[[], None]
 
@@ -44,6 +45,27 @@ class RunQueue:
         """Queue work nobody waits for in person: a rerun, a part of a backfill."""
         self._background.append(step)
         self._schedule()
+
+    async def in_background(self, steps: Iterable[Any]) -> None:
+        """Run `steps`, a generator that does a little work at each step, a slice at a time behind requests."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        going_on = iter(steps)
+
+        def slice_() -> None:
+            if done.done():  # who waited for it was cancelled
+                return
+            try:
+                for _ in going_on:
+                    if self.is_due():
+                        self.background(slice_)
+                        return
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self.background(slice_)
+        await done
 
     def now(self) -> float:
         """Return the monotonic time in seconds that slices are measured by."""

@@ -30,8 +30,11 @@ from reactor.server.blocking import BlockingDeployment
 from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.data import blobs_in, data_directory, log_in
+from reactor.server.deploys.service import Deploys
+from reactor.server.deploys.store import DeployStore
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.actions import HttpActions
+from reactor.server.http.deploys import DeployApi
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
@@ -65,7 +68,7 @@ class Deployment(Caller):
 
     def __init__(
         self,
-        project: str | os.PathLike[str] = ".",
+        project: str | os.PathLike[str] | None = ".",
         *,
         data: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
@@ -82,9 +85,10 @@ class Deployment(Caller):
         """Choose what to open; nothing is opened yet.
 
         Args:
-            project: the folder with `schema.py` and `functions/`.
+            project: the folder with `schema.py` and `functions/`, or None for a deployment that runs what was deployed
+                to it last (`reactor deploy`).
             data: the data directory, or ":memory:" for none. By default what the project's pyproject.toml says, else
-                `.reactor` in the project.
+                `.reactor` in the project, or here.
             instance_name: with `instance_secret` (64 hex digits) decides which admin keys are good; by default both
                 are kept in the data directory.
             redact_logs: send clients neither error texts nor log lines. Data of a `ReactorError` is always sent.
@@ -93,7 +97,8 @@ class Deployment(Caller):
                 of `reactor dev`. Functions see it as `CONVEX_CLOUD_URL`.
             site_origin: the same for its HTTP actions, `CONVEX_SITE_URL`; by default `/http` below the other one.
         """
-        self.project_dir = Path(project)
+        self.project_dir = Path() if project is None else Path(project)
+        self._takes_deploys = project is None
         self.clock: Clock = SystemClock() if clock is None else clock
         self.limits = Limits() if limits is None else limits
         self._alarms: Alarms = SystemAlarms() if alarms is None else alarms
@@ -106,6 +111,7 @@ class Deployment(Caller):
         self._loader = ProjectLoader(self.project_dir)
         self._loading = asyncio.Lock()
         self._host: Host | None = None
+        self._deploys: Deploys | None = None
         self._backend: Backend | None = None
         self._credentials: Credentials | None = None
         self._authenticator: Authenticator | None = None
@@ -134,7 +140,8 @@ class Deployment(Caller):
         project: Project | None = None
         try:
             # Before the data is touched: a project with a typo should leave no trace.
-            project = await asyncio.to_thread(self._loader.load) if load else None
+            is_here = load and not self._takes_deploys
+            project = await asyncio.to_thread(self._loader.load) if is_here else None
             await self._open(project)
         except BaseException:
             if project is not None:
@@ -144,7 +151,7 @@ class Deployment(Caller):
             self._is_opening = False
 
     async def _open(self, project: Project | None) -> None:
-        directory = data_directory(self.project_dir, self._data)
+        directory = data_directory(None if self._takes_deploys else self.project_dir, self._data)
         host = await Host.open(
             self._persistence(directory),
             clock=self.clock,
@@ -165,6 +172,10 @@ class Deployment(Caller):
             host.seal_with(credentials.name, bytes.fromhex(credentials.secret))
             if project is not None:
                 await host.push(project)
+            if self._takes_deploys:
+                deploys = Deploys(host, DeployStore(directory, self.limits.deploy_bytes), self.clock)
+                await deploys.start()
+                self._deploys = deploys
         except BaseException:
             await host.close()
             raise
@@ -178,7 +189,7 @@ class Deployment(Caller):
         return Authenticator(
             lambda: host.versions.latest().project.auth,
             host.environment,
-            ThreadedFetch(self.project_dir, self.limits.auth_fetch_seconds),
+            ThreadedFetch(lambda: host.versions.latest().project.folder, self.limits.auth_fetch_seconds),
             self.clock,
             self.limits,
             redact=self._redact_logs,
@@ -204,6 +215,7 @@ class Deployment(Caller):
             submit_handler=host.executor.submit_handler_as,
             rng=self._rng,
             files=host.files,
+            deploys=self._deploys,
             before_push=lambda: None if host.has_version else host,
         )
 
@@ -215,6 +227,8 @@ class Deployment(Caller):
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.snapshots.close()
+        if self._deploys is not None:
+            await self._deploys.stop()
         acting = [self._host.actions.quiesce()] if self._host is not None else []
         await asyncio.gather(self.sockets.close(CLOSE_CODE, CLOSE_REASON), *acting)
         if self._authenticator is not None:
@@ -229,9 +243,12 @@ class Deployment(Caller):
         self._owner.check()
         await self.quiesce()
         self._host = None
+        deploys, self._deploys = self._deploys, None
         try:
             for feed in list(self._live_feeds):
                 feed.end()
+            if deploys is not None:
+                await deploys.close()
         finally:
             await host.close()
             self._owner = None
@@ -273,6 +290,7 @@ class Deployment(Caller):
             environment=EnvironmentApi(self.backend),
             files=FileApi(self.backend, self.limits),
             push=PushApi(self.backend, self.running, self.origins),
+            deploys=DeployApi(self.backend, self.limits),
             sync=self.sockets,
             actions=self.http_actions,
             limits=self.limits,
@@ -298,7 +316,10 @@ class Deployment(Caller):
         Raises:
             PushError: it can't be loaded, or existing documents do not match its schema.
             Unavailable: the deployment is not open.
+            InvalidArgument: it has no project folder, and runs what is deployed to it.
         """
+        if self._takes_deploys:
+            raise InvalidArgument("This deployment has no project folder to load again. Deploy to it.")
         async with self._loading:
             self.backend()
             return await self.push(await asyncio.to_thread(self._loader.load))
@@ -344,6 +365,11 @@ class Deployment(Caller):
     def is_open(self) -> bool:
         """Whether calls are taken."""
         return self._backend is not None
+
+    @property
+    def has_version(self) -> bool:
+        """Whether there is a project that functions can be called of."""
+        return self._host is not None and self._host.has_version
 
     @property
     def instance_name(self) -> str:

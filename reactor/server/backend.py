@@ -19,6 +19,7 @@ from reactor.runtime.http.mounts import HttpPlace
 from reactor.runtime.http.router import Route
 from reactor.runtime.http.runner import Channels, HttpEnd
 from reactor.runtime.versions import Version
+from reactor.server.deploys.service import Deploys
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, CheckToken, Live
 
@@ -80,6 +81,7 @@ class Backend(msgspec.Struct, frozen=True):
     submit_handler: Callable[[Kind, Handler, Call, Done], None]
     rng: Rng
     files: Files
+    deploys: Deploys | None  # None when the project is in a folder of the operator's
     before_push: Callable[[], Unpushed | None]  # None once functions can run
 
     def new_request_id(self) -> str:
