@@ -22,6 +22,7 @@ from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.environment.origins import Origins
 from reactor.server.backend import Backend
 from reactor.server.http.bodies import read_body
+from reactor.server.http.deploys import DeployApi
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
@@ -122,6 +123,7 @@ class Site:
             submit_handler=lambda kind, handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here
+            deploys=None,
             before_push=lambda: None,
         )
 
@@ -138,6 +140,7 @@ class Site:
             environment=EnvironmentApi(opened),
             files=FileApi(opened, Limits()),
             push=PushApi(opened, lambda: None, Origins.of(None, None)),  # type: ignore[arg-type, return-value]
+            deploys=DeployApi(opened, Limits()),
             sync=no_sockets,
             actions=seen_path,
             limits=Limits(**limits),

@@ -8,7 +8,6 @@ allowed. Used by `reactor deploy`, which packs, and by the server, which unpacks
 import io
 import stat
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -61,19 +60,21 @@ def unpack(data: bytes, folder: Path, most_bytes: int) -> int:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 left = _write(archive, entry, place, left, most_bytes)
             return len(entries)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError, RuntimeError) as error:
-        raise _invalid(str(error)) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _invalid("one of its entries is a file and a folder") from error
+    except (DeployRefused, OSError):
+        raise
+    except Exception as error:  # the library has no one error for what it can't read
+        raise _invalid(str(error) or type(error).__name__) from error
 
 
 def _checked(entry: zipfile.ZipInfo) -> PurePosixPath:
     name = entry.filename
     shown = repr(name[:100])
-    if entry.is_dir() or stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+    if name.endswith("/") or stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
         raise _invalid(f"{shown} is no plain file")
-    if entry.flag_bits & 0x1:
-        raise _invalid(f"{shown} is encrypted")
+    if entry.flag_bits & 0x1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _invalid(f"{shown} is encrypted, or packed in an unusual way")
     # What a name means must not depend on the system, so nothing that one of them gives a meaning to.
     if any(sign in name for sign in "\\:\0") or name.startswith("/") or not name.isprintable():
         raise _invalid(f"{shown} can't be the name of a file")
