@@ -1,23 +1,28 @@
 """`reactor deploy` as a program, against a server without a project."""
 
+import io
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from reactor.cli.main import app, main
+from reactor.client import BlockingClient
+from reactor.errors import InvalidArgument
 from tests.servers import (
-    REACTOR,
-    Program,
+    SECRET,
+    SHARED_KILL_AFTER_SECONDS,
     Server,
     admin_key,
     copy_fixture,
     free_port,
     running,
+    start_dev,
     start_empty,
-    start_serve,
 )
+
+Run = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -25,107 +30,111 @@ def project(tmp_path: Path) -> Path:
     return copy_fixture(tmp_path / "app")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = start_empty(tmp_path / "server")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that all tests deploy to, none knowing what is there."""
+    server = start_empty(tmp_path_factory.mktemp("servers") / "shared", kill_after=SHARED_KILL_AFTER_SECONDS)
     with running(server):
         yield server
 
 
-def deploying(project: Path, server: Server | str, *options: str, key: str | None = None) -> Program:
-    url = server if isinstance(server, str) else server.url
-    named = ["--url", url, "--admin-key", admin_key() if key is None else key]
-    return Program([*REACTOR, "deploy", *options, *named], cwd=project)
+@pytest.fixture
+def run(project: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command in this process, which is the same but for the start of Python: what it printed, or said."""
+
+    def run(server: Server | str, *options: str, key: str | None = None, code: int = 0) -> list[str]:
+        url = server if isinstance(server, str) else server.url
+        named = ["--url", url, "--admin-key", admin_key() if key is None else key]
+        where = [] if "--project" in options else ["--project", str(project)]
+        monkeypatch.setattr("sys.argv", ["reactor", "deploy", *options, *named, *where])
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        assert (ended.value.code or 0) == code, err
+        return (err if code else out).splitlines()
+
+    return run
 
 
-def done(project: Path, server: Server, *options: str) -> list[str]:
-    program = deploying(project, server, *options)
-    with running(program):
-        assert program.finish() == 0, program.transcript()
-    return list(program.out)
+def test_from_the_first_deploy_to_a_restart(project: Path, run: Run, tmp_path: Path) -> None:
+    server = start_empty(tmp_path / "server")
+    with running(server):
+        assert "Nothing was deployed yet: `reactor deploy` brings a project." in server.out
+        assert any("new table messages" in line for line in run(server, "--dry-run"))
+        assert run(server, "--list") == ["Nothing was deployed yet."]
+
+        said = run(server)
+        assert any("new functions: " in line for line in said)
+        assert said[-1].startswith("Deployed as number 1 in ")
+        things = project / "functions" / "things.py"
+        things.rename(project / "functions" / "other_things.py")
+        plan, outcome = map(json.loads, run(server, "--json"))
+        assert all(name.startswith("things:") for name in plan["functions"]["removed"])
+        assert outcome["deploy"]["number"] == 2
+        assert "  nothing changes" in run(server)
+
+        assert run(server, "--rollback", "1")[-1].startswith("Deployed as number 4 in ")
+        assert [line.split()[0] for line in run(server, "--list")] == ["1", "2", "3", "4"]
+        listed = json.loads(run(server, "--list", "--json")[0])
+        assert (listed["running"], listed["deploys"][-1]["source"]) == (4, 1)
+        assert server.end() == 0, server.transcript()
+    again = start_empty(tmp_path / "server")
+    with running(again):
+        assert not any("Nothing was deployed" in line for line in again.out)
+        with BlockingClient(again.url) as client:
+            client.mutation("pairs:write", {"marker": "a"})
 
 
-def refused(project: Path, server: Server | str, *options: str, key: str | None = None) -> str:
-    program = deploying(project, server, *options, key=key)
-    with running(program):
-        assert program.finish() == 1, program.transcript()
-    assert not any("Traceback" in line for line in program.err), program.transcript()
-    return "\n".join(program.err)
+def test_a_command_comes_first_and_decides(project: Path, shared: Server, run: Run) -> None:
+    before = run(shared, "--list", "--json")
+    options = ("--cmd", "echo $MY_URL > address; exit 3", "--cmd-url-env-var-name", "MY_URL")
+    assert "exit code 3" in "".join(run(shared, *options, code=1))
+    assert (project / "address").read_text() == f"{shared.url}\n"
+    assert run(shared, "--list", "--json") == before
+    run(shared, "--cmd", "echo $CONVEX_URL > address2")
+    assert (project / "address2").read_text() == f"{shared.url}\n"
+    assert run(shared, "--list", "--json") != before
 
 
-def test_from_the_first_deploy_to_a_rollback(project: Path, server: Server, tmp_path: Path) -> None:
-    assert any("new table messages" in line for line in done(project, server, "--dry-run"))
-    assert done(project, server, "--list") == ["Nothing was deployed yet."]
-
-    said = done(project, server)
-    assert any("new functions: " in line for line in said)
-    assert said[-1].startswith("Deployed as number 1 in ")
-    things = project / "functions" / "things.py"
-    things.rename(project / "functions" / "other_things.py")
-    plan, outcome = map(json.loads, done(project, server, "--json"))
-    assert all(name.startswith("things:") for name in plan["functions"]["removed"])
-    assert outcome["deploy"]["number"] == 2
-
-    assert "  nothing changes" in done(project, server)
-    assert done(project, server, "--rollback", "1")[-1].startswith("Deployed as number 4 in ")
-    numbers = [line.split()[0] for line in done(project, server, "--list")]
-    assert numbers == ["1", "2", "3", "4"]
-    listed = json.loads(done(project, server, "--list", "--json")[0])
-    assert (listed["running"], listed["deploys"][-1]["source"]) == (4, 1)
-
-
-def test_a_command_comes_first_and_decides(project: Path, server: Server) -> None:
-    shutil.rmtree(project / "__pycache__", ignore_errors=True)
-    write = "echo $MY_URL > address"
-    assert "exit code 3" in refused(project, server, "--cmd", f"{write}; exit 3", "--cmd-url-env-var-name", "MY_URL")
-    assert (project / "address").read_text() == f"{server.url}\n"
-    assert done(project, server, "--list") == ["Nothing was deployed yet."]
-    done(project, server, "--cmd", "echo $CONVEX_URL > address2")
-    assert (project / "address2").read_text() == f"{server.url}\n"
-
-
-def test_a_command_is_not_run_for_a_plan_that_fails(project: Path, server: Server) -> None:
+def test_a_command_is_not_run_for_a_plan_that_fails(project: Path, shared: Server, run: Run) -> None:
     (project / "functions" / "broken.py").write_text("import missing_package_x\n")
-    message = refused(project, server, "--cmd", "touch ran")
-    assert "DependencyMissing: functions/broken.py:1" in message
-    assert "what ran before goes on" in message
+    said = "\n".join(run(shared, "--cmd", "touch ran", code=1))
+    assert "DependencyMissing: functions/broken.py:1" in said
+    assert "what ran before goes on" in said
     assert not (project / "ran").exists()
 
 
-def test_documents_out_of_reach(project: Path, server: Server) -> None:
-    done(project, server)
-    write = [*REACTOR, "run", "pairs:write", '{"marker": "a"}', "--url", server.url]
-    program = Program(write, cwd=project)
-    with running(program):
-        assert program.finish() == 0, program.transcript()
-    shutil.rmtree(project / "functions")
-    (project / "functions").mkdir()
-    (project / "functions" / "one.py").write_text("")
+def test_documents_out_of_reach(project: Path, shared: Server, run: Run) -> None:
+    run(shared, "--yes")
+    with BlockingClient(shared.url) as client:
+        client.mutation("pairs:write", {"marker": "a"})
+    for module in (project / "functions").glob("*.py"):
+        module.unlink()
     (project / "schema.py").write_text(
         'from reactor import define_schema, define_table\nschema = define_schema({"other": define_table({})})\n'
     )
-    assert "lefts (1 documents), table rights (1 documents)" in refused(project, server)
-    assert done(project, server, "--yes")[-1].startswith("Deployed as number 2 ")
+    assert "table lefts (" in "\n".join(run(shared, code=1))
+    assert run(shared, "--yes")[-1].startswith("Deployed as number ")
 
 
-def test_keys(project: Path, server: Server) -> None:
-    assert "BadDeployKey" in refused(project, server, key="reactor|wrong")
-    assert "BadDeployKey: You do not have permission" in refused(project, server, key=admin_key(read_only=True))
-    program = Program([*REACTOR, "deploy", "--url", server.url], cwd=project)
-    with running(program):
-        assert program.finish() == 1
-    assert "needs an admin key" in program.err[0]
+def test_keys(shared: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "BadDeployKey" in run(shared, key="reactor|wrong", code=1)[0]
+    assert "BadDeployKey: You do not have permission" in run(shared, key=admin_key(read_only=True), code=1)[0]
+    monkeypatch.setenv("CONVEX_SELF_HOSTED_URL", shared.url)
+    monkeypatch.setattr("sys.argv", ["reactor", "deploy"])
+    with pytest.raises(InvalidArgument, match="needs an admin key"):
+        app(standalone_mode=False)
 
 
-def test_a_server_that_is_away(project: Path) -> None:
-    assert "No answer from" in refused(project, f"http://127.0.0.1:{free_port()}")
+def test_a_server_that_is_away(run: Run) -> None:
+    assert "No answer from" in run(f"http://127.0.0.1:{free_port()}", code=1)[0]
 
 
-def test_a_server_with_a_project_of_its_own(project: Path) -> None:
-    env = {"INSTANCE_SECRET": "a1" * 32}
-    server = start_serve(project, env=env)
+def test_a_server_with_a_project_of_its_own(project: Path, run: Run) -> None:
+    server = start_dev(project, "--data", ":memory:", env={"INSTANCE_SECRET": SECRET})
     with running(server):
-        assert "ProjectIsLocal" in refused(project, server)
+        assert "ProjectIsLocal" in run(server, code=1)[0]
 
 
 @pytest.mark.parametrize(
@@ -133,20 +142,9 @@ def test_a_server_with_a_project_of_its_own(project: Path) -> None:
     [
         (["--list", "--rollback"], "don't go together"),
         (["3"], "Only --rollback takes the number"),
-        (["--rollback", "9"], "NoSuchDeploy: Deploy 9 is not kept; kept are none"),
+        (["--rollback", "999"], "NoSuchDeploy: Deploy 999 is not kept"),
         (["--project", "nowhere"], "There is no project"),
     ],
 )
-def test_wishes_that_make_no_sense(project: Path, server: Server, options: list[str], said: str) -> None:
-    assert said in refused(project, server, *options)
-
-
-def test_a_restart_runs_what_was_deployed(project: Path, server: Server, tmp_path: Path) -> None:
-    done(project, server)
-    assert server.end() == 0, server.transcript()
-    again = start_empty(tmp_path / "server")
-    with running(again):
-        assert not any("Nothing was deployed" in line for line in again.out)
-        program = Program([*REACTOR, "run", "pairs:write", '{"marker": "a"}', "--url", again.url], cwd=project)
-        with running(program):
-            assert program.finish() == 0, program.transcript()
+def test_wishes_that_make_no_sense(shared: Server, run: Run, options: list[str], said: str) -> None:
+    assert said in run(shared, *options, code=1)[0]

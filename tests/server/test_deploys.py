@@ -1,4 +1,4 @@
-"""Deploys to an open server: plans, refusals, the switch, what restarts and rollbacks run, and what is left of it all."""
+"""Deploys to an open server: plans, refusals, the switch, what restarts and rollbacks run, and what is left of it."""
 
 import asyncio
 import gc
