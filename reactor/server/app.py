@@ -131,6 +131,7 @@ class Deployment(Caller):
 
         Raises:
             PushError: the project can't be loaded, or existing documents do not match its schema.
+            DeployRefused: what was deployed last needs a package that is not installed here any more.
             StorageError: the data is held by another process, damaged, or of a newer version.
             InvalidArgument: it is open already.
         """

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -352,6 +353,27 @@ async def test_a_damaged_archive_stops_the_start_and_is_named(tmp_path: Path) ->
     with pytest.raises(StorageError, match=archive.name):
         async with bench_in(tmp_path, tmp_path / "data"):
             pass
+
+
+async def test_a_package_that_comes_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed is found without a restart; a start without it is refused, and changes nothing."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    monkeypatch.syspath_prepend(packages)
+    files = app(says="import late_package\n@query\nasync def it(ctx) -> str:\n    return late_package.TEXT\n")
+    async with bench_in(tmp_path, tmp_path / "data") as bench:
+        await bench.refused(files, "DependencyMissing")
+        (packages / "late_package.py").write_text("TEXT = 'here'")
+        await bench.deploy(files)
+        assert await bench.deployment.query("says:it") == "here"
+    (packages / "late_package.py").unlink()
+    monkeypatch.delitem(sys.modules, "late_package")
+    with pytest.raises(DeployRefused, match="install the package that provides `late_package`"):
+        async with bench_in(tmp_path, tmp_path / "data"):
+            pass
+    (packages / "late_package.py").write_text("TEXT = 'back'")
+    async with bench_in(tmp_path, tmp_path / "data") as bench:
+        assert await bench.deployment.query("says:it") == "back"
 
 
 async def test_an_own_project_beside_deploys(tmp_path: Path) -> None:

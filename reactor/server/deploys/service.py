@@ -83,7 +83,7 @@ class Deploys:
         """Run the last deploy again, if there was one.
 
         Raises:
-            PushError: it can't be loaded here any more, such as without a package it needs.
+            PushError, DeployRefused: it can't be loaded here any more, such as without a package it needs.
             StorageError: its archive can't be read.
         """
         await asyncio.to_thread(self._store.open)
