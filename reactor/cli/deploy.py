@@ -76,8 +76,9 @@ def deploy(
         wanted = {} if number is None else {"number": str(number)}
         asking = _Asking(target, f"{PLACE}/rollback", b"", wanted, as_json)
     else:
-        ask(target, PLACE, _lists)  # who is refused should know before the upload
-        asking = _Asking(target, PLACE, _archive(folder), {}, as_json)
+        archive = _archive(folder)
+        ask(target, f"{PLACE}?deploying={len(archive)}", _lists)  # who is refused should know before the upload
+        asking = _Asking(target, PLACE, archive, {}, as_json)
     if dry_run:
         asking.send(dryRun=True)
         return

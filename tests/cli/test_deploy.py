@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.servers import (
 )
 
 Run = Callable[..., list[str]]
+DEPLOY_BYTES = 5_000_000
 
 
 @pytest.fixture
@@ -33,7 +35,11 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that all tests deploy to, none knowing what is there."""
-    server = start_empty(tmp_path_factory.mktemp("servers") / "shared", kill_after=SHARED_KILL_AFTER_SECONDS)
+    server = start_empty(
+        tmp_path_factory.mktemp("servers") / "shared",
+        env={"REACTOR_DEPLOY_BYTES": str(DEPLOY_BYTES)},
+        kill_after=SHARED_KILL_AFTER_SECONDS,
+    )
     with running(server):
         yield server
 
@@ -125,6 +131,16 @@ def test_keys(shared: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("sys.argv", ["reactor", "deploy"])
     with pytest.raises(InvalidArgument, match="needs an admin key"):
         app(standalone_mode=False)
+
+
+def test_a_large_project_is_refused_before_it_is_uploaded(project: Path, shared: Server, run: Run) -> None:
+    """Otherwise the answer may be lost when the connection breaks."""
+    (project / "pyproject.toml").write_text('[tool.reactor]\ndeploy = ["large"]\n')
+    (project / "large").write_bytes(os.urandom(DEPLOY_BYTES))
+    assert "DeployTooLarge" in run(shared, code=1)[0]
+    (project / "large").write_bytes(os.urandom(DEPLOY_BYTES - 100_000))
+    assert "BadDeployKey" in run(shared, key=admin_key(read_only=True), code=1)[0]
+    assert run(shared, "--yes")[-1].startswith("Deployed as number ")
 
 
 def test_a_server_that_is_away(run: Run) -> None:

@@ -11,7 +11,7 @@ from tests.crash.load import Load, check_end
 from tests.servers import FIXTURE, Server, deploy, javascript, running, start_empty
 from tests.sizes import size
 
-DEPLOYS = size(5, 50)
+DEPLOYS = size(4, 50)
 MEMORY_DEPLOYS = size(0, 200)
 STEADY = 0.001  # growth of memory by one deploy
 
@@ -20,9 +20,10 @@ def fixture_files() -> dict[str, str]:
     return {path.relative_to(FIXTURE).as_posix(): path.read_text() for path in FIXTURE.rglob("*.py")}
 
 
+@pytest.mark.timeout(size(60, 600))
 def test_deploys_under_load(tmp_path: Path) -> None:
     """Mutations caught by a deploy happen once, on sockets that stay; each second deploy fills an index."""
-    server = start_empty(tmp_path / "server")
+    server = start_empty(tmp_path / "server", kill_after=size(50, 600))
     files = fixture_files()
     indexed = files["schema.py"].replace(
         '{"marker": v.string()}).index("by_marker", ["marker"])',
@@ -32,7 +33,7 @@ def test_deploys_under_load(tmp_path: Path) -> None:
     assert indexed != files["schema.py"]
     with running(server):
         assert deploy(server.url, files)["kind"] == "done"
-        load = Load(server.url, rounds=2)
+        load = Load(server.url, rounds=size(2, 25))
         with running(load.program):
             for number in range(DEPLOYS):
                 load.wait_for_more(20)

@@ -15,6 +15,7 @@ from reactor.storage.failpoints import DEPLOY_NAMES
 from tests.servers import Server, admin_key, deploy, running, start_empty
 from tests.sizes import size
 
+PLACES = size(("deploy: archive stored", "deploy: after the switch", "deploy: durable"), DEPLOY_NAMES)
 ROUNDS = size(1, 10)
 DYING = [sys.executable, "-m", "tests.crash.serve_dying"]
 
@@ -60,7 +61,8 @@ def listing(server: Server) -> Any:
         return json.loads(answer.read())
 
 
-@pytest.mark.parametrize("place", DEPLOY_NAMES)
+@pytest.mark.timeout(size(60, 600))
+@pytest.mark.parametrize("place", PLACES)
 def test_a_deploy_is_whole_or_not_at_all(place: str, tmp_path: Path) -> None:
     order = tmp_path / "order"
     folder = tmp_path / "server"

@@ -36,7 +36,7 @@ async def add(ctx, text: str) -> str:
     return await ctx.db.insert("notes", {"text": text})
 """
 NOTES = '"notes": define_table({"text": v.string()})'
-GENERATIONS = size(30, 200)
+GENERATIONS = size(15, 200)
 
 
 def schema(*tables: str) -> str:
@@ -163,6 +163,16 @@ async def test_a_plan_says_what_changes_and_changes_nothing(tmp_path: Path) -> N
 
 async def insert_old(ctx: Any) -> None:
     await ctx.db.insert("old", {"n": 1.0})
+
+
+async def test_progress_is_told_in_tenths(tmp_path: Path) -> None:
+    async with bench_in(tmp_path, scan_check_entries=7) as bench:
+        await bench.deploy(app())
+        await bench.fill(*map(str, range(50)))
+        events = await bench.events(app(schema('"notes": define_table({"text": v.any()}).index("by_text", ["text"])')))
+        filled = [(event.done, event.total) for event in events if event.step == "fill index notes.by_text"]
+        assert filled == [(0, 50), (7, 50), (14, 50), (21, 50), (28, 50), (35, 50), (42, 50), (49, 50), (50, 50)]
+        assert [event.kind for event in events if event.kind != "step"] == ["plan", "done"]
 
 
 # Refusals.
@@ -392,6 +402,7 @@ async def test_an_own_project_beside_deploys(tmp_path: Path) -> None:
 # What is left.
 
 
+@pytest.mark.timeout(size(60, 600))
 async def test_one_generation_is_alive_after_many_deploys(tmp_path: Path) -> None:
     """Each version has run, in a live query and a mutation; some deploys fail."""
     generations: list[weakref.ref[object]] = []
@@ -450,11 +461,19 @@ async def test_over_http(tmp_path: Path) -> None:
             ("/api/deploys/rollback?number=7", b"", 409, "NoSuchDeploy"),
             ("/api/deploys/rollback?number=x", b"", 400, "BadDeployNumber"),
             ("/api/deploys", b"x" * 4001, 409, "DeployTooLarge"),
+            ("/api/deploys?deploying=4001", None, 409, "DeployTooLarge"),
         ]:
-            refused = await request(bench.deployment, "POST", path, key(), body)
+            method = "GET" if body is None else "POST"
+            refused = await request(bench.deployment, method, path, key(), body or b"")
             assert (refused.status_code, refused.json()["code"]) == (status, code)
-        for method, path in [("GET", "/api/deploys"), ("POST", "/api/deploys"), ("POST", "/api/deploys/rollback")]:
-            for bad in ("", "reactor|bad", *([key(read_only=True)] if method == "POST" else [])):
+        assert (await request(bench.deployment, "GET", "/api/deploys?deploying=4000", key())).status_code == 200
+        for method, path, is_reading in [
+            ("GET", "/api/deploys", True),
+            ("GET", "/api/deploys?deploying=1", False),
+            ("POST", "/api/deploys", False),
+            ("POST", "/api/deploys/rollback", False),
+        ]:
+            for bad in ("", "reactor|bad", *([] if is_reading else [key(read_only=True)])):
                 refused = await request(bench.deployment, method, path, bad, data)
                 assert (refused.status_code, refused.json()["code"]) == (403, "BadDeployKey")
         assert len(bench.deploys.listing().deploys) == 1

@@ -37,7 +37,7 @@ class DeployRun:
     def __init__(self) -> None:
         self._events: list[DeployEvent] = []
         self._news = asyncio.Event()
-        self._told = ("", -1)  # the last step, and how many percent of it
+        self._told = ("", -1)  # the last step, and how many tenths of it
 
     def add(self, event: DeployEvent) -> None:
         """Tell those who listen."""
@@ -45,10 +45,10 @@ class DeployRun:
         self._news.set()
 
     def tell(self, what: str, done: int = 0, total: int = 0) -> None:
-        """Say what is being done, at most once for each percent of it."""
-        percent = done * 100 // total if total else 0
-        if (what, percent) != self._told:
-            self._told = what, percent
+        """Say what is being done, at most once for each tenth of it."""
+        tenths = done * 10 // total if total else 0
+        if (what, tenths) != self._told:
+            self._told = what, tenths
             self.add(DeployEvent("step", step=what, done=done, total=total))
 
     @property

@@ -35,8 +35,15 @@ class DeployApi:
         self._most_bytes = limits.deploy_bytes
 
     async def list(self, request: Request) -> Response:
-        """GET `/api/deploys`: those that are kept."""
-        await admin_of(request, self._backend())
+        """GET `/api/deploys?deploying=`: those that are kept.
+
+        With the size of an archive it is refused as a deploy of that would be: a client that has to hear so while it
+        uploads mostly hears of a broken connection.
+        """
+        size = _number(request, "deploying")
+        await admin_of(request, self._backend(), writes=size is not None)
+        if size is not None and size > self._most_bytes:
+            raise too_large(self._most_bytes)
         return json_response(_encoder.encode(self._deploys().listing()), cache_control="no-store")
 
     async def create(self, request: Request) -> Response:
@@ -53,10 +60,7 @@ class DeployApi:
     async def roll_back(self, request: Request) -> Response:
         """POST `/api/deploys/rollback?number=&dryRun=&yes=`: deploy again what was deployed before."""
         await admin_of(request, self._backend(), writes=True)
-        text = request.query_params.get("number")
-        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 16):
-            raise HttpError(400, "BadDeployNumber", f"number={text[:20]!r} is not the number of a deploy.")
-        number = None if text is None else int(text)
+        number = _number(request, "number")
         dry_run, yes = _flag(request, "dryRun"), _flag(request, "yes")
         return _following(self._deploys().roll_back(number, dry_run=dry_run, yes=yes))
 
@@ -79,3 +83,12 @@ def _following(run: DeployRun) -> Response:
 
 def _flag(request: Request, name: str) -> bool:
     return request.query_params.get(name) == "true"
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise HttpError(400, "BadDeployNumber", f"{name}={text[:20]!r} is no number.")
+    return int(text)
