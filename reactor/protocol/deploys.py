@@ -67,10 +67,10 @@ class TableCheck(msgspec.Struct, frozen=True):
 
 
 class Detached(msgspec.Struct, frozen=True):
-    """A table that no function of the new version can reach. `documents` is None when it is not in memory."""
+    """A table that no function of the new version can reach."""
 
     table: str
-    documents: int | None
+    documents: int
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -93,11 +93,7 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def losses(self) -> list[str]:
         """What nobody could reach any more, in words."""
-        return [
-            f"table {gone.table} ({'on disk' if gone.documents is None else f'{gone.documents} documents'})"
-            for gone in self.detached_tables
-            if gone.documents != 0
-        ]
+        return [f"table {gone.table} ({gone.documents} documents)" for gone in self.detached_tables if gone.documents]
 
 
 class DeployEvent(msgspec.Struct, frozen=True, omit_defaults=True):

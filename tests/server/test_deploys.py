@@ -219,6 +219,23 @@ async def test_documents_out_of_reach_need_a_yes(tmp_path: Path) -> None:
         assert await bench.deploy(app(), yes=True) == 4
 
 
+async def test_documents_that_are_on_disk_are_counted(tmp_path: Path) -> None:
+    with_old = app(schema(NOTES, '"old": define_table({"n": v.number()})', '"none": define_table({})'))
+    async with bench_in(tmp_path, tmp_path / "data") as bench:
+        await bench.deploy(with_old)
+        for _ in range(3):
+            await bench.deployment.run(insert_old)
+    async with bench_in(tmp_path, tmp_path / "data", fold_records=1) as bench:
+        plan = await bench.plan(app())
+        assert [(gone.table, gone.documents) for gone in plan.detached_tables] == [("old", 3), ("none", 0)]
+        assert plan.losses == ["table old (3 documents)"]
+        host = bench.deployment._host
+        assert host is not None
+        assert host.database.catalog.by_name["old"].unloaded is not None
+        await bench.deployment.run(insert_old)
+        assert (await bench.plan(app())).losses == ["table old (4 documents)"]
+
+
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [

@@ -63,7 +63,7 @@ class Planner:
                 for name in sorted(part.schema.tables)
                 if name not in part.namespace.by_name
             ],
-            detached_tables=self._detached(changes, unmounted),
+            detached_tables=await self._detached(changes, unmounted),
             added_indexes=[fill for part in parts for fill in _fills(part)],
             removed_indexes=[
                 f"{part.namespace.full_name(removed.table)}.{removed.definition.name}"
@@ -78,7 +78,7 @@ class Planner:
         rows = self._database.system_documents(COMPONENTS)
         return sorted(str(row["path"]) for row in rows if row["state"] == "active" and row["path"] not in staying)
 
-    def _detached(self, changes: Sequence[tuple[Part, SchemaChange]], unmounted: Sequence[str]) -> list[Detached]:
+    async def _detached(self, changes: Sequence[tuple[Part, SchemaChange]], unmounted: Sequence[str]) -> list[Detached]:
         """Return the tables that leave a schema which allows no others, or that go with their component."""
         gone = [
             part.namespace.by_name.get(name)
@@ -87,7 +87,17 @@ class Planner:
             for name in change.removed_tables
         ]
         gone += [table for table in self._database.user_tables() if table.component in unmounted]
-        return [Detached(table.name, _count(table)) for table in gone if table is not None]
+        return [Detached(table.name, await self._documents(table)) for table in gone if table is not None]
+
+    async def _documents(self, table: Table) -> int:
+        """Count the documents of a table that may not be in memory, and need not come there to be left alone."""
+        unloaded = table.unloaded
+        if unloaded is None:
+            return len(table)
+        count = sum(data is not None for data in unloaded.writes.values())
+        async for chunk in self._database.persistence.load(table.number):
+            count += sum(stored.id not in unloaded.writes for stored in chunk)
+        return count
 
     async def _checks(self, part: Part, change: SchemaChange, tell: Tell) -> list[TableCheck]:
         database = self._database
