@@ -36,6 +36,7 @@
     ├── OutcomeUnknown          a commit may or may not have become durable
     ├── PushError               a project could not be loaded; carries the user's file and line
     ├── TransferRefused         an import or export that can't be done; nothing was changed
+    ├── DeployRefused           a deploy that is not made: `ProjectIsLocal`, `SchemaValidationFailed` …
     ├── StorageError            the data directory or database cannot be used
     ├── ProtocolError           a client sent something the protocol does not allow
     ├── Forbidden               the identity may not do this
@@ -390,6 +391,23 @@ class TransferRefused(WithRule, Error):
 
     code = "TransferRefused"
     status = 400
+
+
+class DeployRefused(WithRule, Error):
+    """A deploy was not made, and what ran before goes on. `rule` says why:
+
+    - `ProjectIsLocal`: the server runs a project of its own folder.
+    - `DeployInProgress`: another deploy is under way.
+    - `InvalidArchive`: the upload is no archive of a project, or one that would write outside of it.
+    - `DeployTooLarge`: the project has more bytes or files than may be deployed.
+    - `SchemaValidationFailed`: there are documents that do not match the new schema.
+    - `DeployNeedsConfirmation`: documents would be out of reach of all functions.
+    - `DependencyMissing`: the project imports what is not installed on the server.
+    - `NoSuchDeploy`: what to roll back to is not kept, or there is nothing to roll back to.
+    """
+
+    code = "DeployRefused"
+    status = 409
 
 
 class StorageError(Error):

@@ -104,6 +104,11 @@ MAX_HEAD_BYTES: Final = 64 * KIB  # of one HTTP request: the line and its header
 MAX_PARALLEL_QUERIES: Final = 20  # of one batch
 MAX_CONTENT_TYPE_LENGTH: Final = 255  # of a stored file
 
+# Deploys.
+MAX_DEPLOY_FILES: Final = 10_000  # of one project
+MAX_DEPLOY_SAMPLES: Final = 5  # documents of one table that are named when they don't match
+MAX_DEPLOY_SAMPLE_CHARACTERS: Final = 500  # of why one does not
+
 
 class Knob(NamedTuple):
     """How one tunable is described and bounded."""
@@ -530,6 +535,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "HTTP requests that may wait for the keys of issuers at a time; never more than half of those that may run",
         ),
     ] = 200
+    deploy_bytes: Annotated[
+        int,
+        Knob("bytes", 1 << 10, 1 << 32, "REACTOR_DEPLOY_BYTES", "files of a project that `reactor deploy` uploads"),
+    ] = 32 * MIB
+    deploys_kept: Annotated[
+        int, Knob("deploys", 1, 1000, "REACTOR_DEPLOYS_KEPT", "last deploys that are kept to roll back to")
+    ] = 10
     shutdown_seconds: Annotated[
         float, Knob("s", 0, 600, "REACTOR_SHUTDOWN_SECONDS", "how long a shutdown waits for answers to leave")
     ] = 10.0

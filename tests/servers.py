@@ -9,16 +9,23 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from reactor.server.credentials import Credentials
+from reactor.server.deploys.archive import pack
+from reactor.server.system import SystemClock, SystemRng
+
 ROOT = Path(__file__).parent.parent
 CONFORMANCE = ROOT / "tests" / "conformance"
 FIXTURE = ROOT / "tests" / "fixtures" / "app"
 REACTOR = (sys.executable, "-m", "reactor.cli.main")
+SECRET = "a1" * 32
 KILL_AFTER_SECONDS = 50.0  # below the per-test timeout, so that the test can still say what it saw
 SHARED_KILL_AFTER_SECONDS = 900.0  # for a server that all tests of a module use, however loaded the machine is
 _READY = re.compile(r"ready at (http://\S+)")
@@ -166,13 +173,54 @@ def start_serve(
 ) -> Server:
     """Start `reactor serve` for `project`, on a free port unless told, and return once it serves."""
     origins = {"CONVEX_CLOUD_ORIGIN": "http://127.0.0.1:3210", "CONVEX_SITE_ORIGIN": "http://127.0.0.1:3211"}
-    command = [*program, "serve", "--port", str(port), *options]
+    command = [*program, "serve", "--project", ".", "--port", str(port), *options]
     server = Server(command, cwd=project, env=origins | dict(env or {}), kill_after=kill_after)
     try:
         return server.wait_until_ready()
     except BaseException:
         server.close()
         raise
+
+
+def start_empty(
+    folder: Path,
+    *options: str | Path,
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str | Path] = REACTOR,
+    kill_after: float = KILL_AFTER_SECONDS,
+) -> Server:
+    """Start `reactor serve` without a project, in a folder that has or gets its data, and return once it serves."""
+    origins = {"CONVEX_CLOUD_ORIGIN": "http://127.0.0.1:3210", "CONVEX_SITE_ORIGIN": "http://127.0.0.1:3211"}
+    folder.mkdir(exist_ok=True)
+    command = [*program, "serve", "--data", "data", "--port", str(port), *options]
+    server = Server(
+        command, cwd=folder, env=origins | {"INSTANCE_SECRET": SECRET} | dict(env or {}), kill_after=kill_after
+    )
+    try:
+        return server.wait_until_ready()
+    except BaseException:
+        server.close()
+        raise
+
+
+def deploy(url: str, files: Mapping[str, str | bytes]) -> dict[str, Any]:
+    """Deploy a project of these files to a server that `start_empty` has started; return the last event."""
+    with tempfile.TemporaryDirectory() as place:
+        paths = {name: Path(place, str(number)) for number, name in enumerate(files)}
+        for name, content in files.items():
+            paths[name].write_bytes(content.encode() if isinstance(content, str) else content)
+        body = pack(paths)
+    headers = {"Authorization": f"Convex {admin_key()}", "Content-Type": "application/zip"}
+    request = urllib.request.Request(f"{url}/api/deploys", data=body, headers=headers)
+    with urllib.request.urlopen(request, timeout=50) as answer:
+        last: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
+    return last
+
+
+def admin_key(*, read_only: bool = False) -> str:
+    """Return a key for the servers that `start_empty` starts."""
+    return Credentials("reactor", SECRET).admin_key(SystemClock(), SystemRng(), read_only=read_only)
 
 
 def free_port() -> int:

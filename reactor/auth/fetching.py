@@ -47,10 +47,10 @@ class Fetch(Protocol):
 class ThreadedFetch:
     """Implements `Fetch` with the standard library."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Callable[[], Path], seconds: float) -> None:
         """
         Args:
-            folder: where relative file names begin.
+            folder: gives where relative file names begin, which may change with the project.
             seconds: how long the network may be silent; who calls bounds the time in all, by cancelling.
         """
         self._folder = folder
@@ -63,7 +63,7 @@ class ThreadedFetch:
             request = _HttpGet(address, self._seconds)
             get, give_up = request.get, request.give_up
         else:
-            get, give_up = partial(_read_file, self._folder, file), _nothing
+            get, give_up = partial(_read_file, self._folder(), file), _nothing
         try:
             return await in_thread(get)
         finally:

@@ -13,6 +13,7 @@ from reactor.cli.admin_key import admin_key
 from reactor.cli.codegen import codegen
 from reactor.cli.console import complain, say, show
 from reactor.cli.data import data
+from reactor.cli.deploy import deploy
 from reactor.cli.dev import dev
 from reactor.cli.env import env
 from reactor.cli.export import export
@@ -54,6 +55,7 @@ def _options(
 app.command()(init)
 app.command()(dev)
 app.command()(serve)
+app.command()(deploy)
 app.command()(run)
 app.command()(codegen)
 app.command()(data)

@@ -11,7 +11,6 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -53,8 +52,11 @@ def send(target: Target, place: str, body: bytes | None = None, acting_as: dict[
     Raises:
         typer.Exit: it was refused, or there was no answer.
     """
-    with _answered(target, place, body, acting_as) as answer:
-        content: bytes = answer.read()
+    with _answer(target, place, body, acting_as) as answer:
+        try:
+            content: bytes = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            fail(_silent(target, error))
         return content
 
 
@@ -66,8 +68,11 @@ def download(target: Target, place: str, file: Path) -> None:
     """
     partial = file.with_name(f"{file.name}.partial")
     try:
-        with _answered(target, place, None, None) as answer, open(partial, "wb") as stream:
-            shutil.copyfileobj(answer, stream, PART_BYTES)
+        with _answer(target, place, None, None) as answer, open(partial, "wb") as stream:
+            try:
+                shutil.copyfileobj(answer, stream, PART_BYTES)
+            except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+                fail(_silent(target, error))
             expected = answer.headers.get("Content-Length")
             if expected is not None and stream.tell() != int(expected):
                 fail(f"The answer from {target.url} broke off. Try again.")
@@ -76,9 +81,27 @@ def download(target: Target, place: str, file: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-@contextmanager
-def _answered(target: Target, place: str, body: bytes | None, acting_as: dict[str, Any] | None) -> Iterator[Any]:
-    headers = {"Content-Type": "application/json", "Convex-Client": client_name()}
+def follow(target: Target, place: str, body: bytes, content_type: str) -> Iterator[bytes]:
+    """POST to `place`, and yield the lines of the answer as they come.
+
+    Raises:
+        typer.Exit: it was refused, or there was no answer, or not all of it.
+    """
+    with _answer(target, place, body, None, content_type) as answer:
+        try:
+            yield from answer
+        except (OSError, http.client.HTTPException) as error:
+            fail(_silent(target, error))
+
+
+def _answer(
+    target: Target,
+    place: str,
+    body: bytes | None,
+    acting_as: dict[str, Any] | None,
+    content_type: str = "application/json",
+) -> http.client.HTTPResponse:
+    headers = {"Content-Type": content_type, "Convex-Client": client_name()}
     if target.admin_key is not None:
         suffix = "" if acting_as is None else ":" + base64.b64encode(json.dumps(acting_as).encode()).decode()
         headers["Authorization"] = f"Convex {target.admin_key}{suffix}"
@@ -86,8 +109,8 @@ def _answered(target: Target, place: str, body: bytes | None, acting_as: dict[st
     # A proxy for the outside world would not reach this machine's own loopback.
     handlers = [urllib.request.ProxyHandler({})] if is_loopback(target.url) else []
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            yield answer
+        answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS)
+        return answer
     except urllib.error.HTTPError as error:
         with error:
             fail(_refusal(error.code, error.read()))

@@ -1,7 +1,7 @@
-"""`reactor serve`: a project in production.
+"""`reactor serve`: a project in production, from a folder or from `reactor deploy`.
 
 Promises to say in one message what keeps it from starting, and to end after the answers under way have left. Reads the
-project once; a change needs a restart.
+project once; a change needs a restart, or a deploy where there is no project folder.
 """
 
 import os
@@ -28,27 +28,32 @@ SitePort = Annotated[
 
 
 def serve(
-    project: Annotated[Path, typer.Option(metavar="DIR", help="The project.")] = Path(),
+    project: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The project.", show_default="what was deployed last")
+    ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where the data is kept.", show_default=".reactor in the project")
+        str | None,
+        typer.Option(metavar="DIR", help="Where the data is kept.", show_default=".reactor in the project, or here"),
     ] = None,
     host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", help="0 picks a free one.", min=0, max=65535)] = DEFAULT_PORT,
     site_port: SitePort = None,
 ) -> None:
-    """Serve a project in production."""
+    """Serve a project in production: that of a folder, or what `reactor deploy` brings."""
     # Here, since the engine takes a moment to import and no other command needs it.
     from reactor.cli.settings import find_project, read_settings
     from reactor.server import run as server
 
     settings = read_settings(os.environ, needs_origins=True)
-    deployment = settings.deployment(find_project(project), data)
+    deployment = settings.deployment(None if project is None else find_project(project), data)
     show_function_logs()
     server.protect(settings.limits)
     listener = server.bind(host, port)
     site = server.bind(host, site_port_of(port, site_port), "--site-port")
 
     def ready() -> None:
+        if project is None and not deployment.has_version:
+            say("Nothing was deployed yet: `reactor deploy` brings a project.")
         say(f"HTTP actions: {server.url_of(site)}")
         say(f"reactor serve: ready at {server.url_of(listener)}")
 

@@ -37,14 +37,14 @@ class Settings(msgspec.Struct, frozen=True):
 
     def deployment(
         self,
-        project: Path,
+        project: Path | None,
         data: str | None,
         *,
         development: bool = False,
         address: str | None = None,
         site_address: str | None = None,
     ) -> Deployment:
-        """Return the deployment of a project under these settings, not open yet.
+        """Return the deployment of a project, or of what is deployed to it, under these settings; not open yet.
 
         Args:
             address: where it will be served; its public address unless the environment names another.
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
             PushError: in development, when its pyproject.toml can't be used.
         """
         limits = self.limits
-        if development and not self.has_sample:
+        if development and project is not None and not self.has_sample:
             sample = read_options(project).determinism_sample
             if sample is not None:
                 limits = msgspec.structs.replace(limits, determinism_sample=sample)

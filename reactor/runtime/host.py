@@ -18,9 +18,12 @@ from reactor.engine.database import Database
 from reactor.errors import AuthConfigInvalid, PushError
 from reactor.limits import Limits
 from reactor.ports import Alarms, Clock, Rng
+from reactor.protocol.deploys import Deploy
 from reactor.runtime import guard, subtasks
 from reactor.runtime.actions.service import Actions
 from reactor.runtime.cache import LiveQueries
+from reactor.runtime.deploys.plan import Planner
+from reactor.runtime.deploys.progress import Tell, nobody
 from reactor.runtime.environment.documents import change_variables, read_variables
 from reactor.runtime.environment.mapping import SnapshotEnvironment, TransactionEnvironment, built_in_variables
 from reactor.runtime.environment.origins import Origins
@@ -111,6 +114,7 @@ class Host:
         self._built_in = built_in_variables(origins)
         self._pusher = Pusher(database, self.versions, self.queue, built_in=self._built_in, stages=(self.crons.stage,))
         self.changing = self._pusher.lock  # held while tables or the schema change
+        self.planner = Planner(database, self.versions, self.queue, self._pusher.parts)
         self._tasks = tasks
         collector = Collector(database, self.files, alarms, clock, limits, tasks.spawn)
         self.services: list[Service] = [  # stopped in the opposite order
@@ -169,7 +173,7 @@ class Host:
             blobs=blobs,
         )
 
-    async def push(self, project: Project) -> PushReport:
+    async def push(self, project: Project, *, deploy: Deploy | None = None, tell: Tell = nobody) -> PushReport:
         """Deploy a loaded project; see `Pusher.push`.
 
         Raises:
@@ -177,7 +181,7 @@ class Host:
                 the environment as it is. The old version goes on.
         """
         self._check_providers(project)
-        report = await self._pusher.push(project)
+        report = await self._pusher.push(project, deploy=deploy, tell=tell)
         if not self._are_started:
             self._are_started = True
             for service in self.services:

@@ -31,6 +31,7 @@ class ProjectOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     functions: str = "functions"
     data: str | None = None
     env: tuple[str, ...] = ()
+    deploy: tuple[str, ...] = ()  # files and folders beside the functions that a deploy takes along
     typescript: str | None = None
     determinism_sample: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] | None = None
 
@@ -88,6 +89,7 @@ class Project:
         self.crons: tuple[CronSpec, ...] = ()  # of the application and of what is mounted
         self._declared_crons = {"": crons}  # by path of the instance
         self.files = package.sources.files
+        self.folder = package.sources.root
         self.package = package.name
         self.app = app
         self.root = Instance("", schema, registry, http=http, triggers=triggers)

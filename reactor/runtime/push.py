@@ -31,8 +31,11 @@ from reactor.engine.database import Database
 from reactor.engine.systemdocs import insert_system, put_system
 from reactor.engine.transaction import Transaction
 from reactor.errors import PushError, ValidationError
+from reactor.protocol.deploys import Deploy
 from reactor.runtime.components.definitions import Instance, child_path
 from reactor.runtime.components.targets import stage_handles
+from reactor.runtime.deploys.kept import with_deploy
+from reactor.runtime.deploys.progress import Tell, nobody, told
 from reactor.runtime.environment.documents import touch_defaults
 from reactor.runtime.importing import public_names
 from reactor.runtime.project import Project
@@ -41,6 +44,7 @@ from reactor.runtime.runqueue import RunQueue
 from reactor.runtime.versions import Version, Versions
 from reactor.schema.compare import compare_schemas
 from reactor.schema.definition import Schema, schema_from_json
+from reactor.storage import failpoints
 from reactor.values.types import Value
 
 SETTLED: int = 100  # documents changed during a walk that the switching step itself may look at again
@@ -59,7 +63,7 @@ class PushReport(msgspec.Struct, frozen=True):
     checked_documents: int
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """What is pushed to one component instance, the application included."""
 
     instance: Instance
@@ -99,28 +103,34 @@ class Pusher:
         self._stages = stages
         self.lock = asyncio.Lock()  # held by a push, and by an import: neither expects the schema or tables to change
 
-    async def push(self, project: Project) -> PushReport:
+    async def push(self, project: Project, *, deploy: Deploy | None = None, tell: Tell = nobody) -> PushReport:
         """Deploy `project`; returns when the switch is durable.
+
+        Args:
+            deploy: what to remember of it, in the same commit, as the newest deploy.
+            tell: is told how far the steps are that look at documents.
 
         Raises:
             PushError: existing documents do not match the new schema, or a write during the push broke it.
         """
         async with self.lock:
             database = self._database
-            parts = self._parts(project)
+            parts = self.parts(project)
             created = self._create_tables(parts)
             indexes: dict[str, Index] = {}
             try:
-                await self._build_indexes(parts, indexes)
-                since, checked = await self._check_documents(parts)
+                await self._build_indexes(parts, indexes, tell)
+                since, checked = await self._check_documents(parts, tell)
                 try:
-                    version, changed = self._switch(project, parts, list(indexes.values()), since)
+                    version, changed = self._switch(project, parts, list(indexes.values()), since, deploy)
                 finally:
                     database.retention.unpin(since)
             except BaseException:
                 self._drop_unused(indexes.values())
                 raise
             await database.durable(version.ts)
+            if failpoints.armed is not None:
+                failpoints.armed("deploy: durable")
             await database.retention.no_reader_before(version.ts)
             for retired in self._versions.retire(version.ts):
                 retired.retire()
@@ -134,19 +144,19 @@ class Pusher:
                 checked_documents=checked,
             )
 
-    def _parts(self, project: Project) -> list[_Part]:
+    def parts(self, project: Project) -> list[Part]:
         """Return the instances of a project, the application first, with what the database has of each."""
         (deployment,) = self._database.system_documents(DEPLOYMENT)
         known = {str(row["path"]): row for row in self._database.system_documents(COMPONENTS)}
-        parts: list[_Part] = []
+        parts: list[Part] = []
         for instance in project.root.walk():
             row = known.get(instance.path) if instance.path else deployment
             text = None if row is None else row.get("schema")
             active = schema_from_json(msgspec.json.decode(text)) if isinstance(text, str) else None
-            parts.append(_Part(instance, self._database.catalog.namespace(instance.path), active))
+            parts.append(Part(instance, self._database.catalog.namespace(instance.path), active))
         return parts
 
-    def _create_tables(self, parts: Sequence[_Part]) -> list[str]:
+    def _create_tables(self, parts: Sequence[Part]) -> list[str]:
         created: list[str] = []
         for part in parts:
             # The system tables of the application are there from the start.
@@ -158,7 +168,7 @@ class Pusher:
                         created.append(full_name)
         return created
 
-    async def _build_indexes(self, parts: Sequence[_Part], built: dict[str, Index]) -> None:
+    async def _build_indexes(self, parts: Sequence[Part], built: dict[str, Index], tell: Tell) -> None:
         """Fill what is declared and nobody has built; each goes into `built`, by name, before it is filled."""
         database = self._database
         for part in parts:
@@ -172,14 +182,16 @@ class Pusher:
                         built[f"{table.name}.{declared.name}"] = index
                         if table.unloaded is None:  # otherwise the load fills it
                             chunk = database.limits.scan_check_entries
-                            await self._queue.run(fill_index(database.catalog, index, chunk))
+                            steps = fill_index(database.catalog, index, chunk)
+                            what = f"fill index {table.name}.{declared.name}"
+                            await self._queue.run(told(steps, tell, what, table))
 
     def _drop_unused(self, indexes: Iterable[Index]) -> None:
         """Forget what a push that failed has built: it may be half filled, and no version names it."""
         for index in indexes:
             self._database.catalog.drop_index(index.table, index.fields)
 
-    async def _check_documents(self, parts: Sequence[_Part]) -> tuple[int, int]:
+    async def _check_documents(self, parts: Sequence[Part], tell: Tell) -> tuple[int, int]:
         """Walk the tables that may hold documents a new schema refuses; return since when to look at the write log.
 
         The timestamp returned is pinned.
@@ -195,7 +207,8 @@ class Pusher:
                     table = part.namespace.by_name[name]
                     await database.loading.load(table)
                     check = _DocumentCheck(parts, database, since)
-                    await self._queue.run(walk_table(table, check, database.limits.scan_check_entries))
+                    steps = walk_table(table, check, database.limits.scan_check_entries)
+                    await self._queue.run(told(steps, tell, f"check table {table.name}", table))
                     checked += check.count
             while len(entries := database.write_log.since(since)) > SETTLED:
                 newest = entries[-1].commit_ts
@@ -209,29 +222,33 @@ class Pusher:
             raise
         return since, checked
 
-    def _check_changed(self, parts: Sequence[_Part], since: int) -> None:
+    def _check_changed(self, parts: Sequence[Part], since: int) -> None:
         check = _DocumentCheck(parts, self._database, since)
         entries = list(self._database.write_log.since(since))
         for table, document in changed_documents(entries):
             check(table, document)
 
     def _switch(
-        self, project: Project, parts: Sequence[_Part], indexes: list[Index], since: int
+        self, project: Project, parts: Sequence[Part], indexes: list[Index], since: int, deploy: Deploy | None
     ) -> tuple[Version, list[str]]:
         """Commit the switch. From the last look at the write log to the commit nothing else can run."""
         database = self._database
+        if failpoints.armed is not None:
+            failpoints.armed("deploy: before the switch")
         self._check_changed(parts, since)
         transaction = database.begin_mutation()
         module_keys, changed = self._stage_modules(transaction, parts)
         handles = stage_handles(database, transaction, project.root)
         self._stage_tables(transaction, parts, project.rules)
         self._stage_components(transaction, parts)
-        number = self._stage_deployment(transaction, project.schema)
+        number = self._stage_deployment(transaction, project.schema, deploy)
         if self._versions.newest_defaults() not in (None, project.env):
             touch_defaults(database, transaction)
         for stage in self._stages:
             stage(transaction, project)
         ts = database.committer.commit(transaction, source="", version=number)
+        if failpoints.armed is not None:
+            failpoints.armed("deploy: after the switch")
         for index in indexes:
             index.valid_from = ts
         version = Version(database, project, ts, number, database.deployment_key, module_keys, handles, self._built_in)
@@ -239,7 +256,7 @@ class Pusher:
         return version, changed
 
     def _stage_modules(
-        self, transaction: Transaction, parts: Sequence[_Part]
+        self, transaction: Transaction, parts: Sequence[Part]
     ) -> tuple[dict[str, dict[str, bytes]], list[str]]:
         """Stage the rows of `_modules`: one per namespace, with the digest of everything its code depends on."""
         database = self._database
@@ -269,7 +286,7 @@ class Pusher:
             changed.append(child_path(component, module))
         return keys, sorted(changed)
 
-    def _stage_tables(self, transaction: Transaction, parts: Sequence[_Part], rules: Rules | None) -> None:
+    def _stage_tables(self, transaction: Transaction, parts: Sequence[Part], rules: Rules | None) -> None:
         """Touch the rows of `_tables` whose definition or rules change: whoever reads the table depends on it."""
         database = self._database
         table = database.catalog.by_name[TABLES]
@@ -290,7 +307,7 @@ class Pusher:
             if row.get("definition") != text:
                 put_system(transaction, table, row, {**row, "definition": text})
 
-    def _stage_components(self, transaction: Transaction, parts: Sequence[_Part]) -> None:
+    def _stage_components(self, transaction: Transaction, parts: Sequence[Part]) -> None:
         """Stage the rows of `_components`: one for each instance that was ever mounted, since its data is kept."""
         database = self._database
         table = database.catalog.by_name[COMPONENTS]
@@ -314,7 +331,7 @@ class Pusher:
             if row["state"] != "unmounted":
                 put_system(transaction, table, row, row | {"state": "unmounted"})
 
-    def _stage_deployment(self, transaction: Transaction, schema: Schema) -> int:
+    def _stage_deployment(self, transaction: Transaction, schema: Schema, deploy: Deploy | None) -> int:
         database = self._database
         (row,) = database.system_documents(DEPLOYMENT)
         version = row["version"]
@@ -324,10 +341,12 @@ class Pusher:
             "version": version + 1,
             "schema": _canonical(schema.to_json(stored=True)),
         }
+        if deploy is not None:
+            fields |= with_deploy(row, deploy, database.limits.deploys_kept)
         put_system(transaction, database.catalog.by_name[DEPLOYMENT], row, fields)
         return int(version) + 1
 
-    def _drop_indexes(self, parts: Sequence[_Part]) -> None:
+    def _drop_indexes(self, parts: Sequence[Part]) -> None:
         schemas = {part.instance.path: part.schema for part in parts}
         for table in self._database.user_tables():
             schema = schemas.get(table.component)
@@ -340,7 +359,7 @@ class Pusher:
 class _DocumentCheck:
     """Checks documents against schemas that are not deployed yet. What was written after `since` is new."""
 
-    def __init__(self, parts: Sequence[_Part], database: Database, since: int) -> None:
+    def __init__(self, parts: Sequence[Part], database: Database, since: int) -> None:
         self._parts = {part.instance.path: part for part in parts}
         self._database = database
         self._since = since

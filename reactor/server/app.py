@@ -30,8 +30,11 @@ from reactor.server.blocking import BlockingDeployment
 from reactor.server.callers import Caller, Feed
 from reactor.server.credentials import Credentials, load_credentials
 from reactor.server.data import blobs_in, data_directory, log_in
+from reactor.server.deploys.service import Deploys
+from reactor.server.deploys.store import DeployStore
 from reactor.server.environment import EnvironmentControl
 from reactor.server.http.actions import HttpActions
+from reactor.server.http.deploys import DeployApi
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
@@ -68,7 +71,7 @@ class Deployment(Caller):
 
     def __init__(
         self,
-        project: str | os.PathLike[str] = ".",
+        project: str | os.PathLike[str] | None = ".",
         *,
         data: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
@@ -85,9 +88,10 @@ class Deployment(Caller):
         """Choose what to open; nothing is opened yet.
 
         Args:
-            project: the folder with `schema.py` and `functions/`.
+            project: the folder with `schema.py` and `functions/`, or None for a deployment that runs what was deployed
+                to it last (`reactor deploy`).
             data: the data directory, or ":memory:" for none. By default what the project's pyproject.toml says, else
-                `.reactor` in the project.
+                `.reactor` in the project, or here.
             instance_name: with `instance_secret` (64 hex digits) decides which admin keys are good; by default both
                 are kept in the data directory.
             redact_logs: send clients neither error texts nor log lines. Data of a `ReactorError` is always sent.
@@ -96,7 +100,8 @@ class Deployment(Caller):
                 of `reactor dev`. Functions see it as `CONVEX_CLOUD_URL`.
             site_origin: the same for its HTTP actions, `CONVEX_SITE_URL`; by default `/http` below the other one.
         """
-        self.project_dir = Path(project)
+        self.project_dir = Path() if project is None else Path(project)
+        self._takes_deploys = project is None
         self.clock: Clock = SystemClock() if clock is None else clock
         self.limits = Limits() if limits is None else limits
         self._alarms: Alarms = SystemAlarms() if alarms is None else alarms
@@ -109,6 +114,7 @@ class Deployment(Caller):
         self._loader = ProjectLoader(self.project_dir)
         self._loading = asyncio.Lock()
         self._host: Host | None = None
+        self._deploys: Deploys | None = None
         self._backend: Backend | None = None
         self._transfers: Transfers | None = None
         self._credentials: Credentials | None = None
@@ -129,6 +135,7 @@ class Deployment(Caller):
 
         Raises:
             PushError: the project can't be loaded, or existing documents do not match its schema.
+            DeployRefused: what was deployed last needs a package that is not installed here any more.
             StorageError: the data is held by another process, damaged, or of a newer version.
             InvalidArgument: it is open already.
         """
@@ -138,7 +145,8 @@ class Deployment(Caller):
         project: Project | None = None
         try:
             # Before the data is touched: a project with a typo should leave no trace.
-            project = await asyncio.to_thread(self._loader.load) if load else None
+            is_here = load and not self._takes_deploys
+            project = await asyncio.to_thread(self._loader.load) if is_here else None
             await self._open(project)
         except BaseException:
             if project is not None:
@@ -148,7 +156,7 @@ class Deployment(Caller):
             self._is_opening = False
 
     async def _open(self, project: Project | None) -> None:
-        directory = data_directory(self.project_dir, self._data)
+        directory = data_directory(None if self._takes_deploys else self.project_dir, self._data)
         host = await Host.open(
             self._persistence(directory),
             clock=self.clock,
@@ -171,6 +179,10 @@ class Deployment(Caller):
                 await host.push(project)
             transfers = Transfers(host, directory, credentials.name, self.clock, self._rng)
             await transfers.start()
+            if self._takes_deploys:
+                deploys = Deploys(host, DeployStore(directory, self.limits.deploy_bytes), self.clock)
+                await deploys.start()
+                self._deploys = deploys
         except BaseException:
             await host.close()
             raise
@@ -185,7 +197,7 @@ class Deployment(Caller):
         return Authenticator(
             lambda: host.versions.latest().project.auth,
             host.environment,
-            ThreadedFetch(self.project_dir, self.limits.auth_fetch_seconds),
+            ThreadedFetch(lambda: host.versions.latest().project.folder, self.limits.auth_fetch_seconds),
             self.clock,
             self.limits,
             redact=self._redact_logs,
@@ -215,6 +227,7 @@ class Deployment(Caller):
             files=host.files,
             log=host.executor.log,
             transfers=transfers,
+            deploys=self._deploys,
             before_push=lambda: None if host.has_version else host,
         )
 
@@ -227,6 +240,8 @@ class Deployment(Caller):
         if backend is not None:
             backend.snapshots.close()
             backend.log.close()
+        if self._deploys is not None:
+            await self._deploys.stop()
         acting = [self._host.actions.quiesce()] if self._host is not None else []
         await asyncio.gather(self.sockets.close(CLOSE_CODE, CLOSE_REASON), *acting)
         if self._authenticator is not None:
@@ -241,11 +256,14 @@ class Deployment(Caller):
         self._owner.check()
         await self.quiesce()
         self._host = None
+        deploys, self._deploys = self._deploys, None
         try:
             for feed in list(self._live_feeds):
                 feed.end()
             if self._transfers is not None:
                 await self._transfers.stop()
+            if deploys is not None:
+                await deploys.close()
         finally:
             await host.close()
             self._owner = None
@@ -289,6 +307,7 @@ class Deployment(Caller):
             push=PushApi(self.backend, self.running, self.origins),
             logs=LogApi(self.backend),
             transfers=TransferApi(self.backend),
+            deploys=DeployApi(self.backend, self.limits),
             sync=self.sockets,
             actions=self.http_actions,
             limits=self.limits,
@@ -314,7 +333,10 @@ class Deployment(Caller):
         Raises:
             PushError: it can't be loaded, or existing documents do not match its schema.
             Unavailable: the deployment is not open.
+            InvalidArgument: it has no project folder, and runs what is deployed to it.
         """
+        if self._takes_deploys:
+            raise InvalidArgument("This deployment has no project folder to load again. Deploy to it.")
         async with self._loading:
             self.backend()
             return await self.push(await asyncio.to_thread(self._loader.load))
@@ -360,6 +382,11 @@ class Deployment(Caller):
     def is_open(self) -> bool:
         """Whether calls are taken."""
         return self._backend is not None
+
+    @property
+    def has_version(self) -> bool:
+        """Whether there is a project that functions can be called of."""
+        return self._host is not None and self._host.has_version
 
     @property
     def instance_name(self) -> str:

@@ -20,6 +20,7 @@ from reactor.runtime.http.mounts import HttpPlace
 from reactor.runtime.http.router import Route
 from reactor.runtime.http.runner import Channels, HttpEnd
 from reactor.runtime.versions import Version
+from reactor.server.deploys.service import Deploys
 from reactor.server.snapshots import Snapshots
 from reactor.server.sync.ports import CheckAdmin, CheckToken, Live
 from reactor.transfer.service import Transfers
@@ -84,6 +85,7 @@ class Backend(msgspec.Struct, frozen=True):
     files: Files
     log: FunctionLog
     transfers: Transfers
+    deploys: Deploys | None  # None when the project is in a folder of the operator's
     before_push: Callable[[], Unpushed | None]  # None once functions can run
 
     def new_request_id(self) -> str:

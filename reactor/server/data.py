@@ -20,13 +20,18 @@ MEMORY: Final = ":memory:"
 DEFAULT_DATA: Final = ".reactor"
 
 
-def data_directory(project: Path, data: str | os.PathLike[str] | None) -> Path | None:
+def data_directory(project: Path | None, data: str | os.PathLike[str] | None) -> Path | None:
     """Return where the data of a project is: as told, else as its pyproject.toml says, else `.reactor`. None is memory.
+
+    Without a project it is as told, or `.reactor` here.
 
     Raises:
         PushError: nothing was told, and the pyproject.toml can't be used.
     """
+    if data is None and project is None:
+        data = DEFAULT_DATA
     if data is None:
+        assert project is not None
         configured = read_options(project).data
         data = configured if configured == MEMORY else project / (configured or DEFAULT_DATA)
     return None if data == MEMORY else Path(data).resolve()

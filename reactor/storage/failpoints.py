@@ -7,8 +7,8 @@ batch, fold or checkpoint and never per commit. A place is written
     if failpoints.armed is not None:
         failpoints.armed("fold: before")
 
-and its name is in `NAMES`, or in `UPLOAD_NAMES` or `RUN_NAMES` for what happens once per file or run. Used by storage,
-the publisher, the upload of files, and the runs of scheduled functions and crons.
+and its name is in `NAMES`, or in `UPLOAD_NAMES`, `RUN_NAMES` or `DEPLOY_NAMES` for what happens once per file, run or
+deploy. Used by storage, the publisher, the upload of files, the runs of scheduled functions and crons, and deploys.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,16 @@ RUN_NAMES: Final = (
     "action: marked",  # durably; it begins now
     "action: ended",  # and its document still says that it runs
     "action: recorded",  # applied, perhaps not durable
+)
+
+# Places in a deploy.
+DEPLOY_NAMES: Final = (
+    "deploy: unpacked",  # nothing but a folder that the next start removes
+    "deploy: archive stored",  # durably; no document names it
+    "deploy: before the switch",  # tables and indexes are there
+    "deploy: after the switch",  # applied, perhaps not durable
+    "deploy: durable",  # nobody has been told, older archives are still there
+    "deploy: done",  # and the caller has not been told
 )
 
 armed: Callable[[str], None] | None = None

@@ -16,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 
 async def failure(address: str, folder: Path = Path()) -> FetchFailed:
     with pytest.raises(FetchFailed) as failed:
-        await ThreadedFetch(folder, 10)(address)
+        await ThreadedFetch(lambda: folder, 10)(address)
     return failed.value
 
 
@@ -32,7 +32,7 @@ async def failure(address: str, folder: Path = Path()) -> FetchFailed:
 async def test_json_is_taken(content_type: str) -> None:
     with issuing() as issuer:
         issuer.answers[JWKS] = (200, {"Content-Type": content_type}, b"body")
-        assert await ThreadedFetch(Path(), 10)(issuer.url + JWKS) == b"body"
+        assert await ThreadedFetch(Path, 10)(issuer.url + JWKS) == b"body"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_who_is_given_up_is_hung_up_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         port = server.getsockname()[1]
-        fetching = asyncio.ensure_future(ThreadedFetch(Path(), 600)(f"http://127.0.0.1:{port}/"))
+        fetching = asyncio.ensure_future(ThreadedFetch(Path, 600)(f"http://127.0.0.1:{port}/"))
         connection, _ = await asyncio.to_thread(server.accept)
         with connection:
             connection.settimeout(30)
@@ -98,7 +98,7 @@ async def test_who_is_given_up_is_hung_up_on() -> None:
 
 async def test_files_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_bytes(b"{}")
-    fetch = ThreadedFetch(tmp_path, 10)
+    fetch = ThreadedFetch(lambda: tmp_path, 10)
     assert await fetch("keys.json") == b"{}"
     assert await fetch(f"file://{tmp_path}/keys.json") == b"{}"
     (tmp_path / "large.json").write_bytes(b" " * (MAX_AUTH_DOCUMENT_BYTES + 1))

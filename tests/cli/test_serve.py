@@ -9,6 +9,7 @@ import pytest
 from reactor.cli.serve import site_port_of
 from tests.servers import REACTOR, Program, Server, copy_application, running
 
+SERVE = ("serve", "--project", ".")
 ORIGINS = {"CONVEX_CLOUD_ORIGIN": "http://127.0.0.1:3210", "CONVEX_SITE_ORIGIN": "http://127.0.0.1:3211"}
 
 
@@ -19,7 +20,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(project: Path) -> Iterator[Server]:
-    server = Server([*REACTOR, "serve", "--port", "0"], cwd=project, env=ORIGINS)
+    server = Server([*REACTOR, *SERVE, "--port", "0"], cwd=project, env=ORIGINS)
     with running(server):
         yield server.wait_until_ready()
 
@@ -39,28 +40,28 @@ def refusal(project: Path, *command: str, env: Mapping[str, str] = ORIGINS) -> s
 @pytest.mark.parametrize("missing", sorted(ORIGINS))
 def test_a_missing_origin(project: Path, missing: str) -> None:
     env = {name: value for name, value in ORIGINS.items() if name != missing}
-    assert f"{missing} is not set" in refusal(project, "serve", "--port", "0", env=env)
+    assert f"{missing} is not set" in refusal(project, *SERVE, "--port", "0", env=env)
 
 
 def test_an_unsupported_database(project: Path) -> None:
     env = {**ORIGINS, "DATABASE_URL": "postgres://localhost"}
-    assert "DATABASE_URL" in refusal(project, "serve", "--port", "0", env=env)
+    assert "DATABASE_URL" in refusal(project, *SERVE, "--port", "0", env=env)
     assert not (project / ".reactor").exists()
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
-def test_a_busy_port(project: Path, command: str) -> None:
+@pytest.mark.parametrize("command", [SERVE, ("dev",)], ids=str)
+def test_a_busy_port(project: Path, command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"port {port}" in refusal(project, command, "--port", port)
+        assert f"port {port}" in refusal(project, *command, "--port", port)
     assert not (project / ".reactor" / "db.sqlite3").exists()
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
-def test_a_busy_port_of_http_actions(project: Path, command: str) -> None:
+@pytest.mark.parametrize("command", [SERVE, ("dev",)], ids=str)
+def test_a_busy_port_of_http_actions(project: Path, command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        message = refusal(project, command, "--port", "0", "--site-port", port)
+        message = refusal(project, *command, "--port", "0", "--site-port", port)
     assert f"port {port}" in message
     assert "--site-port" in message
     assert not (project / ".reactor" / "db.sqlite3").exists()
@@ -71,17 +72,17 @@ def test_http_actions_are_beside_the_port(port: int, wanted: int | None, site: i
     assert site_port_of(port, wanted) == site
 
 
-@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("dev", "--port", "0"), ("dev", "--once")])
+@pytest.mark.parametrize("command", [(*SERVE, "--port", "0"), ("dev", "--port", "0"), ("dev", "--once")])
 def test_data_held_by_another_process(project: Path, server: Server, command: tuple[str, ...]) -> None:
     assert str(server.process.pid) in refusal(project, *command)
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
-def test_no_project(tmp_path: Path, command: str) -> None:
-    assert "reactor init" in refusal(tmp_path, command, "--port", "0")
+@pytest.mark.parametrize("command", [SERVE, ("dev",)], ids=str)
+def test_no_project(tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert "reactor init" in refusal(tmp_path, *command, "--port", "0")
 
 
-@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("dev", "--once")])
+@pytest.mark.parametrize("command", [(*SERVE, "--port", "0"), ("dev", "--once")])
 def test_a_broken_project_is_shown_at_its_line(project: Path, command: tuple[str, ...]) -> None:
     file = project / "functions" / "ai" / "analytics.py"
     lines = len(file.read_text(encoding="utf-8").splitlines())
@@ -125,7 +126,7 @@ def test_admin_keys_are_good_without_a_server_and_with_it(project: Path) -> None
     with running(made):
         assert made.finish() == 0, made.transcript()
     (key,) = made.out
-    server = Server([*REACTOR, "serve", "--port", "0"], cwd=project, env=ORIGINS)
+    server = Server([*REACTOR, *SERVE, "--port", "0"], cwd=project, env=ORIGINS)
     with running(server):
         server.wait_until_ready()
         args = '{"provider": "x", "timeRange": {"start": 0}}'

@@ -22,9 +22,11 @@ from reactor.runtime.calls import Call, Failure, Outcome, Refused, Success
 from reactor.runtime.environment.origins import Origins
 from reactor.server.backend import Backend
 from reactor.server.http.bodies import read_body
+from reactor.server.http.deploys import DeployApi
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.files import FileApi
 from reactor.server.http.functions import FunctionApi
+from reactor.server.http.logs import LogApi
 from reactor.server.http.push import PushApi
 from reactor.server.http.router import HttpApp
 from reactor.server.http.transfers import TransferApi
@@ -123,7 +125,9 @@ class Site:
             submit_handler=lambda kind, handler, call, done: None,
             rng=FakeRng(),
             files=None,  # type: ignore[arg-type]  # nobody asks for them here
+            log=None,  # type: ignore[arg-type]  # nor for what ran
             transfers=None,  # type: ignore[arg-type]  # nor for these
+            deploys=None,
             before_push=lambda: None,
         )
 
@@ -140,7 +144,9 @@ class Site:
             environment=EnvironmentApi(opened),
             files=FileApi(opened, Limits()),
             push=PushApi(opened, lambda: None, Origins.of(None, None)),  # type: ignore[arg-type, return-value]
+            logs=LogApi(opened),
             transfers=TransferApi(opened),
+            deploys=DeployApi(opened, Limits()),
             sync=no_sockets,
             actions=seen_path,
             limits=Limits(**limits),

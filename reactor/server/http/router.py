@@ -20,6 +20,7 @@ from reactor.limits import MAX_HTTP_BODY_BYTES, Limits
 from reactor.server.http.admission import Admission
 from reactor.server.http.bodies import read_body
 from reactor.server.http.client_version import client_version
+from reactor.server.http.deploys import DeployApi
 from reactor.server.http.environment import EnvironmentApi
 from reactor.server.http.errors import INTERNAL, HttpError, error_response, status_of
 from reactor.server.http.files import FileApi
@@ -52,6 +53,7 @@ class HttpApp:
         push: PushApi,
         logs: LogApi,
         transfers: TransferApi,
+        deploys: DeployApi,
         sync: ASGIApp,
         actions: ASGIApp,
         limits: Limits,
@@ -107,6 +109,9 @@ class HttpApp:
             call("/api/deploy2/evaluate_push", push.refuse, "POST"),
             call("/api/deploy2/wait_for_schema", push.refuse, "POST"),
             call("/api/deploy2/finish_push", push.refuse, "POST"),
+            call("/api/deploys", deploys.list, "GET"),
+            Route("/api/deploys", deploys.create, methods=["POST"]),  # which takes its time
+            Route("/api/deploys/rollback", deploys.roll_back, methods=["POST"]),
             Route("/api/storage/upload", files.upload, methods=["POST"]),
             Route("/api/storage/{uuid}", files.download, methods=["GET"]),
             Route("/api/stream_function_logs", logs.stream, methods=["GET"]),

@@ -1,0 +1,1 @@
+"""Deploys: the archives of projects, where they are kept, and how one comes to run."""
