@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from reactor import ReactorError
 from reactor.server.callers import Caller
 from reactor.testing.deployment import MemoryDeployment
-from tests.functions.usage import usage
 from tests.sizes import size
 
 NOTHING = {"totalRequests": 0, "totalTokens": 0, "averageLatency": None, "p95Latency": None, "errorRate": None}
@@ -132,7 +131,7 @@ async def test_a_question_costs_no_more_with_more_requests(deployment: MemoryDep
 
     for first in range(0, count, 100):
         await deployment.run(lambda ctx, first=first: fill(ctx, first))
-    with usage() as runs:
+    with deployment.record_usage() as runs:
         found = await stats(admin, timeRange={"start": 7, "end": count - 7})
     assert found["totalRequests"] == count - 14
     assert runs[-1].documents_read < 40
