@@ -16,7 +16,7 @@ def start_host(framework: str, port: int, project: Path) -> Server:
     host = Server(
         [sys.executable, CONFORMANCE / "mounted_host.py", framework, str(port), project],
         cwd=project,
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT), "AI_PUBLIC_LOGGING": "true"},
     )
     try:
         return host.wait_until_ready()

@@ -23,7 +23,7 @@ def lines(program: Program, key: str) -> list[Any]:
 
 def test_acknowledged_mutations_survive_kill_9(project: Path, node: str) -> None:
     port = free_port()
-    server = start_dev(project, port=port)
+    server = start_dev(project, port=port, env={"AI_PUBLIC_LOGGING": "true"})
     client = Program([node, HERE / "js_load.mjs", server.url], cwd=HERE, kill_after=size(50, 600))
     with running(client):
         for _ in range(RESTARTS):
@@ -35,7 +35,7 @@ def test_acknowledged_mutations_survive_kill_9(project: Path, node: str) -> None
             os.kill(json.loads((project / ".reactor" / "dev.json").read_text())["pid"], signal.SIGKILL)
             server.finish()
             server.close()
-            server = start_dev(project, port=port)
+            server = start_dev(project, port=port, env={"AI_PUBLIC_LOGGING": "true"})
         with running(server):
             seen = len(lines(client, "seen"))
             client.wait_for(lambda it: len(lines(it, "seen")) > seen, "a push after the last restart")
