@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import Identity
 from reactor.errors import InvalidFunctionCall
-from reactor.protocol.references import MutationReference, QueryReference
+from reactor.protocol.references import MutationReference
 from reactor.runtime.decorators import KINDS, AnyReference, Function
 from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
 from reactor.runtime.files.storage import BlockingStorageReader, BlockingStorageWriter, StorageReader, StorageWriter
 from reactor.runtime.jobs.scheduling import BlockingScheduler, Scheduler
+from reactor.runtime.querycalls import QueryCalls
 from reactor.runtime.readers import BlockingDatabaseReader, BlockingDatabaseWriter, DatabaseReader, DatabaseWriter
 from reactor.runtime.references import PathOrReference
 from reactor.runtime.stale import BlockingStale, Stale
@@ -67,8 +68,8 @@ class BlockingAuth(Auth):
         return self._look()
 
 
-class QueryCtx:
-    """What a query receives as its first parameter."""
+class QueryCtx(QueryCalls):
+    """What a query receives as its first parameter. In a mutation, `run_query` sees what was written so far."""
 
     __slots__ = ("_execution", "auth", "db")
 
@@ -93,44 +94,6 @@ class QueryCtx:
     def now(self) -> float:
         """Return the time at which this execution began, in milliseconds since the Unix epoch."""
         return self._execution.ambient.read_clock() / 1_000_000
-
-    @overload
-    def run_query(
-        self, function: Function[P, Coroutine[Any, Any, T]], /, *args: P.args, **named: P.kwargs
-    ) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: Function[P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
-
-    @overload
-    def run_query(
-        self, function: Function[..., Coroutine[Any, Any, T]], args: Mapping[str, Any], /
-    ) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: QueryReference[D, P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: QueryReference[D, P, T], /, *args: D.args, **named: D.kwargs) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
-
-    def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
-        """Run another query on the same snapshot; in a mutation it sees what was written so far.
-
-        `function` is a decorated function, `api.module.name`, `internal.module.name` or a path as text. Arguments are
-        one dict, or keywords. What the query raises can be caught here.
-
-        Raises:
-            InvalidFunctionCall, FunctionNotFound: it is no query, or there is none.
-            ArgumentsInvalid, ReturnsInvalid: arguments or result are not what it declares.
-            LimitExceeded: more than 8 calls are nested in each other.
-        """
-        return self._run_nested("query", function, args, named)
 
     def function_handle(self, function: AnyReference, /) -> Operation[str]:
         """Return a string that stands for a function wherever one is named, also in other components.

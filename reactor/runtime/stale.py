@@ -6,66 +6,32 @@ count towards the mutation's limits, and that it sees the same however often the
 by mutations and nested calls.
 """
 
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any
 
 from reactor.engine.transaction import Transaction
-from reactor.protocol.references import QueryReference
-from reactor.runtime.decorators import Function
-from reactor.runtime.executions import Execution, NestedCall, Operation, run_to_end
-from reactor.runtime.references import PathOrReference
-
-D = ParamSpec("D")
-P = ParamSpec("P")
-T = TypeVar("T")
+from reactor.runtime.executions import Execution, NestedCall, run_to_end
+from reactor.runtime.querycalls import QueryCalls
 
 
-class Stale:
-    """The state in which a mutation began."""
+class Stale(QueryCalls):
+    """The state in which a mutation began.
+
+    `run_query` does not see what the mutation has written, and the mutation commits also when what the query read has
+    changed meanwhile. So only a hint may come of it, such as where to look: what must hold is read again, with
+    `ctx.db` or `ctx.run_query`.
+    """
 
     __slots__ = ("_execution",)
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
 
-    @overload
-    def run_query(
-        self, function: Function[P, Coroutine[Any, Any, T]], /, *args: P.args, **named: P.kwargs
-    ) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: Function[P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
-
-    @overload
-    def run_query(
-        self, function: Function[..., Coroutine[Any, Any, T]], args: Mapping[str, Any], /
-    ) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: Function[..., T], args: Mapping[str, Any], /) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: QueryReference[D, P, T], /, *args: P.args, **named: P.kwargs) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: QueryReference[D, P, T], /, *args: D.args, **named: D.kwargs) -> Operation[T]: ...
-
-    @overload
-    def run_query(self, function: PathOrReference, args: Mapping[str, Any] | None = None, /, **named: Any) -> Any: ...
-
-    def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
-        """Run a query on what was there when this mutation began, without depending on it.
-
-        It does not see what this mutation has written, and the mutation commits also when what the query read has
-        changed meanwhile. So only a hint may come of it, such as where to look: what must hold is read again, with
-        `ctx.db` or `ctx.run_query`.
-
-        Takes what `ctx.run_query` takes, and raises what that raises.
-        """
-        call = partial(_call, self._execution, function, args, named)
-        return NestedCall(self._execution, "ctx.stale.run_query()", call)
+    def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        call = partial(self._execution.owner.call_stale, self._execution, function, args, named)
+        return NestedCall(self._execution, "ctx.stale.run_query()", call, depth=3)
 
 
 class BlockingStale(Stale):
@@ -73,16 +39,10 @@ class BlockingStale(Stale):
 
     __slots__ = ()
 
-    def run_query(self, function: Any, /, *args: Any, **named: Any) -> Any:
-        """Run a query on what was there when this mutation began; see `Stale.run_query`."""
-        self._execution.check_alive()
-        return run_to_end(_call(self._execution, function, args, named))
-
-
-def _call(
-    execution: Execution, function: object, args: tuple[object, ...], named: Mapping[str, object]
-) -> Generator[Any, Any, Any]:
-    return execution.owner.call_stale(execution, function, args, named)
+    def _run_nested(self, kind: str, function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        execution = self._execution
+        execution.check_alive()
+        return run_to_end(execution.owner.call_stale(execution, function, args, named))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ components and the loader.
 """
 
 import fnmatch
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, final
 
@@ -28,13 +29,13 @@ class Environment(Mapping[str, str]):
 
     __slots__ = ()
 
+    @abstractmethod
     def find(self, name: str) -> str | None:
         """Return the value of a variable, or None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def everything(self) -> Mapping[str, str]:
         """Return all variables."""
-        raise NotImplementedError
 
     def __getitem__(self, name: str) -> str:
         if not isinstance(name, str):
