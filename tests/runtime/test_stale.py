@@ -11,7 +11,7 @@ from reactor.errors import InvalidFunctionCall, LimitExceeded
 from reactor.limits import Limits
 from reactor.runtime.calls import Call
 from reactor.testing.interleaving import HeldMutation
-from tests.runtime.hosts import open_bench, project_files, user, value_of, wire
+from tests.runtime.hosts import failure, open_bench, project_files, user, value_of, wire
 
 pytestmark = pytest.mark.asyncio
 
@@ -65,6 +65,10 @@ async def reads(ctx, times: int) -> None:
             await ctx.stale.run_query(refuses, after=2)
         except ReactorError:
             pass
+
+@mutation
+async def forgets(ctx) -> None:
+    ctx.stale.run_query(names)  # forgotten
 
 @query
 async def looks(ctx) -> None:
@@ -188,3 +192,12 @@ async def test_row_rules_hold_there_too(tmp_path: Path) -> None:
         assert value_of(await bench.submit("mutation", "notes:look", identity=user("ann"))) == ["ann"]
         assert value_of(await bench.submit("mutation", "notes:look", identity=user("bob"))) == ["bob"]
         assert value_of(await bench.submit("mutation", "notes:look")) == []
+
+
+async def test_a_forgotten_await_is_told_at_the_line_of_the_call(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, APP) as bench:
+        failed = failure(await bench.submit("mutation", "app:forgets", {}))
+
+        line = 1 + APP["functions/app.py"].split("# forgotten")[0].count("\n")
+        assert "never awaited: ctx.stale.run_query() at " in failed.message
+        assert f"functions/app.py:{line}." in failed.message
